@@ -1,0 +1,30 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) for Hugging Face Transformers.
+
+Importing the package registers its models with `AutoConfig`, `AutoModel` and `AutoModelForCausalLM`.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from .cells import MinGRUCell, MinLSTMCell
+from .configuration_minrnn import MinRNNConfig
+from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
+from .scan import linear_scan, minrnn_scan, resolve_backend
+
+__version__ = "0.1.0"
+
+AutoConfig.register("minrnn", MinRNNConfig, exist_ok=True)
+AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
+AutoModelForCausalLM.register(MinRNNConfig, MinRNNForCausalLM, exist_ok=True)
+
+__all__ = [
+    "MinGRUCell",
+    "MinLSTMCell",
+    "MinRNNConfig",
+    "MinRNNForCausalLM",
+    "MinRNNModel",
+    "MinRNNPreTrainedModel",
+    "linear_scan",
+    "minrnn_scan",
+    "resolve_backend",
+]

@@ -1,0 +1,64 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Everything this package takes from inside transformers, in one place, and one clear line for a version that lacks it."""
+
+MINIMUM_TRANSFORMERS = "5.21.1"
+
+try:
+    from transformers import __version__ as transformers_version
+    from transformers import initialization
+    from transformers.activations import ACT2FN
+    from transformers.cache_utils import (
+        DYNAMIC_LAYER_TYPE_MAPPING,
+        STATIC_LAYER_TYPE_MAPPING,
+        Cache,
+        CacheLayerMixin,
+        DynamicCache,
+        LinearAttentionLayer,
+    )
+    from transformers.configuration_utils import PreTrainedConfig
+    from transformers.generation import GenerationMixin
+    from transformers.modeling_layers import GradientCheckpointingLayer
+    from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+    from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
+    from transformers.processing_utils import Unpack
+    from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+    from transformers.utils.generic import merge_with_config_defaults
+    from transformers.utils.import_utils import is_torchdynamo_compiling
+    from transformers.utils.output_capturing import capture_outputs
+except ImportError as error:
+    try:
+        from transformers import __version__ as transformers_version
+    except ImportError:
+        transformers_version = "none"
+    raise ImportError(
+        f"hf_minrnn needs transformers {MINIMUM_TRANSFORMERS} or later, found {transformers_version} "
+        f'({error}): pip install "transformers>={MINIMUM_TRANSFORMERS}"'
+    ) from error
+
+__all__ = [
+    "ACT2FN",
+    "DYNAMIC_LAYER_TYPE_MAPPING",
+    "MINIMUM_TRANSFORMERS",
+    "STATIC_LAYER_TYPE_MAPPING",
+    "BaseModelOutputWithPast",
+    "Cache",
+    "CacheLayerMixin",
+    "CausalLMOutputWithPast",
+    "DynamicCache",
+    "GenerationMixin",
+    "GradientCheckpointingLayer",
+    "LinearAttentionLayer",
+    "PreTrainedConfig",
+    "PreTrainedModel",
+    "TransformersKwargs",
+    "Unpack",
+    "auto_docstring",
+    "can_return_tuple",
+    "capture_outputs",
+    "initialization",
+    "is_torchdynamo_compiling",
+    "logging",
+    "merge_with_config_defaults",
+    "slice_logits_to_keep",
+    "transformers_version",
+]

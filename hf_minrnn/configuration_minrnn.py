@@ -1,0 +1,187 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""MinRNNConfig: the shape of a minGRU or minLSTM language model."""
+
+from huggingface_hub.dataclasses import strict
+
+from .compat import ACT2FN, PreTrainedConfig
+
+CHOICES = {
+    "cell_type": ("mingru", "minlstm"),
+    "candidate_activation": ("g", "identity"),
+    "conv_position": ("residual", "mixer"),
+}
+
+
+@strict
+class MinRNNConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`MinRNNModel`] and its heads (minGRU and minLSTM, "Were RNNs All We Needed?", arXiv 2410.01201).
+
+    The defaults are this project's block: identity candidate, a short convolution in front of the gates, a forget-gate
+    floor that rises with depth, RMSNorm on the state and a SiLU output gate. [`MinRNNConfig.paper`] is the paper's block.
+
+    Args:
+        vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
+        hidden_size (`int`, defaults to 768): Width of the residual stream.
+        num_hidden_layers (`int`, defaults to 12): Number of blocks.
+        cell_type (`str`, defaults to `"mingru"`): `"mingru"` or `"minlstm"`.
+        expand_ratio (`float`, defaults to 1.0): Channels of the recurrent state per unit of `hidden_size`.
+        output_projection (`bool`, defaults to `True`): Whether a Linear brings the state back to `hidden_size`. Without
+            it `expand_ratio` must be 1.
+        intermediate_size (`int`, *optional*): Width of the MLP of each block; 0 for none. By default 4 times
+            `hidden_size`, or with `gated_mlp` 8/3 of it, rounded up to a multiple of 64.
+        hidden_act (`str`, defaults to `"silu"`): Activation of the MLP.
+        gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))` rather than
+            `down(act(up(x)))`.
+        conv_kernel_size (`int`, defaults to 4): Steps that the causal convolution sees; 0 for no convolution.
+        conv_position (`str`, defaults to `"mixer"`): `"mixer"`: depthwise, after the norm and before the gates, starting
+            as the identity. `"residual"`: the paper's, depthwise then pointwise, added to the residual stream before the
+            norm.
+        candidate_activation (`str`, defaults to `"identity"`): `"identity"` (the paper's section 3) or `"g"` (appendix B).
+        normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
+        gate_bias (`float`, defaults to 0.0): What the bias of the forget side starts from: the decay of a fresh model is
+            around `sigmoid(gate_bias)`, before the floor.
+        learn_initial_state (`bool`, defaults to `False`): Whether sequences start from a learned state instead of zeros.
+        output_gate (`bool`, defaults to `True`): Multiply the state by `silu` of a gate from the same projection.
+        forget_gate_floor (`float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it rises linearly
+            with depth from 0 in the first.
+        state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
+        use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
+        conv_bias (`bool`, defaults to `False`): Biases in the convolution.
+        mlp_bias (`bool`, defaults to `False`): Biases in the MLP.
+        rms_norm_eps (`float`, defaults to 1e-6): Epsilon of every RMSNorm.
+        dropout (`float`, defaults to 0.0): Dropout on the embeddings and on what each branch adds to the residual stream.
+        initializer_range (`float`, defaults to 0.02): Standard deviation of fresh weight matrices.
+        scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.scan.BACKENDS`. A wish: where it
+            does not exist, "auto" is used and a warning says so.
+        use_cache (`bool`, defaults to `True`): Whether the model returns its state.
+
+    Raises:
+        ValueError: For a value or a combination that makes no sense, by the field's name.
+
+    ```python
+    >>> from hf_minrnn import MinRNNConfig
+
+    >>> config = MinRNNConfig(vocab_size=256, hidden_size=64, num_hidden_layers=2)
+    >>> config.state_size, config.intermediate_size, config.layer_forget_gate_floor(1)
+    (64, 192, 0.9)
+    >>> MinRNNConfig.paper(hidden_size=64).candidate_activation
+    'g'
+    ```
+    """
+
+    model_type = "minrnn"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    vocab_size: int = 32000
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    cell_type: str = "mingru"
+    expand_ratio: float | int = 1.0
+    output_projection: bool = True
+    intermediate_size: int | None = None
+    hidden_act: str = "silu"
+    gated_mlp: bool = True
+    conv_kernel_size: int = 4
+    conv_position: str = "mixer"
+    candidate_activation: str = "identity"
+    normalize_gates: bool = True
+    gate_bias: float | int = 0.0
+    learn_initial_state: bool = False
+    output_gate: bool = True
+    forget_gate_floor: float | int = 0.9
+    state_norm: bool = True
+    use_bias: bool = True
+    conv_bias: bool = False
+    mlp_bias: bool = False
+    rms_norm_eps: float = 1e-6
+    dropout: float | int = 0.0
+    initializer_range: float = 0.02
+    scan_backend: str = "auto"
+    use_cache: bool = True
+    tie_word_embeddings: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.intermediate_size is None:
+            width = self.hidden_size * 8 / 3 if self.gated_mlp else self.hidden_size * 4
+            self.intermediate_size = -int(-width // 64) * 64
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def paper(cls, cell_type: str = "mingru", **kwargs) -> "MinRNNConfig":
+        """The paper's block: x + conv(x), x + cell(norm(x)), x + mlp(norm(x)), with candidate g and untied embeddings.
+
+        Any field can be given; what is not takes the paper's value instead of this project's.
+
+        >>> config = MinRNNConfig.paper("minlstm", vocab_size=65, hidden_size=384, num_hidden_layers=3)
+        >>> config.conv_position, config.output_gate, config.gate_bias, config.intermediate_size
+        ('residual', False, 3.0, 1536)
+        """
+        paper = {
+            "candidate_activation": "g",
+            "conv_position": "residual",
+            "conv_bias": True,
+            "output_gate": False,
+            "forget_gate_floor": 0.0,
+            "state_norm": False,
+            "gated_mlp": False,
+            "hidden_act": "gelu",
+            "mlp_bias": True,
+            "gate_bias": 3.0 if cell_type == "minlstm" else 0.0,
+            "tie_word_embeddings": False,
+        }
+        return cls(cell_type=cell_type, **(paper | kwargs))
+
+    @property
+    def layer_types(self) -> list[str]:
+        """The kind of cache layer of each block, as `DynamicCache` and `StaticCache` read it."""
+        return ["minrnn"] * self.num_hidden_layers
+
+    @property
+    def state_size(self) -> int:
+        """Channels of one block's recurrent state."""
+        return round(self.hidden_size * self.expand_ratio)
+
+    def layer_forget_gate_floor(self, layer_idx: int) -> float:
+        """Floor of the decay in block `layer_idx`: rises linearly with depth, from 0 to `forget_gate_floor`."""
+        return self.forget_gate_floor * layer_idx / max(self.num_hidden_layers - 1, 1)
+
+    def validate_layer_type(self):
+        """`layer_types` is derived, and its one value is registered by this package, so there is nothing to check."""
+
+    def validate_architecture(self):
+        """Refuses values and combinations that make no sense, by name."""
+        super().validate_architecture()
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "expand_ratio", "rms_norm_eps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("intermediate_size", "conv_kernel_size", "initializer_range"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("forget_gate_floor", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act must be one of transformers' activations, got {self.hidden_act!r}")
+        if abs(self.hidden_size * self.expand_ratio - self.state_size) > 1e-6 * self.hidden_size or not self.state_size:
+            raise ValueError(
+                f"expand_ratio {self.expand_ratio} times hidden_size {self.hidden_size} is no whole number of channels: "
+                f"use {max(self.state_size, 1) / self.hidden_size!r}"
+            )
+        if not self.output_projection and self.state_size != self.hidden_size:
+            raise ValueError(f"output_projection=False needs expand_ratio 1, got {self.expand_ratio}")
+        if self.gate_bias and not self.use_bias:
+            raise ValueError(f"gate_bias {self.gate_bias} needs use_bias=True: there is no bias to start from it")
+        if not self.normalize_gates and self.cell_type != "minlstm":
+            raise ValueError('normalize_gates=False needs cell_type="minlstm": minGRU has one gate')
+        if self.conv_kernel_size == 1 and self.conv_position == "mixer":
+            raise ValueError("conv_kernel_size 1 sees one step, no neighbours: use 0 for none, or 2 and more")
+
+
+__all__ = ["MinRNNConfig"]

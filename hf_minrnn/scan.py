@@ -1,0 +1,318 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The public scan functions, the custom op behind them and the choice of a backend. Needs torch only."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch.autograd import forward_ad
+
+from .gates import NUM_PARTS, ScanSpec, coefficients, step
+from .scan_associative import scan as associative_scan
+from .scan_reference import backward as reference_backward
+from .scan_reference import forward as reference_forward
+from .scan_torch import backward as torch_backward
+from .scan_torch import forward as torch_forward
+
+# The implementations of the custom op, (forward, backward) each. "associative" is no op but plain torch.
+OP_BACKENDS = {"reference": (reference_forward, reference_backward), "torch": (torch_forward, torch_backward)}
+BACKENDS = ("auto", *OP_BACKENDS, "associative")
+
+
+def _namespace() -> str:
+    # An op registered twice under one name runs the code registered last, so two revisions of these files in one process
+    # (remote code of two models) would silently share one. Each revision gets a name of its own.
+    names = ("gates.py", "scan.py", "scan_associative.py", "scan_reference.py", "scan_torch.py")
+    sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
+    return "hf_minrnn_" + hashlib.sha256(sources).hexdigest()[:16]
+
+
+NAMESPACE = _namespace()
+
+
+@torch.library.custom_op(f"{NAMESPACE}::scan", mutates_args=())
+def _scan_op(
+    projected: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    keep: torch.Tensor | None,
+    resets: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    cell_type: str,
+    candidate_activation: str,
+    normalize_gates: bool,
+    forget_gate_floor: float,
+    backend: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+    h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, cu_seqlens, spec)
+    return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
+
+
+@_scan_op.register_fake
+def _(projected, initial_state, keep, resets, cu_seqlens, cell_type, *_):
+    batch, time, width = projected.shape
+    channels = width // NUM_PARTS[cell_type]
+    rows = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    return projected.new_empty(batch, time, channels), projected.new_empty(rows, channels, dtype=dtype)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::scan_backward", mutates_args=())
+def _scan_backward_op(
+    grad_h: torch.Tensor,
+    grad_final: torch.Tensor,
+    projected: torch.Tensor,
+    h: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    keep: torch.Tensor | None,
+    resets: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    cell_type: str,
+    candidate_activation: str,
+    normalize_gates: bool,
+    forget_gate_floor: float,
+    backend: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+    backward = OP_BACKENDS[backend][1]
+    grads = backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec)
+    return grads[0].contiguous(), grads[1].contiguous()
+
+
+@_scan_backward_op.register_fake
+def _(grad_h, grad_final, projected, *_):
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    return projected.new_empty(projected.shape), projected.new_empty(grad_final.shape, dtype=dtype)
+
+
+def _save(ctx, inputs, output):
+    projected, initial_state, keep, resets, cu_seqlens, *options = inputs
+    ctx.save_for_backward(projected, output[0], initial_state, keep, resets, cu_seqlens)
+    ctx.options, ctx.state_dtype = options, None if initial_state is None else initial_state.dtype
+
+
+def _backward(ctx, grad_h, grad_final):
+    projected, h, initial_state, *rest = ctx.saved_tensors
+    grads = _scan_backward_op(grad_h, grad_final, projected, h, initial_state, *rest, *ctx.options)
+    grad_initial = None if initial_state is None else grads[1].to(ctx.state_dtype)
+    return grads[0], grad_initial, *[None] * 8
+
+
+def _no_second_derivative(ctx, *grads):
+    raise NotImplementedError(
+        "the scan's backward has no derivative of its own: use backend='associative' (scan_backend='associative' in the "
+        "model's config) for second derivatives"
+    )
+
+
+_scan_op.register_autograd(_backward, setup_context=_save)
+_scan_backward_op.register_autograd(_no_second_derivative)
+
+
+def resolve_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
+    """The backend that a scan would run.
+
+    Args:
+        backend (`str`): "auto", or one of `BACKENDS`.
+        device (`torch.device` or `str`): Where the tensors are.
+
+    Raises:
+        ValueError: For a name that is not in `BACKENDS`.
+
+    >>> resolve_backend("auto", "cpu")
+    'torch'
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    return "torch" if backend == "auto" else backend
+
+
+def _check(name, tensor, ok: bool, expected: str):
+    if not ok:
+        got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else repr(tensor)
+        raise ValueError(f"{name} must be {expected}, got {got}")
+
+
+def _check_cu_seqlens(cu_seqlens, batch, time):
+    is_1d = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dim() == 1 and cu_seqlens.numel() > 1
+    is_integer = is_1d and not (
+        cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.dtype == torch.bool
+    )
+    _check("cu_seqlens", cu_seqlens, is_integer, "a 1-D integer tensor [0, ..., time]")
+    if batch != 1:
+        raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
+    # Its values are looked at on the CPU only: elsewhere that would make the host wait for the device.
+    if cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling():
+        bounds = cu_seqlens.tolist()
+        if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
+            raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
+
+
+def _refuse_forward_ad(*tensors):
+    # The op has no forward derivative, and torch.func.jvp through it would silently give zero.
+    if forward_ad._current_level < 0:
+        return
+    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise NotImplementedError("this scan has no forward-mode derivative: use backend='associative'")
+
+
+def minrnn_scan(
+    projected: torch.Tensor,
+    cell_type: str,
+    initial_state: torch.Tensor | None = None,
+    *,
+    candidate_activation: str = "g",
+    normalize_gates: bool = True,
+    forget_gate_floor: float = 0.0,
+    attention_mask: torch.Tensor | None = None,
+    cu_seqlens: torch.Tensor | None = None,
+    resets: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gates and the scan of minGRU or minLSTM over a projected input (arXiv 2410.01201, sections 3.1 and 3.2).
+
+    The state is kept in float32 or wider, whatever the dtype of `projected`.
+
+    Args:
+        projected (`torch.Tensor` of shape `(batch, time, K * channels)`):
+            The input after its Linear, in blocks: [gate | candidate] for "mingru", [forget | input | candidate] for
+            "minlstm". May be a slice of a wider tensor.
+        cell_type (`str`): "mingru" or "minlstm".
+        initial_state (`torch.Tensor` of shape `(batch, channels)`, or `(sequences, channels)` with `cu_seqlens`, *optional*):
+            State before the first step, as a scan returns it. Zeros by default.
+        candidate_activation (`str`): "g" (the paper's appendix B) or "identity" (its section 3).
+        normalize_gates (`bool`): minLSTM only: whether the two gates are divided by their sum.
+        forget_gate_floor (`float`): In [0, 1). The decay is `floor + (1 - floor) * decay`; where the input gate is one
+            minus the decay it shrinks with it.
+        attention_mask (`torch.Tensor` of shape `(batch, time)`, bool or int, *optional*):
+            Where it is 0 the state passes through unchanged.
+        cu_seqlens (`torch.Tensor` of shape `(sequences + 1,)`, integer, *optional*):
+            Bounds of sequences packed one after the other into a batch of one: 0, ..., time. Each starts from its own
+            initial state.
+        resets (`torch.Tensor` of shape `(batch, time)`, bool, *optional*):
+            Where True the state is replaced by zeros before that step.
+        backend (`str`): One of `BACKENDS`. "associative" is plain torch without a custom op: it exports anywhere and has
+            second and forward-mode derivatives.
+
+    Returns:
+        `(h, final_state)`: `h` `(batch, time, channels)` in the dtype of `projected`; in float16, values beyond 65504
+        saturate. `final_state` `(batch, channels)`, or `(sequences, channels)` with `cu_seqlens`, in float32 or wider.
+
+    Raises:
+        ValueError: For a shape, dtype, name or number that does not fit, by name.
+        NotImplementedError: For second or forward-mode derivatives, unless the backend is "associative".
+
+    >>> projected = torch.tensor([[[0.0, 4.0], [0.0, 2.0]]])  # gate 0 keeps one half
+    >>> h, final_state = minrnn_scan(projected, "mingru", candidate_activation="identity")
+    >>> h.flatten().tolist(), final_state.tolist()
+    ([2.0, 2.0], [[2.0]])
+    """
+    if cell_type not in ("mingru", "minlstm"):
+        raise ValueError(f"cell_type must be 'mingru' or 'minlstm', got {cell_type!r}")
+    if candidate_activation not in ("g", "identity"):
+        raise ValueError(f"candidate_activation must be 'g' or 'identity', got {candidate_activation!r}")
+    if not 0 <= forget_gate_floor < 1:
+        raise ValueError(f"forget_gate_floor must be at least 0 and below 1, got {forget_gate_floor}")
+    spec = ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
+    return _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec, backend)
+
+
+def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec: ScanSpec, backend: str):
+    backend = resolve_backend(backend, projected.device)
+    num_parts = spec.num_parts
+    is_sequence = projected.dim() == 3 and projected.is_floating_point() and projected.shape[-1] % num_parts == 0
+    _check("projected", projected, is_sequence, f"floating point [batch, time, {num_parts} * channels]")
+    batch, time, width = projected.shape
+    rows = batch
+    if cu_seqlens is not None:
+        _check_cu_seqlens(cu_seqlens, batch, time)
+        rows = cu_seqlens.shape[0] - 1
+    if initial_state is not None:
+        fits = initial_state.is_floating_point() and initial_state.shape == (rows, width // num_parts)
+        _check("initial_state", initial_state, fits, f"floating point of shape {(rows, width // num_parts)}")
+    if resets is not None:
+        _check("resets", resets, resets.dtype == torch.bool and resets.shape == (batch, time), f"bool {(batch, time)}")
+    keep = None
+    if attention_mask is not None:
+        fits = not attention_mask.is_floating_point() and attention_mask.shape == (batch, time)
+        _check("attention_mask", attention_mask, fits, f"bool or integer of shape {(batch, time)}")
+        keep = attention_mask.bool()
+    if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
+        # Dispatching the op costs more than the arithmetic of one step.
+        return _one_step(projected, initial_state, keep, resets, spec)
+    if backend == "associative":
+        return associative_scan(projected, initial_state, keep, resets, cu_seqlens, spec)
+    _refuse_forward_ad(projected, initial_state)
+    return _scan_op(projected, initial_state, keep, resets, cu_seqlens, *spec, backend)
+
+
+def _one_step(projected, initial_state, keep, resets, spec: ScanSpec):
+    h, state = scan_step(projected[:, 0], initial_state, spec, resets=resets)
+    if keep is not None:
+        before = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
+        if resets is not None:
+            before = before.masked_fill(resets, 0)
+        state = torch.where(keep, state, before)
+        h = _to_dtype(state, h.dtype)
+    # Like the op's, the two outputs share no memory: what a caller does to h in place must not reach a kept state.
+    return h.unsqueeze(1), state.clone() if h.dtype == state.dtype else state
+
+
+def _to_dtype(state, dtype):
+    if dtype == torch.float16:
+        state = state.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return state.to(dtype)
+
+
+def scan_step(projected, state, spec: ScanSpec, resets=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of a scan, without the custom op; differentiable by autograd.
+
+    Args:
+        projected (`torch.Tensor` of shape `(batch, K * channels)`): The projected input of one step.
+        state (`torch.Tensor` of shape `(batch, channels)` or `None`): The state before it; zeros by default.
+        spec (`ScanSpec`): The cell.
+        resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced by zeros before it.
+
+    Returns:
+        `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They are the same
+        tensor where the dtypes are.
+
+    >>> h, state = scan_step(torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0]]), ScanSpec("mingru", "identity"))
+    >>> h.item(), state.item()
+    (3.0, 3.0)
+    """
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    w, x = coefficients(projected.to(dtype).chunk(spec.num_parts, -1), spec)
+    state = torch.zeros_like(w) if state is None else state.to(dtype)
+    if resets is not None:
+        state = state.masked_fill(resets, 0)
+    state = step(state, w, x, spec.form)
+    return _to_dtype(state, projected.dtype), state
+
+
+def linear_scan(
+    a: torch.Tensor, b: torch.Tensor, initial_state: torch.Tensor | None = None, *, backend: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """h[t] = a[t] * h[t-1] + b[t], accumulated in float32 or wider.
+
+    Args:
+        a (`torch.Tensor` of shape `(batch, time, channels)`): Decay of the previous state, in [0, 1].
+        b (`torch.Tensor` of the same shape and dtype): What is added.
+        initial_state (`torch.Tensor` of shape `(batch, channels)`, *optional*): h before the first step, zeros by default.
+        backend (`str`): One of `BACKENDS`.
+
+    Returns:
+        `(h, final_state)` of shapes `(batch, time, channels)`, in the dtype of the input, and `(batch, channels)`, in
+        float32 or wider.
+
+    Raises:
+        ValueError: If `a` and `b` differ in shape or dtype, or another argument does not fit.
+
+    >>> a, b = torch.full((1, 3, 1), 0.5), torch.ones(1, 3, 1)
+    >>> linear_scan(a, b)[0].flatten().tolist()
+    [1.0, 1.5, 1.75]
+    """
+    _check("a", a, a.dim() == 3 and a.is_floating_point(), "floating point [batch, time, channels]")
+    _check("b", b, a.shape == b.shape and a.dtype == b.dtype, f"like a, {a.dtype} of shape {tuple(a.shape)}")
+    spec = ScanSpec("linear", "identity")
+    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, spec, backend)

@@ -1,0 +1,71 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""A scan without a loop over time and without a custom op: log2(T) doublings of whole tensors, plain differentiable torch.
+
+For exporters that can keep neither (ONNX), and where a second derivative or forward-mode AD is wanted. It moves log2(T)
+times the memory of the other backends.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .gates import ScanSpec, coefficients
+
+# Under export time has no value yet: enough doublings for this many steps are then written into the graph, which refuses
+# more.
+MAX_SYMBOLIC_TIME = 1 << 17
+
+
+def _doublings(time) -> int:
+    if isinstance(time, int):
+        return max(time - 1, 0).bit_length()
+    torch._check(time <= MAX_SYMBOLIC_TIME)
+    return (MAX_SYMBOLIC_TIME - 1).bit_length()
+
+
+def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+    """As `scan_torch.forward`, differentiable by autograd."""
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    time = projected.shape[1]
+    if keep is not None:  # before the gates too, or a NaN in the padding would turn its zero gradient into NaN
+        projected = torch.where(keep.unsqueeze(-1), projected, 0.0)
+    w, x = coefficients([part.to(dtype) for part in projected.chunk(spec.num_parts, -1)], spec)
+    packed = cu_seqlens is not None
+    if initial_state is None:
+        initial_state = w.new_zeros(len(cu_seqlens) - 1 if packed else w.shape[0], w.shape[-1])
+    initial_state = initial_state.to(dtype)
+    # Every step maps h to h + (end - loss * h); maps compose, and that is associative.
+    if spec.form == "affine":
+        loss, end = 1 - w, x
+    else:
+        loss, end = w, (w * x if spec.form == "lerp" else x)
+    if keep is not None:
+        loss, end = (torch.where(keep.unsqueeze(-1), value, 0.0) for value in (loss, end))
+    position = torch.arange(time, device=w.device)
+    # For every step, where its sequence begins and the state it begins with.
+    if packed:
+        cu_seqlens = cu_seqlens.to(position.dtype)
+        sequence = torch.searchsorted(cu_seqlens, position, right=True) - 1
+        first, start = cu_seqlens[sequence][None], initial_state[sequence][None]
+    else:
+        first, start = torch.zeros_like(position)[None], initial_state[:, None]
+    if resets is not None:
+        reset_at = torch.where(resets, position, -1).cummax(1).values
+        start = torch.where((reset_at >= first).unsqueeze(-1), 0.0, start)
+        first = torch.maximum(first, reset_at)
+    reach = (position - first).unsqueeze(-1)  # steps between a step and the begin of its sequence
+    for k in range(_doublings(time)):
+        # What lies before the begin of a step's sequence becomes the identity, by selection: a NaN there cannot leak.
+        before_loss, before_end = (
+            torch.where(reach >= 1 << k, F.pad(value, (0, 0, 1 << k, 0))[:, :time], 0.0) for value in (loss, end)
+        )
+        end = before_end + (end - loss * before_end)
+        loss = before_loss + (loss - before_loss * loss)
+    h = start + (end - loss * start)
+    if packed:
+        last = torch.cat([initial_state[:1], h[0]])[cu_seqlens[1:]]
+        final_state = torch.where((cu_seqlens[1:] > cu_seqlens[:-1])[:, None], last, initial_state)
+    else:
+        final_state = torch.cat([initial_state[:, None], h], 1)[:, -1]
+    if projected.dtype == torch.float16:
+        h = h.clamp(-torch.finfo(torch.float16).max, torch.finfo(torch.float16).max)
+    return h.to(projected.dtype), final_state

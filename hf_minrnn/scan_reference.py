@@ -1,0 +1,72 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The definition: one step after the other, forwards and backwards, as slow as it is plain, in float64 for float64 input."""
+
+import torch
+
+from .gates import ScanSpec, Workspace, coefficients, part_gradients, step
+
+
+def _split(projected, initial_state, cu_seqlens, spec: ScanSpec):
+    # In float32 or wider: the parts, the initial states and, for every sequence, its batch row and its bounds.
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    parts = [part.to(dtype) for part in projected.chunk(spec.num_parts, -1)]
+    batch, time, channels = parts[0].shape
+    if cu_seqlens is None:
+        sequences = [(row, 0, time) for row in range(batch)]
+    else:
+        bounds = cu_seqlens.tolist()
+        sequences = [(0, begin, end) for begin, end in zip(bounds, bounds[1:])]
+    if initial_state is None:
+        initial_state = parts[0].new_zeros(len(sequences), channels)
+    return parts, initial_state.to(dtype, copy=True), sequences
+
+
+def _states(w, x, state, sequences, keep, resets, spec: ScanSpec):
+    # The state before and after every step, [B, T, D] each, and every sequence's last, into `state`.
+    before, after = torch.empty_like(w), torch.empty_like(w)
+    for n, (row, begin, end) in enumerate(sequences):
+        for t in range(begin, end):
+            if resets is not None and resets[row, t]:
+                state[n] = 0
+            before[row, t] = state[n]
+            if keep is None or keep[row, t]:
+                state[n] = step(state[n], w[row, t], x[row, t], spec.form)
+            after[row, t] = state[n]
+    return before, after
+
+
+def _saturate(x, dtype):
+    if dtype == torch.float16:
+        x = x.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return x.to(dtype, copy=True)
+
+
+def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+    """As `scan_torch.forward`."""
+    parts, state, sequences = _split(projected, initial_state, cu_seqlens, spec)
+    w, x = coefficients(parts, spec)
+    _, h = _states(w, x, state, sequences, keep, resets, spec)
+    return _saturate(h, projected.dtype), state
+
+
+def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+    """As `scan_torch.backward`; the states are computed again rather than taken from `h`, which may be rounded."""
+    parts, state, sequences = _split(projected, initial_state, cu_seqlens, spec)
+    work = Workspace(parts[0])
+    w, x = coefficients(parts, spec, work)
+    before, _ = _states(w, x, state, sequences, keep, resets, spec)
+    grads = grad_h.to(w.dtype, copy=True)  # becomes G[t], what the loss gains by h[t] through every later step
+    grad_initial = grad_final.to(w.dtype, copy=True)
+    for n, (row, begin, end) in enumerate(sequences):
+        grad = grad_initial[n]
+        for t in range(end - 1, begin - 1, -1):
+            grads[row, t] += grad
+            decay = w[row, t] if spec.form == "affine" else 1 - w[row, t]
+            grad = grads[row, t] * decay if keep is None or keep[row, t] else grads[row, t]
+            if resets is not None and resets[row, t]:
+                grad = torch.zeros_like(grad)
+        grad_initial[n] = grad
+    out = torch.cat(part_gradients(grads, before, w, x, parts, spec, work), -1)
+    if keep is not None:
+        out.masked_fill_(keep.logical_not().unsqueeze(-1), 0)
+    return _saturate(out, projected.dtype), grad_initial
