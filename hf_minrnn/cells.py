@@ -18,9 +18,14 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
+        gate_bias (`float`, defaults to 0.0): What the bias of the forget side starts from: without input the decay of a
+            fresh cell follows from `sigmoid(gate_bias)`. Needs `bias`.
         extra_size (`int`, defaults to 0): Features that `project` computes in the same matmul, for the caller.
         backend (`str`, defaults to `"auto"`): Backend of the scan.
         device, dtype: As for any `torch.nn` module.
+
+    Raises:
+        ValueError: For a `gate_bias` without a bias to hold it.
     """
 
     cell_type: str
@@ -34,6 +39,7 @@ class MinRNNCell(nn.Module):
         candidate_activation: str = "g",
         normalize_gates: bool = True,
         forget_gate_floor: float = 0.0,
+        gate_bias: float = 0.0,
         extra_size: int = 0,
         backend: str = "auto",
         device=None,
@@ -42,8 +48,16 @@ class MinRNNCell(nn.Module):
         super().__init__()
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
         self.spec = ScanSpec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+        if gate_bias and not bias:
+            raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
         width = NUM_PARTS[self.cell_type] * hidden_size + extra_size
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
+        # minGRU's gate lets the input in and so forgets; minLSTM's first gate keeps.
+        self.in_proj.gate_bias = -gate_bias if self.cell_type == "mingru" else gate_bias
+        self.in_proj.gate_channels = hidden_size
+        if bias and gate_bias:
+            with torch.no_grad():
+                self.in_proj.bias[:hidden_size] = self.in_proj.gate_bias
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul."""

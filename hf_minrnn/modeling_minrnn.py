@@ -71,7 +71,7 @@ class MinRNNCausalConv1d(nn.Module):
         if self.bias is not None:
             y = y + self.bias
         if attention_mask is None:
-            return y, context[:, time:]
+            return y, context[:, time:].clone()  # a view would keep the whole context alive in a cache
         rank = attention_mask.cumsum(1)
         y = torch.take_along_dim(y, (rank - 1).clamp(min=0).unsqueeze(-1), 1).masked_fill(
             ~attention_mask.unsqueeze(-1), 0
@@ -114,6 +114,7 @@ class MinRNNMixer(nn.Module):
             candidate_activation=config.candidate_activation,
             normalize_gates=config.normalize_gates,
             forget_gate_floor=config.layer_forget_gate_floor(layer_idx),
+            gate_bias=config.gate_bias,
             extra_size=size if config.output_gate else 0,
             backend=backend,
         )
@@ -125,7 +126,7 @@ class MinRNNMixer(nn.Module):
         """The state that a sequence starts from, `(batch, state_size)`, or `None` for zeros."""
         if self.initial_state is None:
             return None
-        state = self.initial_state.float()
+        state = self.initial_state.to(torch.promote_types(self.initial_state.dtype, torch.float32))
         # g is for the parameter alone: a carried state is the state itself.
         state = g(state) if self.candidate_activation == "g" else state
         return state.expand(batch, -1)
@@ -227,16 +228,12 @@ class MinRNNPreTrainedModel(PreTrainedModel):
                 initialization.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
-        elif isinstance(module, MinRNNMixer):
-            bias = module.cell.in_proj.bias
-            if bias is not None and self.config.gate_bias:
-                start = torch.zeros_like(bias)
-                # minGRU's gate lets the input in and so forgets, minLSTM's forget gate keeps.
-                sign = -1.0 if self.config.cell_type == "mingru" else 1.0
-                start[: self.config.state_size] = sign * self.config.gate_bias
-                initialization.copy_(bias, start)
-            if module.initial_state is not None:
-                initialization.zeros_(module.initial_state)
+        elif getattr(module, "gate_bias", 0.0) and module.bias is not None:  # a cell's in_proj
+            start = torch.zeros_like(module.bias)
+            start[: module.gate_channels] = module.gate_bias
+            initialization.copy_(module.bias, start)
+        elif getattr(module, "initial_state", None) is not None:
+            initialization.zeros_(module.initial_state)
 
 
 def _padding_mask(attention_mask, inputs_embeds):
@@ -254,6 +251,20 @@ def _padding_mask(attention_mask, inputs_embeds):
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return None
     return mask
+
+
+def _refuse_packing(kwargs, attention_mask, past_key_values):
+    # Sequences packed into one row would leak into each other without an error.
+    position_ids = kwargs.get("position_ids")
+    packed = kwargs.get("seq_idx") is not None or kwargs.get("cu_seq_lens_q") is not None
+    if position_ids is not None and attention_mask is None and past_key_values is None and not packed:
+        looked_at = position_ids.device.type == "cpu" and not torch.compiler.is_compiling()
+        packed = looked_at and bool((position_ids.diff() != 1).any())
+    if packed:
+        raise ValueError(
+            "packed sequences (position_ids that start anew, seq_idx, cu_seq_lens_q) are not supported by the model: "
+            "give each sequence a row of its own and an attention_mask"
+        )
 
 
 @auto_docstring
@@ -282,10 +293,9 @@ class MinRNNModel(MinRNNPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        if kwargs.get("seq_idx") is not None or kwargs.get("cu_seq_lens_q") is not None:
-            raise ValueError("packed sequences are not supported by the model yet: pad them into rows of their own")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
+        _refuse_packing(kwargs, attention_mask, past_key_values)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         cached = [None] * len(self.layers)
@@ -322,6 +332,24 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, GenerationMixin):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def prepare_inputs_for_generation(
+        self, input_ids, next_sequence_length=None, attention_mask=None, is_first_iteration=False, **kwargs
+    ):
+        if attention_mask is not None and is_first_iteration and bool((attention_mask[:, -1] == 0).any()):
+            raise ValueError(
+                "attention_mask ends in padding: generate continues from the last column, so pad prompts on the left "
+                "(padding_side='left' in the tokenizer)"
+            )
+        if next_sequence_length == 1 and not is_first_iteration:
+            attention_mask = None  # a generated token is never padding
+        return super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            attention_mask=attention_mask,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
+        )
 
     @can_return_tuple
     @auto_docstring

@@ -7,19 +7,31 @@ times the memory of the other backends.
 
 import torch
 import torch.nn.functional as F
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .gates import ScanSpec, coefficients
 
-# Under export time has no value yet: enough doublings for this many steps are then written into the graph, which refuses
-# more.
+# Under export time may have no value yet: doublings for the most steps it can have, or for this many where nothing
+# bounds it, are then written into the graph, which refuses more.
 MAX_SYMBOLIC_TIME = 1 << 17
 
 
 def _doublings(time) -> int:
-    if isinstance(time, int):
-        return max(time - 1, 0).bit_length()
-    torch._check(time <= MAX_SYMBOLIC_TIME)
-    return (MAX_SYMBOLIC_TIME - 1).bit_length()
+    exporting, k = torch.compiler.is_exporting(), 0
+    # While compiling, a comparison is a guard: new code for every power of two, not for every length.
+    while not (statically_known_true(time <= 1 << k) if exporting else time <= 1 << k):
+        if exporting and 1 << k == MAX_SYMBOLIC_TIME:
+            torch._check(time <= MAX_SYMBOLIC_TIME)
+            break
+        k += 1
+    return k
+
+
+def _shift(value, steps: int, position):
+    # Every step's value moves `steps` later; what stands before that is of no account.
+    if torch.compiler.is_exporting():  # a graph for any length must not pad a short one by 2^16 steps
+        return value.index_select(1, (position - steps).clamp(min=0))
+    return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 
 
 def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
@@ -56,7 +68,7 @@ def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
     for k in range(_doublings(time)):
         # What lies before the begin of a step's sequence becomes the identity, by selection: a NaN there cannot leak.
         before_loss, before_end = (
-            torch.where(reach >= 1 << k, F.pad(value, (0, 0, 1 << k, 0))[:, :time], 0.0) for value in (loss, end)
+            torch.where(reach >= 1 << k, _shift(value, 1 << k, position), 0.0) for value in (loss, end)
         )
         end = before_end + (end - loss * before_end)
         loss = before_loss + (loss - before_loss * loss)

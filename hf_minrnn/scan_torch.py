@@ -254,9 +254,8 @@ def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_s
     grad = grad_initial
     if problem.packed:
         grad = torch.zeros_like(problem.first)
-        grad_initial[problem.boundaries.sequences] = (
-            0  # until the tile with its first step, unless a reset stands there
-        )
+        # The others' comes with the tile of their first step, unless a reset stands there.
+        grad_initial[problem.boundaries.sequences] = 0
     for place in reversed(problem.places):
         tile = problem.tile(place)
         grads = tile.work["grad"].copy_(_tile(grad_h, *place))

@@ -1,0 +1,42 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Tiny models that the tests share: both cells, both blocks and the options between."""
+
+import torch
+
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+
+SMALL = {"vocab_size": 97, "hidden_size": 24, "num_hidden_layers": 3, "pad_token_id": 0, "eos_token_id": 1}
+CONFIGS = {
+    "mingru": MinRNNConfig(**SMALL),
+    "minlstm": MinRNNConfig(cell_type="minlstm", **SMALL),
+    "mingru-paper": MinRNNConfig.paper("mingru", expand_ratio=1.5, **SMALL),
+    "minlstm-paper": MinRNNConfig.paper("minlstm", normalize_gates=False, learn_initial_state=True, **SMALL),
+    "no-conv": MinRNNConfig(conv_kernel_size=0, learn_initial_state=True, **SMALL),
+    "bare": MinRNNConfig(
+        conv_kernel_size=2,
+        conv_bias=True,
+        intermediate_size=0,
+        output_projection=False,
+        output_gate=False,
+        state_norm=False,
+        use_bias=False,
+        tie_word_embeddings=False,
+        **SMALL,
+    ),
+}
+
+
+def build(name: str, **changes) -> MinRNNForCausalLM:
+    """A model with random weights everywhere, so that nothing is hidden by a zero or an identity it starts from."""
+    torch.manual_seed(0)
+    config = MinRNNConfig.from_dict({**CONFIGS[name].to_dict(), **changes})
+    model = MinRNNForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def token_ids(batch: int, time: int, seed: int = 0) -> torch.Tensor:
+    """Random tokens above the special ones, `(batch, time)`."""
+    return torch.randint(2, SMALL["vocab_size"], (batch, time), generator=torch.Generator().manual_seed(seed))

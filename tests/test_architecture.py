@@ -1,0 +1,94 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The rules of the house: imports point down, model files can travel to the Hub, files stay small."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "hf_minrnn"
+FLOORS = {
+    "compat": 0,
+    "gates": 0,
+    "configuration_minrnn": 1,
+    "cache_minrnn": 1,
+    "scan_reference": 1,
+    "scan_torch": 1,
+    "scan_associative": 1,
+    "scan": 2,
+    "cells": 3,
+    "modeling_minrnn": 4,
+    "__init__": 5,
+}
+# What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
+THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}
+FILES = sorted(PACKAGE.glob("*.py"))
+
+
+def imports(path):
+    """`(level, module, names)` of every import statement of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [alias.name for alias in node.names]
+
+
+def test_every_file_has_a_floor():
+    assert {path.stem for path in FILES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_imports_point_down(path):
+    for level, module, _ in imports(path):
+        if level == 0:
+            root = module.split(".")[0]
+            assert root in THIRD_PARTY or root in sys.stdlib_module_names, f"{path.name} imports {module}"
+            continue
+        # transformers copies to the Hub only what is reached by `from .name import ...`, one level deep.
+        assert level == 1 and module and "." not in module, f"{path.name}: from {'.' * level}{module} import ..."
+        assert FLOORS[module] < FLOORS[path.stem], f"{path.name} imports {module}, which is not below it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_docstring_line_looks_like_a_relative_import(path):
+    # transformers finds relative imports by a regular expression over the text.
+    found = set(re.findall(r"^\s*from\s+\.(\S+)\s+import", path.read_text(), flags=re.MULTILINE))
+    assert found == {module for level, module, _ in imports(path) if level == 1}
+
+
+def test_scan_files_import_without_transformers(tmp_path):
+    program = f"""
+import sys, types
+class Refuse:
+    def find_spec(self, name, *args):
+        if name.split(".")[0] in ("transformers", "huggingface_hub"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+package = types.ModuleType("hf_minrnn")
+package.__path__ = [{str(PACKAGE)!r}]
+sys.modules["hf_minrnn"] = package
+import torch
+from hf_minrnn.scan import minrnn_scan
+from hf_minrnn.cells import MinGRUCell
+print(minrnn_scan(torch.zeros(1, 3, 4), "mingru")[0].shape, MinGRUCell(2, 3))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0 and "torch.Size([1, 3, 2])" in run.stdout, run.stderr
+
+
+SOURCES = [path for folder in ("hf_minrnn", "training", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 440
+
+
+def test_every_source_file_has_a_test_file():
+    without = {path.stem for path in FILES if not (ROOT / "tests" / f"test_{path.stem}.py").exists()} - {"__init__"}
+    assert not without

@@ -1,0 +1,97 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import copy
+
+import pytest
+import torch
+from model_cases import CONFIGS, build, token_ids
+from transformers import DynamicCache, StaticCache
+
+from hf_minrnn.cache_minrnn import MinRNNCacheLayer, MinRNNStaticCacheLayer
+
+
+def make(kind):
+    config = CONFIGS["mingru"]
+    return DynamicCache(config=config) if kind == "dynamic" else StaticCache(config=config, max_cache_len=8)
+
+
+def filled(kind, ids):
+    cache = make(kind)
+    with torch.no_grad():
+        build("mingru")(ids, past_key_values=cache)
+    return cache
+
+
+KINDS = ["dynamic", "static"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_and_lengths(kind):
+    cache = make(kind)
+    wanted = MinRNNCacheLayer if kind == "dynamic" else MinRNNStaticCacheLayer
+    assert all(type(layer) is wanted for layer in cache.layers) and len(cache.layers) == 3
+    assert cache.get_seq_length() == 0 and not cache.has_previous_state() and cache.layers[0].batch_size == -1
+    cache = filled(kind, token_ids(2, 5))
+    assert int(cache.get_seq_length()) == 5 and cache.has_previous_state() and cache.batch_size == 2
+    assert cache.get_max_length() == -1 and tuple(map(int, cache.get_mask_sizes(3, 0))) == (8, 0)
+    assert cache.layers[1].recurrent_states[0].shape == (2, 24) and cache.layers[1].conv_states[0].shape == (2, 3, 24)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda cache: cache.reorder_cache(torch.tensor([2, 0, 0])), [2, 0, 0]),
+        (lambda cache: cache.batch_select_indices(torch.tensor([1])), [1]),
+        (lambda cache: cache.batch_repeat_interleave(2), [0, 0, 1, 1, 2, 2]),
+    ],
+    ids=["reorder", "select", "repeat"],
+)
+def test_rows_move_together(kind, change, rows):
+    model, ids, more = build("mingru"), token_ids(3, 6), token_ids(6, 2, seed=1)
+    cache = filled(kind, ids)
+    change(cache)
+    with torch.no_grad():
+        carried = model(more[: len(rows)], past_key_values=cache).logits
+        whole = model(torch.cat([ids[rows], more[: len(rows)]], 1)).logits[:, 6:]
+    assert torch.allclose(carried, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reset_forgets(kind):
+    model, ids = build("mingru"), token_ids(2, 6)
+    cache = filled(kind, token_ids(2, 6, seed=4))
+    cache.reset()
+    assert int(cache.get_seq_length()) == 0
+    with torch.no_grad():
+        assert torch.allclose(model(ids, past_key_values=cache).logits, model(ids).logits, atol=1e-5)
+
+
+def test_a_static_cache_stays_where_it_is():
+    model, cache = build("mingru"), filled("static", token_ids(2, 6))
+    layer = cache.layers[0]
+    before = [layer.recurrent_states[0].data_ptr(), layer.conv_states[0].data_ptr(), layer.cumulative_length.data_ptr()]
+    with torch.no_grad():
+        model(token_ids(2, 3), past_key_values=cache)
+    after = [layer.recurrent_states[0].data_ptr(), layer.conv_states[0].data_ptr(), layer.cumulative_length.data_ptr()]
+    assert before == after and int(layer.cumulative_length) == 9
+
+
+def test_a_copy_is_independent():
+    model, ids = build("mingru"), token_ids(2, 6)
+    cache = filled("dynamic", ids)
+    kept = copy.deepcopy(cache)
+    with torch.no_grad():
+        first = model(token_ids(2, 3, seed=1), past_key_values=cache).logits
+        assert kept.get_seq_length() == 6
+        assert torch.equal(model(token_ids(2, 3, seed=1), past_key_values=kept).logits, first)
+
+
+def test_what_it_cannot_do_is_refused():
+    cache = filled("dynamic", token_ids(1, 4))
+    cache.crop(0)
+    with pytest.raises(NotImplementedError, match="rolled back"):
+        cache.crop(-1)
+    with pytest.raises(NotImplementedError, match="without an assistant"):
+        cache.activate_past_recording()
+    with pytest.raises(TypeError, match="not keys and values"):
+        cache.update(torch.zeros(1), torch.zeros(1), 0)

@@ -1,0 +1,88 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The contract with transformers: every name that is not public API, and what this package expects of it."""
+
+import inspect
+import subprocess
+import sys
+
+import torch
+from packaging.version import Version
+
+from hf_minrnn import compat
+
+
+def parameters(function):
+    return set(inspect.signature(function).parameters)
+
+
+def test_installed_version_is_supported():
+    assert Version(compat.transformers_version) >= Version(compat.MINIMUM_TRANSFORMERS)
+
+
+def test_cache_layers_register_themselves_by_type():
+    class Layer(compat.LinearAttentionLayer, compat.CacheLayerMixin):
+        _layer_type = "minrnn-contract-test"
+        update = lazy_initialization = get_mask_sizes = get_seq_length = None
+
+    try:
+        assert compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"] is Layer
+    finally:
+        del compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"]
+    assert compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn"].__name__ == "MinRNNCacheLayer"
+    assert compat.STATIC_LAYER_TYPE_MAPPING["minrnn"].__name__ == "MinRNNStaticCacheLayer"
+
+
+def test_cache_layers_have_the_state_interface():
+    layer = compat.LinearAttentionLayer()
+    for name in ("conv_states", "recurrent_states", "has_previous_state", "is_conv_states_initialized"):
+        assert set(getattr(layer, name)) == {0}
+    for name in ("offload", "prefetch", "reset", "reorder_cache"):
+        assert callable(getattr(layer, name))
+    assert {"layer_idx", "state_idx"} <= parameters(compat.Cache.update_recurrent_state)
+
+
+def test_a_gradient_checkpointing_layer_passes_positional_arguments():
+    class Layer(compat.GradientCheckpointingLayer):
+        def forward(self, x, state=None):
+            return x + state
+
+    layer = Layer().train()
+    layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, lambda function, *args: function(*args)
+    assert layer(torch.ones(1), torch.ones(1)).item() == 2
+
+
+def test_config_hooks_that_are_overridden_exist():
+    for name in ("validate_layer_type", "validate_architecture", "__post_init__"):
+        assert callable(getattr(compat.PreTrainedConfig, name))
+
+
+def test_initialization_respects_loaded_weights():
+    loaded = torch.zeros(2)
+    loaded._is_hf_initialized = True
+    compat.initialization.copy_(loaded, torch.ones(2))
+    compat.initialization.uniform_(loaded, 1, 2)
+    assert (loaded == 0).all()
+
+
+def test_generation_passes_what_is_overridden():
+    wanted = {"input_ids", "next_sequence_length", "attention_mask", "is_first_iteration"}
+    assert wanted <= parameters(compat.GenerationMixin.prepare_inputs_for_generation)
+
+
+def test_slice_logits_to_keep():
+    x = torch.arange(6.0).view(1, 3, 2)
+    assert torch.equal(compat.slice_logits_to_keep(x, 1), x[:, -1:])
+
+
+def test_an_older_transformers_is_refused_in_one_line(tmp_path):
+    (tmp_path / "transformers").mkdir()
+    (tmp_path / "transformers" / "__init__.py").write_text('__version__ = "4.57.6"\n')
+    program = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("compat", {compat.__file__!r})
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode != 0
+    assert f"hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later, found 4.57.6" in last

@@ -1,0 +1,76 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import pytest
+
+from hf_minrnn import MinRNNConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cell_type", "gru"),
+        ("candidate_activation", "tanh"),
+        ("conv_position", "end"),
+        ("vocab_size", 0),
+        ("hidden_size", -8),
+        ("num_hidden_layers", 0),
+        ("expand_ratio", 0.0),
+        ("intermediate_size", -1),
+        ("conv_kernel_size", -1),
+        ("conv_kernel_size", 1),
+        ("forget_gate_floor", 1.0),
+        ("forget_gate_floor", -0.1),
+        ("dropout", 1.0),
+        ("rms_norm_eps", 0.0),
+        ("initializer_range", -0.1),
+        ("hidden_act", "no-such-activation"),
+        ("normalize_gates", False),
+    ],
+)
+def test_nonsense_is_refused_by_name(field, value):
+    with pytest.raises(Exception, match=field):
+        MinRNNConfig(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["vocab_size", "cell_type", "output_gate", "scan_backend", "tie_word_embeddings"])
+def test_wrong_types_are_refused_by_name(field):
+    with pytest.raises(Exception, match=field):
+        MinRNNConfig(**{field: [1]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"expand_ratio": 1.5, "output_projection": False}, "output_projection=False needs expand_ratio 1"),
+        ({"gate_bias": 1.0, "use_bias": False}, "gate_bias 1.0 needs use_bias=True"),
+        ({"expand_ratio": 1.5, "hidden_size": 33}, "expand_ratio 1.5 times hidden_size 33 is no whole number"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(Exception, match=message):
+        MinRNNConfig(**fields)
+
+
+def test_the_remedy_for_a_fractional_state_is_right():
+    assert MinRNNConfig(hidden_size=33, expand_ratio=50 / 33).state_size == 50
+
+
+def test_derived_values():
+    config = MinRNNConfig(hidden_size=96, num_hidden_layers=4, expand_ratio=2)
+    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, ["minrnn"] * 4)
+    assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
+    assert MinRNNConfig(hidden_size=96, gated_mlp=False).intermediate_size == 384
+    assert MinRNNConfig(num_hidden_layers=1).layer_forget_gate_floor(0) == 0
+    assert MinRNNConfig(intermediate_size=0).intermediate_size == 0
+
+
+def test_round_trip_through_json(tmp_path):
+    config = MinRNNConfig.paper("minlstm", hidden_size=48, expand_ratio=1.5, scan_backend="of tomorrow")
+    config.save_pretrained(tmp_path)
+    loaded = MinRNNConfig.from_pretrained(tmp_path)
+    assert loaded.to_diff_dict() == config.to_diff_dict()
+    assert (loaded.state_size, loaded.gate_bias, loaded.scan_backend) == (72, 3.0, "of tomorrow")
+
+
+def test_paper_takes_any_field():
+    config = MinRNNConfig.paper("mingru", candidate_activation="identity", conv_kernel_size=0)
+    assert (config.candidate_activation, config.conv_kernel_size, config.gate_bias) == ("identity", 0, 0.0)

@@ -1,0 +1,397 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import copy
+
+import pytest
+import torch
+from model_cases import CONFIGS, build, token_ids
+from model_definition import logits as defined_logits
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, StaticCache, pipeline
+
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel
+
+NAMES = tuple(CONFIGS)
+
+
+def close(x, y, tolerance=1e-5):
+    """Whether x is y, relative to the largest y."""
+    return (x - y).abs().max() <= tolerance * y.abs().max().clamp(min=1.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_equal_the_definition(name):
+    model, ids = build(name), token_ids(2, 21)
+    logits = model(ids).logits
+    for row in range(2):
+        assert close(logits[row].double(), defined_logits(model, ids[row]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_logits_equal_the_definition(name):
+    model, ids = build(name).double(), token_ids(1, 40)
+    assert close(model(ids).logits[0], defined_logits(model, ids[0]), 1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_step_by_step_equals_parallel(name):
+    model, ids = build(name), token_ids(3, 12)
+    cache, steps = None, []
+    with torch.no_grad():
+        for t in range(12):
+            output = model(ids[:, t : t + 1], past_key_values=cache)
+            cache = output.past_key_values
+            steps.append(output.logits)
+        assert cache.get_seq_length() == 12
+        assert close(torch.cat(steps, 1), model(ids).logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cuts", [(1,), (2, 3), (7, 8, 30)], ids=str)
+def test_split_and_carried_on_equals_whole(name, cuts):
+    model, ids = build(name), token_ids(2, 33)
+    cache, parts = None, []
+    for begin, end in zip((0, *cuts), (*cuts, 33)):
+        output = model(ids[:, begin:end], past_key_values=cache)
+        cache = output.past_key_values
+        parts.append(output.logits)
+    assert close(torch.cat(parts, 1), model(ids).logits)
+
+
+def pad(ids, places, time):
+    """Rows of `ids` laid out at `places` (one list of positions a row) in `time` columns, and their mask."""
+    padded = torch.full((len(ids), time), 5)
+    mask = torch.zeros(len(ids), time, dtype=torch.long)
+    for row, place in enumerate(places):
+        padded[row, place], mask[row, place] = ids[row, : len(place)], 1
+    return padded, mask
+
+
+PLACES = {
+    "left": [list(range(6, 17)), list(range(17)), [16]],
+    "right": [list(range(11)), list(range(17)), [0]],
+    "mixed": [list(range(3, 14)), [0, 2, 3, 5, 8, 9, 16], list(range(17))],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", PLACES)
+def test_padded_rows_equal_the_rows_alone(name, side):
+    model, ids, places = build(name), token_ids(3, 17), PLACES[side]
+    padded, mask = pad(ids, places, 17)
+    more = token_ids(3, 4, seed=1)
+    padded_output = model(padded, attention_mask=mask)
+    padded_more = model(more, past_key_values=padded_output.past_key_values)
+    for row, place in enumerate(places):
+        alone = ids[row : row + 1, : len(place)]
+        assert close(padded_output.logits[row, place], model(alone).logits[0])
+        whole = model(torch.cat([alone, more[row : row + 1]], 1))
+        assert close(padded_more.logits[row], whole.logits[0, len(place) :])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", PLACES)
+def test_padding_does_not_change_gradients(name, side):
+    model, ids, places = build(name), token_ids(3, 17), PLACES[side]
+    padded, mask = pad(ids, places, 17)
+    embedded = model.get_input_embeddings()(padded).detach()
+    embedded[mask == 0] = 30.0  # what stands in the padding must not matter
+    logits = model(inputs_embeds=embedded, attention_mask=mask).logits
+    weights = torch.randn(3, 17, logits.shape[-1], generator=torch.Generator().manual_seed(3))
+    sum((logits[row, place] * weights[row, : len(place)]).sum() for row, place in enumerate(places)).backward()
+    padded_grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None and "embed" not in n}
+    model.zero_grad()
+    for row, place in enumerate(places):
+        alone = model.get_input_embeddings()(ids[row : row + 1, : len(place)]).detach()
+        (model(inputs_embeds=alone).logits[0] * weights[row, : len(place)]).sum().backward()
+    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None and "embed" not in n}
+    assert grads and grads.keys() == padded_grads.keys()
+    for key, grad in grads.items():
+        assert close(padded_grads[key], grad, 1e-4), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_causal(name):
+    model, ids = build(name), token_ids(1, 20)
+    changed = ids.clone()
+    changed[0, 13] = 2 + (changed[0, 13] - 1) % 95
+    difference = (model(ids).logits - model(changed).logits)[0].abs().amax(-1)
+    assert (difference[:13] == 0).all() and (difference[13:] > 0).all()
+
+
+def greedy(model, ids, steps):
+    """Greedy decoding with everything computed anew for every token."""
+    for _ in range(steps):
+        ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], 1)
+    return ids
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, {"cache_implementation": "static"}, {"prefill_chunk_size": 4}], ids=str)
+def test_greedy_generate_equals_decoding_without_cache(name, options):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 9)
+    with torch.no_grad():
+        assert torch.equal(model.generate(ids, max_new_tokens=8, do_sample=False, **options), greedy(model, ids, 8))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "options", [{"num_beams": 3}, {"do_sample": True}, {"num_beams": 2, "do_sample": True}], ids=str
+)
+def test_generate_with_and_without_cache_agree(name, options):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 6)
+    out = []
+    for use_cache in (True, False):
+        torch.manual_seed(5)
+        out.append(
+            model.generate(ids, max_new_tokens=7, use_cache=use_cache, num_return_sequences=2, **options)
+            if options.get("num_beams", 1) > 1
+            else model.generate(ids, max_new_tokens=7, use_cache=use_cache, **options)
+        )
+    assert torch.equal(*out)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("lengths", [(3, 9, 6), (1, 2, 9)], ids=str)
+def test_generate_with_left_padding_equals_each_row_alone(name, lengths):
+    model, ids = build(name, eos_token_id=None), token_ids(3, 9)
+    padded, mask = pad(ids, [list(range(9 - n, 9)) for n in lengths], 9)
+    out = model.generate(padded, attention_mask=mask, max_new_tokens=6, do_sample=False)
+    for row, n in enumerate(lengths):
+        alone = model.generate(ids[row : row + 1, :n], max_new_tokens=6, do_sample=False)
+        assert torch.equal(out[row, 9:], alone[0, n:])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generate_continues_a_returned_cache(name):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 7)
+    first = model.generate(ids, max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
+    grown = torch.cat([first.sequences, token_ids(2, 3, seed=2)], 1)
+    for kind in (first.past_key_values, None):
+        cache = copy.deepcopy(kind)
+        out = model.generate(grown, past_key_values=cache, max_new_tokens=5, do_sample=False)
+        assert torch.equal(out, greedy(model, grown, 5))
+
+
+@pytest.mark.parametrize("side", ["right", "mixed"])
+def test_generate_refuses_padding_after_the_prompt(side):
+    model, ids = build("mingru"), token_ids(3, 17)
+    padded, mask = pad(ids, PLACES[side], 17)
+    with pytest.raises(ValueError, match="padding_side='left'"):
+        model.generate(padded, attention_mask=mask, max_new_tokens=2)
+
+
+def test_assisted_generation_is_refused():
+    model, ids = build("mingru"), token_ids(1, 7)
+    with pytest.raises(ValueError, match="stateful"):
+        model.generate(ids, assistant_model=build("mingru"), max_new_tokens=3)
+    with pytest.raises(ValueError, match="stateful"):
+        model.generate(ids, prompt_lookup_num_tokens=2, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
+def test_gradient_checkpointing_keeps_a_carried_state(name, reentrant):
+    model, ids = build(name).train(), token_ids(2, 16)
+    with torch.no_grad():
+        cache = model(ids[:, :8], past_key_values=DynamicCache(config=model.config)).past_key_values
+    results = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        used = copy.deepcopy(cache)
+        output = model(ids[:, 8:], labels=ids[:, 8:], past_key_values=used)
+        output.loss.backward()
+        assert used.get_seq_length() == 16
+        results.append(
+            (output.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        )
+    (plain, grads), (checkpointed, checkpointed_grads) = results
+    assert close(checkpointed, plain, 1e-6) and grads.keys() == checkpointed_grads.keys()
+    assert all(close(checkpointed_grads[key], grads[key]) for key in grads)
+    assert close(plain, build(name)(ids).logits[:, 8:])
+
+
+def test_loss_reaches_earlier_segments_through_the_cache():
+    model, ids = build("mingru").train(), token_ids(2, 16)
+    embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+    first = model(inputs_embeds=embedded[:, :8], use_cache=True)
+    model(inputs_embeds=embedded[:, 8:], past_key_values=first.past_key_values).logits.sum().backward()
+    split = embedded.grad.clone()
+    embedded.grad = None
+    model(inputs_embeds=embedded).logits[:, 8:].sum().backward()
+    assert close(split, embedded.grad) and split[:, :8].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
+def test_save_and_load_through_auto_classes(name, tmp_path):
+    model, ids = build(name), token_ids(2, 9)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").exists()
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert type(config) is MinRNNConfig and config.to_dict() == model.config.to_dict() | {
+        key: config.to_dict()[key] for key in ("_name_or_path",) if key in config.to_dict()
+    }
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(loaded) is MinRNNForCausalLM and torch.equal(loaded(ids).logits, model(ids).logits)
+    base = AutoModel.from_pretrained(tmp_path)
+    assert type(base) is MinRNNModel
+    assert torch.equal(base(ids).last_hidden_state, model.model(ids).last_hidden_state)
+    half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and half(ids).logits.dtype == torch.bfloat16
+
+
+WEIGHT_NAMES = """
+lm_head.weight model.embed_tokens.weight model.norm.weight
+model.layers.0.norm.weight model.layers.0.mlp_norm.weight
+model.layers.0.mlp.down_proj.weight model.layers.0.mlp.gate_proj.weight model.layers.0.mlp.up_proj.weight
+model.layers.0.mixer.conv.weight model.layers.0.mixer.norm.weight model.layers.0.mixer.initial_state
+model.layers.0.mixer.cell.in_proj.weight model.layers.0.mixer.cell.in_proj.bias
+model.layers.0.mixer.out_proj.weight model.layers.0.mixer.out_proj.bias
+"""
+PAPER_WEIGHT_NAMES = """
+lm_head.weight model.embed_tokens.weight model.norm.weight
+model.layers.0.conv.depthwise.weight model.layers.0.conv.depthwise.bias
+model.layers.0.conv.pointwise.weight model.layers.0.conv.pointwise.bias
+model.layers.0.norm.weight model.layers.0.mlp_norm.weight
+model.layers.0.mlp.down_proj.weight model.layers.0.mlp.down_proj.bias
+model.layers.0.mlp.up_proj.weight model.layers.0.mlp.up_proj.bias
+model.layers.0.mixer.cell.in_proj.weight model.layers.0.mixer.cell.in_proj.bias
+model.layers.0.mixer.out_proj.weight model.layers.0.mixer.out_proj.bias
+"""
+
+
+def test_weight_names_are_frozen():
+    """Checkpoints and LoRA targets depend on these names: a change here breaks them."""
+    one = {"num_hidden_layers": 1}
+    model = MinRNNForCausalLM(MinRNNConfig(learn_initial_state=True, hidden_size=8, vocab_size=9, **one))
+    assert sorted(model.state_dict()) == sorted(WEIGHT_NAMES.split())
+    model = MinRNNForCausalLM(MinRNNConfig.paper(hidden_size=8, vocab_size=9, **one))
+    assert sorted(model.state_dict()) == sorted(PAPER_WEIGHT_NAMES.split())
+
+
+@pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
+def test_a_fresh_model_starts_as_configured(cell_type):
+    config = MinRNNConfig(
+        vocab_size=50, hidden_size=64, num_hidden_layers=2, cell_type=cell_type, gate_bias=1.5, initializer_range=0.01
+    )
+    model = MinRNNForCausalLM(config)
+    mixer = model.model.layers[1].mixer
+    identity = torch.zeros(64, 1, 4)
+    identity[..., -1] = 1
+    assert torch.equal(mixer.conv.weight, identity)
+    sign = -1 if cell_type == "mingru" else 1
+    assert (mixer.cell.in_proj.bias[:64] == sign * 1.5).all() and (mixer.cell.in_proj.bias[64:] == 0).all()
+    assert 0.008 < mixer.cell.in_proj.weight.std() < 0.012
+    # The decay of a fresh block, from its own scan: what is left of a state of ones after one step of zeros.
+    state = mixer.cell.step(torch.zeros(1, 64), torch.ones(1, 64))[1]
+    share = torch.sigmoid(torch.tensor(1.5))
+    decay = share if cell_type == "mingru" else share / (share + 0.5)
+    assert torch.allclose(state, 0.9 + 0.1 * decay)
+
+
+def test_loss_is_the_mean_over_predicted_tokens():
+    model, ids = build("mingru"), token_ids(2, 10)
+    labels = ids.clone()
+    labels[0, :4] = -100
+    output = model(ids, labels=labels)
+    chosen = torch.log_softmax(output.logits[:, :-1], -1).gather(-1, ids[:, 1:, None])[..., 0]
+    keep = labels[:, 1:] != -100
+    assert torch.allclose(output.loss, -chosen[keep].mean())
+    scaled = model(ids, labels=labels, num_items_in_batch=torch.tensor(100))
+    assert torch.allclose(scaled.loss, -chosen[keep].sum() / 100)
+    assert model(ids, logits_to_keep=3).logits.shape == (2, 3, 97)
+
+
+def test_hidden_states_are_recorded():
+    model, ids = build("mingru"), token_ids(2, 10)
+    output = model(ids, output_hidden_states=True)
+    assert len(output.hidden_states) == 4 and all(x.shape == (2, 10, 24) for x in output.hidden_states)
+    assert torch.equal(output.hidden_states[0], model.get_input_embeddings()(ids))
+    as_tuple = model(ids, return_dict=False)
+    assert torch.equal(as_tuple[0], output.logits)
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
+def test_bfloat16_is_near_float32(name):
+    model, ids = build(name), token_ids(2, 64)
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    output = half(ids)
+    assert output.past_key_values.layers[0].recurrent_states[0].dtype == torch.float32
+    exact = model(ids).logits
+    assert (output.logits.float() - exact).norm() < 0.05 * exact.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (model(ids).logits.float() - exact).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
+def test_compiles_in_one_graph_and_decodes(name):
+    model, ids = build(name), token_ids(2, 12)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert close(compiled(ids, use_cache=False).logits, model(ids).logits)
+    loss = compiled(ids, labels=ids, use_cache=False).loss
+    loss.backward()
+    compiled_grads = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    model(ids, labels=ids, use_cache=False).loss.backward()
+    assert all(close(compiled_grads[n], p.grad) for n, p in model.named_parameters())
+    cache = StaticCache(config=model.config, max_cache_len=32)
+    with torch.no_grad():
+        model(ids[:, :8], past_key_values=cache)
+        for t in range(8, 12):
+            step = compiled(ids[:, t : t + 1], past_key_values=cache)
+        assert close(step.logits, model(ids).logits[:, -1:])
+
+
+def test_pipeline_generates_from_a_saved_folder(tmp_path):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:97]
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    build("mingru").save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path)
+    text = pipeline("text-generation", model=str(tmp_path))("ABBA", max_new_tokens=5, do_sample=False)
+    assert text[0]["generated_text"].startswith("ABBA") and len(text[0]["generated_text"]) > 4
+
+
+def test_decoding_does_not_grow():
+    model = build("mingru")
+    sizes = []
+    with torch.no_grad():
+        cache = model(token_ids(1, 10)).past_key_values
+        for _ in range(2):
+            layers = [(*layer.recurrent_states.values(), *layer.conv_states.values()) for layer in cache.layers]
+            sizes.append(sum(x.untyped_storage().nbytes() for states in layers for x in states))
+            cache = model(token_ids(1, 5000), past_key_values=cache).past_key_values
+    assert sizes[0] == sizes[1] and cache.get_seq_length() == 10010
+
+
+def test_bad_input_is_refused_by_name():
+    model, ids = build("mingru"), token_ids(2, 6)
+    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
+        model()
+    with pytest.raises(ValueError, match=r"attention_mask must have shape \(2, 6\)"):
+        model(ids, attention_mask=torch.ones(2, 5))
+    with pytest.raises(ValueError, match=r"attention_mask must have shape"):
+        model(ids, attention_mask=torch.ones(3, 6))
+    with pytest.raises(ValueError, match="cache of this model"):
+        model(ids, past_key_values=DynamicCache())
+    with pytest.raises(ValueError, match="with 3 MinRNN layers"):
+        model(ids, past_key_values=DynamicCache(config=MinRNNConfig(num_hidden_layers=2)))
+    for packing in (
+        {"seq_idx": torch.zeros(2, 6)},
+        {"cu_seq_lens_q": torch.tensor([0, 6])},
+        {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])},
+    ):
+        with pytest.raises(ValueError, match="packed"):
+            model(ids[:1], **packing)
+    assert model(ids, position_ids=torch.arange(6)[None]).logits.shape == (2, 6, 97)
+
+
+def test_an_unknown_scan_backend_is_a_wish(caplog):
+    model, ids = build("mingru"), token_ids(1, 6)
+    wishing = build("mingru", scan_backend="quantum")
+    assert torch.equal(wishing(ids).logits, model(ids).logits)
+    for backend in ("reference", "associative"):
+        assert close(build("mingru", scan_backend=backend)(ids).logits, model(ids).logits)

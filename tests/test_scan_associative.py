@@ -1,0 +1,37 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import pytest
+import torch
+from definition import define
+
+from hf_minrnn import scan_associative
+from hf_minrnn.scan import minrnn_scan
+
+
+def test_doublings_are_as_few_as_reach_over_every_step():
+    assert [scan_associative._doublings(time) for time in (0, 1, 2, 3, 4, 5, 1024, 1025)] == [0, 0, 1, 2, 2, 3, 10, 11]
+
+
+class Scan(torch.nn.Module):
+    def forward(self, projected):
+        return minrnn_scan(projected, "mingru", backend="associative")[0]
+
+
+def export(longest):
+    time = torch.export.Dim("time", min=2, max=longest) if longest else torch.export.Dim.DYNAMIC
+    return torch.export.export(Scan(), (torch.randn(1, 9, 6),), dynamic_shapes=({1: time},))
+
+
+def test_the_graph_of_an_export_holds_what_the_longest_input_needs():
+    small, large = (len(export(longest).graph.nodes) for longest in (16, 1024))
+    assert small < large
+    fixed = torch.export.export(Scan(), (torch.randn(1, 9, 6),))
+    assert len(fixed.graph.nodes) <= small
+
+
+def test_a_longer_input_than_the_graph_reaches_is_refused(monkeypatch):
+    monkeypatch.setattr(scan_associative, "MAX_SYMBOLIC_TIME", 16)
+    module = export(None).module()
+    projected = torch.randn(1, 16, 6)
+    torch.testing.assert_close(module(projected), define(projected, "mingru")[0].float())
+    with pytest.raises((RuntimeError, AssertionError)):
+        module(torch.randn(1, 17, 6))

@@ -1,0 +1,143 @@
+import json
+
+import corpus
+import pytest
+from corpus import InputError, load_corpus, stdlib_is_heldout
+
+
+@pytest.fixture(scope="module")
+def stdlib():
+    return load_corpus("stdlib")
+
+
+def test_stdlib_is_large_and_split(stdlib):
+    assert stdlib.is_python
+    train, heldout = (sum(len(text.encode()) for text in side) for side in (stdlib.train, stdlib.heldout))
+    assert train > 5_000_000
+    assert 0.01 < heldout / (train + heldout) < 0.15
+    assert not set(stdlib.train) & set(stdlib.heldout)
+
+
+def test_stdlib_holds_out_whole_packages():
+    for package in ("json", "asyncio", "email", "xml", "unittest"):
+        sides = {stdlib_is_heldout(f"{package}/{name}") for name in ("__init__.py", "a.py", "deep/b.py")}
+        assert len(sides) == 1
+    modules = [f"m{i}.py" for i in range(4000)]
+    assert sum(map(stdlib_is_heldout, modules)) / 4000 == pytest.approx(13 / 256, abs=0.015)
+
+
+def test_stdlib_skips_tests_caches_and_installed_packages(tmp_path):
+    for name in ("a.py", "pkg/b.py", "test/c.py", "lib2to3/tests/d.py", "site-packages/e.py", "pkg/__pycache__/f.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name}\n")
+    (tmp_path / "bad.py").write_bytes(b"# \xff\n")
+    loaded = corpus._load_stdlib(tmp_path)
+    assert sorted(loaded.train + loaded.heldout) == ["# a.py\n", "# pkg/b.py\n", "# \ufffd\n"]
+
+
+def test_stdlib_in_a_zip_or_empty_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not a folder"):
+        corpus._load_stdlib(tmp_path / "python311.zip")
+    with pytest.raises(InputError, match=r"no \.py files"):
+        corpus._load_stdlib(tmp_path)
+
+
+def test_text_file_is_cut_at_ninety_percent(tmp_path):
+    path = tmp_path / "poem.txt"
+    text = "".join(f"line {i} é\r\n" for i in range(200))
+    path.write_bytes(text.encode())
+    loaded = load_corpus(str(path))
+    assert loaded.name == "poem"
+    assert loaded.train[0] + loaded.heldout[0] == text
+    assert len(loaded.train[0]) == int(len(text) * 0.9)
+
+
+def test_folder_holds_out_its_last_documents(tmp_path):
+    for i in range(20):
+        (tmp_path / f"{i:02d}.txt").write_text(f"document {i}")
+    (tmp_path / ".hidden").write_bytes(b"\xff")
+    loaded = load_corpus(str(tmp_path))
+    assert loaded.train == [f"document {i}" for i in range(18)]
+    assert loaded.heldout == ["document 18", "document 19"]
+
+
+def _write_table(path, column, rows):
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({column: rows}), path)
+    else:
+        path.write_text("".join(json.dumps({column: row}) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_table(tmp_path, suffix):
+    path = tmp_path / f"data{suffix}"
+    _write_table(path, "content", [f"row {i}" for i in range(30)] + [""])
+    loaded = load_corpus(str(path), "content")
+    assert loaded.train == [f"row {i}" for i in range(27)]
+    assert loaded.heldout == [f"row {i}" for i in range(27, 30)]
+    with pytest.raises(InputError, match=r"no column 'text'.*content"):
+        load_corpus(str(path))
+
+
+def test_folder_of_tables_keeps_its_own_split(tmp_path):
+    _write_table(tmp_path / "train.jsonl", "text", ["a", "b", "c"])
+    _write_table(tmp_path / "validation.jsonl", "text", ["d"])
+    loaded = load_corpus(str(tmp_path))
+    assert (loaded.train, loaded.heldout) == (["a", "b", "c"], ["d"])
+    assert "validation" in loaded.split
+
+
+def test_column_that_is_not_text_is_refused(tmp_path):
+    _write_table(tmp_path / "data.jsonl", "text", [1, 2, 3])
+    with pytest.raises(InputError, match="int, not text"):
+        load_corpus(str(tmp_path / "data.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl"])
+def test_empty_source_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        load_corpus(str(tmp_path / name))
+
+
+def test_bytes_that_are_not_utf8_are_located(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"caf\xe9 au lait")
+    with pytest.raises(InputError, match=r"latin\.txt is not UTF-8 at byte 3 \(0xe9\).*iconv"):
+        load_corpus(str(path))
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "./missing", "/missing/data.parquet"])
+def test_missing_path_is_not_taken_for_a_hub_name(name):
+    with pytest.raises(InputError, match="is not there"):
+        load_corpus(name)
+
+
+def test_hub_failure_becomes_one_line(monkeypatch):
+    import datasets
+
+    def refuse(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(InputError, match=r"could not load dataset 'someone/texts': no route$"):
+        load_corpus("someone/texts")
+
+
+def test_hub_name_and_configuration_reach_datasets(monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load(*args):
+        asked.append(args)
+        return datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a", None, "b"]}))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    loaded = load_corpus("someone/texts:small")
+    assert asked == [("someone/texts", "small")]
+    assert (loaded.name, loaded.train, loaded.heldout) == ("someone-texts-small", ["a"], ["b"])

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pytest
+from corpus import InputError
+from tokenization import KINDS, SEPARATOR, UNKNOWN_BITS, TokenStream, build_tokenizer, encode_documents
+from transformers import AutoTokenizer
+
+DOCUMENTS = ["def add(a, b):\n    return a + b\n", "naïve café — 日本 🎉\t\r\n  two  spaces ,and 's\n"] * 20
+AWKWARD = [" leading", "trailing \n", "a\r\n\tb", "", "don 't , no clean-up .", "\x00\x7f", "新しい 🦜"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    return build_tokenizer(request.param, DOCUMENTS, vocab_size=300)
+
+
+def test_round_trip_survives_saving(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    reloaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in [*DOCUMENTS[:2]]:
+        for each in (tokenizer, reloaded):
+            assert each.decode(each(text)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
+def test_any_text_round_trips_through_bytes(kind, text, tmp_path):
+    tokenizer = build_tokenizer(kind, DOCUMENTS, vocab_size=300)
+    tokenizer.save_pretrained(tmp_path)
+    for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert each.decode(each(text)["input_ids"]).encode() == text.encode()
+
+
+def test_special_tokens(tokenizer):
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id
+    assert tokenizer.eos_token == SEPARATOR
+    ids = tokenizer("a")["input_ids"]
+    assert tokenizer.eos_token_id not in ids
+
+
+def test_vocabulary_sizes():
+    assert len(build_tokenizer("bytes", [])) == 257
+    assert len(build_tokenizer("bpe", DOCUMENTS, vocab_size=300)) == 300
+    assert len(build_tokenizer("chars", ["abca"])) == 3 + 2
+    assert len(build_tokenizer("bytes", [])("é日")["input_ids"]) == 5
+
+
+def test_bpe_is_learned_from_its_documents_and_reproducible():
+    first, second = (build_tokenizer("bpe", ["spam spam " * 50], 260).backend_tokenizer.to_str() for _ in range(2))
+    assert first == second
+    assert "spam" not in build_tokenizer("bpe", ["eggs eggs " * 50], 260).get_vocab()
+    assert build_tokenizer("bpe", ["spam spam " * 50], 270)("spam")["input_ids"].__len__() == 1
+
+
+def test_bad_requests_are_refused():
+    with pytest.raises(InputError, match="256 is too small"):
+        build_tokenizer("bpe", DOCUMENTS, vocab_size=256)
+    with pytest.raises(InputError, match=r"'words' is unknown.*bytes, bpe, chars"):
+        build_tokenizer("words", DOCUMENTS)
+
+
+def test_stream_is_separator_then_document(tokenizer):
+    stream = encode_documents(tokenizer, DOCUMENTS[:3])
+    pieces = np.split(stream.ids, np.flatnonzero(stream.ids == tokenizer.eos_token_id))[1:]
+    assert [tokenizer.decode(piece[1:]) for piece in pieces] == DOCUMENTS[:3]
+    assert stream.ids[0] == tokenizer.eos_token_id
+    assert stream.num_bytes == sum(len(document.encode()) for document in DOCUMENTS[:3])
+
+
+def test_batches_do_not_change_the_stream(tokenizer, monkeypatch):
+    whole = encode_documents(tokenizer, DOCUMENTS)
+    monkeypatch.setattr("tokenization.ENCODE_AT_ONCE", 50)
+    assert np.array_equal(encode_documents(tokenizer, DOCUMENTS).ids, whole.ids)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
+def test_separator_spelled_in_a_text_is_ordinary_text(kind):
+    tokenizer = build_tokenizer(kind, DOCUMENTS, vocab_size=300)
+    text = f"x {SEPARATOR} y"
+    stream = encode_documents(tokenizer, [text])
+    assert (stream.ids == tokenizer.eos_token_id).sum() == 1
+    assert tokenizer.decode(stream.ids[1:]) == text
+
+
+def test_unknown_characters_are_counted_and_charged():
+    tokenizer = build_tokenizer("chars", ["abc"])
+    stream = encode_documents(tokenizer, ["axbyc"])
+    assert stream.num_unknown == 2
+    assert stream.bits_per_byte(5 * math.log(2)) == pytest.approx((5 + 2 * UNKNOWN_BITS) / 5)
+
+
+def test_bits_per_byte():
+    stream = TokenStream(np.zeros(4, np.uint16), num_bytes=6)
+    assert stream.bits_per_byte(12 * math.log(2)) == pytest.approx(2.0)

@@ -1,0 +1,215 @@
+"""Text sources: one name in, a list of training documents and a list of held-out documents out.
+
+load_corpus("stdlib")                     the Python standard library's own sources, no download
+load_corpus("shakespeare.txt")            one text file, first 90 % for training
+load_corpus("notes/")                     a folder of text files
+load_corpus("data.jsonl", "content")      .json, .jsonl or .parquet, or a name on the Hub
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+HELDOUT_SHARE = 0.1
+STDLIB_SKIP = {
+    "test",
+    "tests",
+    "idlelib",
+    "encodings",
+    "pydoc_data",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}
+STDLIB_HELDOUT_BELOW = 13  # of 256: about 5 % of the packages
+DATA_SUFFIXES = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+HELDOUT_SPLITS = ("validation", "valid", "val", "dev", "test")
+
+
+class InputError(ValueError):
+    """Something the caller can put right: the message names the value and the remedy."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents of one source.
+
+    Attributes:
+        name (`str`): Short name, fit for a folder: `stdlib`, `shakespeare`.
+        train (`list[str]`): Training documents, none empty.
+        heldout (`list[str]`): Held-out documents, none empty; no model or tokenizer ever learns from them.
+        split (`str`): How the two were told apart, in words, for the results file.
+    """
+
+    name: str
+    train: list[str]
+    heldout: list[str]
+    split: str
+
+    @property
+    def is_python(self) -> bool:
+        """Whether every document is a Python module, so that samples can be judged by a parser."""
+        return self.name == "stdlib"
+
+
+def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
+    """Loads a text source and splits it.
+
+    Args:
+        dataset (`str`): `stdlib`, the path of a text file, of a folder, of a .json/.jsonl/.parquet file, or a
+            dataset on the Hub, written `owner/name` or `owner/name:configuration`.
+        text_column (`str`): Column that holds the text; for tables only.
+
+    Raises:
+        InputError: The source is missing, empty, not UTF-8, or has no such column.
+    """
+    path = Path(dataset).expanduser()
+    if dataset == "stdlib":
+        corpus = _load_stdlib()
+    elif path.is_dir() and not _table_files(path):
+        corpus = _load_folder(path)
+    elif path.exists():
+        corpus = _load_table(path, text_column) if path.is_dir() or _is_table(path) else _load_file(path)
+    elif path.suffix in {*DATA_SUFFIXES, ".txt"} or dataset.startswith((".", "/", "~")):
+        raise InputError(f"dataset {dataset!r} is not there: give a path that exists, a Hub name, or stdlib")
+    else:
+        corpus = _load_hub(dataset, text_column)
+    for side in ("train", "heldout"):
+        if not any(getattr(corpus, side)):
+            raise InputError(f"dataset {dataset!r} is empty: no text is left for the {side} side; give more text")
+    return corpus
+
+
+def stdlib_is_heldout(relative_path: str) -> bool:
+    """Whether a file of the standard library is held out, from its path relative to the library's folder.
+
+    Decided by package (`json/decoder.py` by `json`), so near-duplicates in one package stay on one side.
+    """
+    package = Path(relative_path).parts[0]
+    return hashlib.sha256(package.encode()).digest()[0] < STDLIB_HELDOUT_BELOW
+
+
+def _load_stdlib(folder: str | None = None) -> Corpus:
+    folder = Path(folder or sysconfig.get_paths()["stdlib"])
+    if not folder.is_dir():
+        raise InputError(f"the standard library is not a folder of files ({folder}): run an ordinary Python")
+    relative = (path.relative_to(folder) for path in folder.rglob("*.py"))
+    names = sorted(path.as_posix() for path in relative if not STDLIB_SKIP.intersection(path.parts))
+    if not names:
+        raise InputError(f"no .py files under {folder}: install Python's library sources, or give another --dataset")
+    train, heldout = [], []
+    for name in names:
+        text = (folder / name).read_bytes().decode("utf-8", errors="replace")
+        if text:
+            (heldout if stdlib_is_heldout(name) else train).append(text)
+    return Corpus("stdlib", train, heldout, "whole packages, by a hash of their name")
+
+
+def _load_file(path: Path) -> Corpus:
+    train, heldout = _cut(read_text(path))
+    return Corpus(path.stem, [train], [heldout], "first 90 % of the characters for training, the rest held out")
+
+
+def _load_folder(path: Path) -> Corpus:
+    files = sorted(
+        file for file in path.rglob("*") if file.is_file() and not any(p.startswith(".") for p in file.parts[-1:])
+    )
+    return _split_documents(path.resolve().name, [read_text(file) for file in files])
+
+
+def _load_table(path: Path, text_column: str) -> Corpus:
+    import datasets
+
+    if path.is_dir():
+        files = _table_files(path)
+        kinds = {DATA_SUFFIXES[file.suffix] for file in files}
+        if len(kinds) > 1:
+            raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
+        loaded = _quietly(lambda: datasets.load_dataset(str(path)), str(path))
+    else:
+        if path.stat().st_size == 0:
+            raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
+        kind = DATA_SUFFIXES[path.suffix]
+        loaded = _quietly(lambda: datasets.load_dataset(kind, data_files={"train": str(path)}), str(path))
+    return _from_splits(path.stem, loaded, text_column)
+
+
+def _load_hub(dataset: str, text_column: str) -> Corpus:
+    import datasets
+
+    name, _, configuration = dataset.partition(":")
+    loaded = _quietly(lambda: datasets.load_dataset(name, configuration or None), dataset)
+    return _from_splits(dataset.replace("/", "-").replace(":", "-"), loaded, text_column)
+
+
+def _quietly(load, name: str):
+    """Runs a loader; whatever it raises becomes one line that names the source."""
+    try:
+        return load()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"could not load dataset {name!r}: {reason}") from error
+
+
+def _from_splits(name: str, loaded, text_column: str) -> Corpus:
+    """A `datasets.DatasetDict` to a corpus: its own validation or test split, else its last documents."""
+    first = "train" if "train" in loaded else next(iter(loaded))
+    train = _column(loaded[first], text_column, name)
+    for split in HELDOUT_SPLITS:
+        if split in loaded and split != first:
+            return Corpus(name, train, _column(loaded[split], text_column, name), f"the dataset's {split} split")
+    return _split_documents(name, train)
+
+
+def _column(table, text_column: str, name: str) -> list[str]:
+    if text_column not in table.column_names:
+        there = ", ".join(table.column_names)
+        raise InputError(f"dataset {name!r} has no column {text_column!r}: choose --text-column from {there}")
+    rows = table[text_column]
+    documents = [row for row in rows if row]
+    if wrong := next((row for row in documents if not isinstance(row, str)), None):
+        raise InputError(f"column {text_column!r} of {name!r} holds {type(wrong).__name__}, not text: choose another")
+    return documents
+
+
+def _split_documents(name: str, documents: list[str]) -> Corpus:
+    """The last tenth of the documents is held out; a single one is cut in two."""
+    documents = [document for document in documents if document]
+    if len(documents) < 2:
+        train, heldout = _cut("".join(documents))
+        return Corpus(name, [train], [heldout], "first 90 % of the characters for training, the rest held out")
+    count = max(1, int(len(documents) * HELDOUT_SHARE))
+    return Corpus(name, documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out")
+
+
+def _cut(text: str) -> tuple[str, str]:
+    middle = int(len(text) * (1 - HELDOUT_SHARE))
+    return text[:middle], text[middle:]
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix in DATA_SUFFIXES
+
+
+def _table_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if _is_table(file))
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """A file's text, its line ends untouched.
+
+    Raises:
+        InputError: The file is not UTF-8; names the offset of the first bad byte.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 at byte {error.start} (0x{data[error.start]:02x}): convert it first, "
+            f"for example with `iconv -f latin1 -t utf-8`"
+        ) from None

@@ -1,0 +1,119 @@
+"""Held-out loss with the recurrent state carried along, and samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from snippets import SNIPPET_BYTES, TEMPERATURE, TOP_P, Sample
+from tokenization import TokenStream
+
+LOGITS_AT_ONCE = 1 << 24  # numbers; 64 MB in float32
+LONGEST_SEGMENT = 4096
+PIECES, PIECE_LENGTH = 8, 2048
+
+
+@torch.inference_mode()
+def stream_nats(model, ids: np.ndarray) -> float:
+    """Negative log-likelihood of every token after the first, in nats, with unbounded context.
+
+    The stream runs through the model once, in order, in segments; the state passes from one to the next in
+    `past_key_values`, so the result doesn't depend on where the segments are cut.
+
+    Args:
+        ids (`np.ndarray` of shape `(tokens,)`): Token ids, at least two.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(ids.astype(np.int64)).to(device)
+    segment = max(64, min(LONGEST_SEGMENT, LOGITS_AT_ONCE // model.config.vocab_size))
+    total, cache = 0.0, None
+    for start in range(0, len(ids) - 1, segment):
+        targets = ids[start + 1 : start + 1 + segment]
+        output = model(input_ids=ids[None, start : start + len(targets)], past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        total += F.cross_entropy(output.logits[0].float(), targets, reduction="sum").item()
+    return total
+
+
+@torch.inference_mode()
+def quick_bits_per_byte(model, stream: TokenStream) -> float:
+    """Estimate for the curve during training: a few long pieces spread over the stream, each from an empty state."""
+    model.eval()
+    device = next(model.parameters()).device
+    length = min(PIECE_LENGTH, (len(stream.ids) - 1) // PIECES)
+    if length < 1:
+        return stream.bits_per_byte(stream_nats(model, stream.ids))
+    starts = np.linspace(0, len(stream.ids) - length - 1, PIECES).astype(np.int64)
+    rows = torch.from_numpy(stream.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)).to(device)
+    nats = 0.0
+    for row in rows:  # one at a time: logits of all at once would be large
+        logits = model(input_ids=row[None, :-1], use_cache=False).logits[0].float()
+        nats += F.cross_entropy(logits, row[1:]).item() / PIECES
+    return stream.bits_per_byte(nats * (len(stream.ids) - 1))
+
+
+def evaluate_heldout(model, stream: TokenStream) -> dict[str, float]:
+    """Loss on the whole held-out stream: bits per byte of the documents, perplexity per token, and the counts."""
+    nats = stream_nats(model, stream.ids)
+    predicted = len(stream.ids) - 1
+    return {
+        "heldout_bits_per_byte": stream.bits_per_byte(nats),
+        "heldout_perplexity": math.exp(min(nats / predicted, 700.0)),
+        "heldout_loss": nats / predicted,
+        "heldout_tokens": predicted,
+        "heldout_bytes": stream.num_bytes,
+        "heldout_unknown_tokens": stream.num_unknown,
+    }
+
+
+def snippet_tokens(stream: TokenStream) -> int:
+    """Tokens that make about `SNIPPET_BYTES` bytes of this text."""
+    return math.ceil(SNIPPET_BYTES * len(stream.ids) / stream.num_bytes)
+
+
+@torch.inference_mode()
+def sample_model(model, tokenizer, count: int, max_tokens: int, seed: int, batch_size: int = 50) -> list[Sample]:
+    """Samples from a document's beginning, by the protocol of snippets.py."""
+    model.eval()
+    torch.manual_seed(seed)
+    texts = []
+    while len(texts) < count:
+        rows = min(batch_size, count - len(texts))
+        prompt = torch.full((rows, 1), tokenizer.bos_token_id, device=next(model.parameters()).device)
+        output = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            top_k=0,
+            max_new_tokens=max_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        texts += finished(tokenizer, [row[1:] for row in output.tolist()], max_tokens)
+    return texts
+
+
+def sample_ngram(model, tokenizer, count: int, max_tokens: int, seed: int) -> list[Sample]:
+    """The same from a 5-gram."""
+    rng = np.random.default_rng(seed)
+    separator = tokenizer.bos_token_id
+    rows = [model.sample(rng, separator, max_tokens, TEMPERATURE, TOP_P) for _ in range(count)]
+    return finished(tokenizer, rows, max_tokens)
+
+
+def finished(tokenizer, rows: Sequence[Sequence[int]], max_tokens: int) -> list[Sample]:
+    """Token rows to texts, each up to the separator if it has one."""
+    samples = []
+    for row in rows:
+        row = list(row)
+        ended = tokenizer.eos_token_id in row or len(row) < max_tokens
+        if tokenizer.eos_token_id in row:
+            row = row[: row.index(tokenizer.eos_token_id)]
+        samples.append(Sample(tokenizer.decode(row), ended))
+    return samples

@@ -1,0 +1,142 @@
+"""The end of a run: measure, compare, sample, plot, save, print."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from baselines import run_baselines
+from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
+from report import amount, machine, plot_curve, table, thinned, versions, write_json
+from snippets import SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
+
+OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
+
+
+def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> dict[str, float]:
+    """Evaluates a trained model and fills the output folder.
+
+    Args:
+        data (`train_lm.Data`): The corpus and its tokens.
+        state (`train_lm.TrainingState`): Loss history of the run.
+        folder (`Path`): Where the model, results.json, loss.png and samples.txt go.
+
+    Returns:
+        The metrics, as in results.json: counts, seconds, bits per byte, shares.
+    """
+    # Weights first: whatever fails from here on, the trained model is on disk.
+    model.eval().save_pretrained(folder)
+    data.tokenizer.save_pretrained(folder)
+    name = "minGRU" if args.cell_type == "mingru" else "minLSTM"
+    print("measuring on the held-out text")
+    start = time.perf_counter()
+    metrics: dict[str, float] = {
+        **evaluate_heldout(model, data.heldout),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "steps": state.step,
+        "skipped_steps": state.skipped,
+        "train_seconds": state.elapsed,
+        "train_tokens": state.tokens,
+        "train_tokens_per_second": state.tokens / state.elapsed,
+        "load_seconds": data.load_seconds,
+        "tokenizer_seconds": data.tokenizer_seconds,
+        "encode_seconds": data.encode_seconds,
+    }
+    metrics["evaluation_seconds"] = time.perf_counter() - start
+    bits = metrics["heldout_bits_per_byte"]
+    baselines, ngram = {}, None
+    if not args.no_baselines:
+        baselines, ngram = run_baselines(
+            data.corpus.train, data.corpus.heldout, data.train, data.heldout, len(data.tokenizer)
+        )
+    references = {label: result["bits_per_byte"] for label, result in baselines.items()}
+
+    length = snippet_tokens(data.train)
+    wanted = max(args.samples, args.snippets if data.corpus.is_python else 0)
+    start = time.perf_counter()
+    samples = sample_model(model, data.tokenizer, wanted, length, args.seed)
+    metrics["sampling_seconds"] = time.perf_counter() - start
+    shares = {}
+    if data.corpus.is_python and args.snippets:
+        shares[name] = parse_share([sample.snippet for sample in samples[: args.snippets]])
+        if ngram is not None:
+            drawn = sample_ngram(ngram, data.tokenizer, args.snippets, length, args.seed)
+            shares["5-gram"] = parse_share([sample.snippet for sample in drawn])
+        shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
+        metrics["snippets"] = args.snippets
+        metrics["parse_share"] = shares[name]
+
+    shown = [sample.text for sample in samples[: args.samples]]
+    (folder / "samples.txt").write_text("\n\n".join(f"=== {i} ===\n{t}" for i, t in enumerate(shown, 1)), "utf-8")
+    plot_curve(
+        folder / "loss.png",
+        state.seconds,
+        [data.bits_per_byte(loss) for loss in state.losses],
+        [(seconds, value) for seconds, value in state.evaluations],
+        (state.elapsed, bits),
+        references,
+        f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
+    )
+    keep = thinned(state.losses)
+    write_json(
+        folder / "results.json",
+        {
+            "metrics": metrics,
+            "baselines": baselines,
+            "parse_shares": shares,
+            "snippet_protocol": {"bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P},
+            "data": {
+                "split": data.corpus.split,
+                "train_documents": len(data.corpus.train),
+                "heldout_documents": len(data.corpus.heldout),
+                "train_bytes": data.train.num_bytes,
+                "train_tokens": len(data.train.ids),
+                "heldout_bytes": data.heldout.num_bytes,
+                "vocabulary": len(data.tokenizer),
+                "sha256": data.fingerprint,
+            },
+            "args": vars(args),
+            "config": model.config.to_dict(),
+            "curve": {
+                "step": [i + 1 for i in keep],
+                "seconds": [state.seconds[i] for i in keep],
+                "loss": [state.losses[i] if state.losses[i] == state.losses[i] else None for i in keep],
+            },
+            "evaluations": [{"seconds": s, "heldout_bits_per_byte_estimate": v} for s, v in state.evaluations],
+            "machine": machine(),
+            "versions": versions(),
+            "started": state.started,
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
+    _show(name, folder, metrics, references, shares, shown)
+    return metrics
+
+
+def _show(
+    name: str,
+    folder: Path,
+    metrics: dict[str, float],
+    references: dict[str, float],
+    shares: dict[str, float],
+    shown: list[str],
+) -> None:
+    for number, text in enumerate(shown, start=1):
+        print(f"\n--- sample {number} " + "-" * 60 + f"\n{text}")
+    if shown:
+        print("-" * 73)
+    rows = [*references.items(), (name, metrics["heldout_bits_per_byte"])]
+    print("\n" + table("held-out bits per byte", rows))
+    if shares:
+        print("\n" + table("share of samples that parse", list(shares.items()), digits=2))
+    print(
+        f"\n{metrics['steps']:,} steps, {amount(metrics['train_tokens'])} tokens in {metrics['train_seconds']:.0f} s "
+        f"({amount(metrics['train_tokens_per_second'])} tokens/s); perplexity {metrics['heldout_perplexity']:.2f} "
+        f"on {metrics['heldout_tokens']:,} tokens\n"
+        f"saved to {folder}: the model, results.json, loss.png, samples.txt\n\n"
+        f"import hf_minrnn\n"
+        f"from transformers import pipeline\n"
+        f'print(pipeline("text-generation", model="{folder}")("import ")[0]["generated_text"])'
+    )

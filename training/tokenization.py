@@ -1,0 +1,144 @@
+"""Tokenizers made on the spot, and a split of documents as one array of token ids.
+
+Three kinds, each a `transformers.PreTrainedTokenizerFast` that is saved beside the model:
+
+- `bytes`: one token per UTF-8 byte;
+- `bpe`: byte-level byte-pair encoding, learned from the training documents only;
+- `chars`: one token per character seen in training, and `<unk>` for the others.
+
+All have one special token, `<|endoftext|>`: beginning, end and padding in one; it separates documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from corpus import InputError
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+SEPARATOR = "<|endoftext|>"
+UNKNOWN = "<unk>"
+KINDS = ("bytes", "bpe", "chars")
+UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among all
+ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
+
+
+def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048) -> PreTrainedTokenizerFast:
+    """Builds a tokenizer from training documents.
+
+    Args:
+        kind (`str`): `bytes`, `bpe` or `chars`.
+        documents (`Sequence[str]`): Training documents; `bytes` ignores them.
+        vocab_size (`int`): Size of the `bpe` vocabulary, separator included; at least 257. The other kinds ignore it.
+
+    Raises:
+        InputError: Unknown kind, or a vocabulary too small to hold every byte.
+    """
+    if kind == "bytes":
+        tokenizer = _byte_level(use_regex=False)
+    elif kind == "bpe":
+        if vocab_size < 257:
+            raise InputError(f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and a separator need 257")
+        tokenizer = _byte_level(use_regex=True)
+        tokenizer.train_from_iterator(
+            documents,
+            trainers.BpeTrainer(
+                vocab_size=vocab_size,
+                special_tokens=[SEPARATOR],
+                initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+                show_progress=False,
+            ),
+            length=len(documents),
+        )
+    elif kind == "chars":
+        tokenizer = _characters(documents)
+    else:
+        raise InputError(f"tokenizer {kind!r} is unknown: choose from {', '.join(KINDS)}")
+    tokenizer.add_special_tokens([SEPARATOR])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=SEPARATOR,
+        eos_token=SEPARATOR,
+        pad_token=SEPARATOR,
+        unk_token=UNKNOWN if kind == "chars" else None,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def _byte_level(use_regex: bool) -> Tokenizer:
+    """A byte-level BPE without merges; the 256 byte symbols follow the separator."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {SEPARATOR: 0, **{symbol: index + 1 for index, symbol in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _characters(documents: Sequence[str]) -> Tokenizer:
+    characters = sorted(set().union(*documents))
+    vocabulary = {symbol: index for index, symbol in enumerate([SEPARATOR, UNKNOWN, *characters])}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """One split as the models see it: separator, document, separator, document, ...
+
+    Attributes:
+        ids (`np.ndarray` of shape `(tokens,)`): Token ids, the smallest unsigned type that holds them.
+        num_bytes (`int`): UTF-8 bytes of the documents, separators not counted.
+        num_unknown (`int`): How many tokens are `<unk>`.
+    """
+
+    ids: np.ndarray
+    num_bytes: int
+    num_unknown: int = 0
+
+    def bits_per_byte(self, nats: float) -> float:
+        """Bits per byte of a model that spent `nats` on every token after the first, separators included.
+
+        An `<unk>` doesn't say which character it was, so each is charged the bits that would name it.
+        """
+        return (nats / math.log(2) + self.num_unknown * UNKNOWN_BITS) / self.num_bytes
+
+
+def encode_documents(tokenizer: PreTrainedTokenizerFast, documents: Sequence[str]) -> TokenStream:
+    """Encodes documents into one array, each after a separator.
+
+    A document that spells the separator out in its text gets ordinary tokens for it.
+    """
+    backend = tokenizer.backend_tokenizer
+    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    separator = np.array([tokenizer.eos_token_id], dtype)
+    pieces, before = [], backend.encode_special_tokens
+    backend.encode_special_tokens = True
+    try:
+        for batch in _batches(documents):
+            for encoding in backend.encode_batch_fast(batch, add_special_tokens=False):
+                pieces += [separator, np.array(encoding.ids, dtype)]
+    finally:
+        backend.encode_special_tokens = before
+    ids = np.concatenate(pieces) if pieces else separator[:0]
+    unknown = 0 if tokenizer.unk_token_id is None else int((ids == tokenizer.unk_token_id).sum())
+    return TokenStream(ids, sum(len(document.encode()) for document in documents), unknown)
+
+
+def _batches(documents: Sequence[str]):
+    batch, size = [], 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if size >= ENCODE_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
