@@ -5,9 +5,12 @@
 not depend on the number of tokens.
 """
 
+import copy
+
 import torch
 
 from .compat import (
+    LAYER_TYPE,
     STATIC_LAYER_TYPE_MAPPING,
     CacheLayerMixin,
     LinearAttentionLayer,
@@ -22,7 +25,8 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     States are replaced, not overwritten, so that a loss can be propagated through a cache into earlier segments.
     """
 
-    _layer_type = "minrnn"
+    _layer_type = LAYER_TYPE
+    model_type = "minrnn"
     is_compileable = False
     is_croppable = False
 
@@ -35,8 +39,23 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         """Raises: there are no keys and values."""
         raise TypeError(f"{type(self).__name__} holds a recurrent state, not keys and values")
 
-    def update_conv_state(self, conv_states: torch.Tensor, state_idx: int = 0, **kwargs) -> torch.Tensor:
-        """Stores the last inputs of the convolution, `(batch, conv_kernel_size - 1, channels)`."""
+    def __deepcopy__(self, memo):
+        # States that a loss could still be propagated through cannot be copied as they are, only their values can.
+        new = memo[id(self)] = type(self)()
+        for name, value in vars(self).items():
+            if name in ("conv_states", "recurrent_states"):
+                value = {index: None if state is None else state.detach().clone() for index, state in value.items()}
+            setattr(new, name, copy.deepcopy(value, memo))
+        return new
+
+    def carried(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The state and the convolution's last inputs, to start the next forward from."""
+        return self.recurrent_states[0], self.conv_states[0]
+
+    def update_conv_state(self, conv_states: torch.Tensor | None, state_idx: int = 0, **kwargs) -> torch.Tensor | None:
+        """Stores the last inputs of the convolution, `(batch, conv_kernel_size - 1, channels)`; `None` if there is none."""
+        if conv_states is None:
+            return None
         self._store(self.conv_states, conv_states, state_idx)
         self.is_conv_states_initialized[state_idx] = True
         return self.conv_states[state_idx]
@@ -78,9 +97,8 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         return -1 if state is None else state.shape[0]
 
     def reset(self) -> None:
-        """Forgets everything, in place."""
-        LinearAttentionLayer.reset(self)
-        self._count(-self.cumulative_length)
+        """Forgets everything."""
+        self.__init__()
 
     def activate_past_recording(self):
         """Raises: states are not recorded, so a forward cannot be taken back."""
@@ -132,5 +150,17 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
     def _count(self, num_new_tokens):
         self.cumulative_length.add_(num_new_tokens)
 
+    def carried(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Copies where gradients are wanted: the next update writes over what backward still needs."""
+        carried = super().carried()
+        if torch.is_grad_enabled():
+            carried = tuple(x if x is None else x.clone() for x in carried)
+        return carried
 
-STATIC_LAYER_TYPE_MAPPING["minrnn"] = MinRNNStaticCacheLayer
+    def reset(self) -> None:
+        """Forgets everything, in place."""
+        LinearAttentionLayer.reset(self)
+        self.cumulative_length.zero_()
+
+
+STATIC_LAYER_TYPE_MAPPING[LAYER_TYPE] = MinRNNStaticCacheLayer

@@ -4,8 +4,7 @@
 import torch
 from torch import nn
 
-from .gates import NUM_PARTS, ScanSpec
-from .scan import minrnn_scan, scan_step
+from .scan import make_spec, minrnn_scan, resolve_backend, scan_step
 
 
 class MinRNNCell(nn.Module):
@@ -25,7 +24,7 @@ class MinRNNCell(nn.Module):
         device, dtype: As for any `torch.nn` module.
 
     Raises:
-        ValueError: For a `gate_bias` without a bias to hold it.
+        ValueError: For an unknown option, or a `gate_bias` without a bias to hold it.
     """
 
     cell_type: str
@@ -47,10 +46,11 @@ class MinRNNCell(nn.Module):
     ):
         super().__init__()
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
-        self.spec = ScanSpec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+        self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+        resolve_backend(backend)
         if gate_bias and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
-        width = NUM_PARTS[self.cell_type] * hidden_size + extra_size
+        width = self.spec.num_parts * hidden_size + extra_size
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
         # minGRU's gate lets the input in and so forgets; minLSTM's first gate keeps.
         self.in_proj.gate_bias = -gate_bias if self.cell_type == "mingru" else gate_bias
@@ -99,7 +99,8 @@ class MinRNNCell(nn.Module):
             state (`torch.Tensor` of shape `(batch, hidden_size)`, *optional*): The state before it, zeros by default.
 
         Returns:
-            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider.
+            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
+            the same tensor where the dtypes are.
         """
         return scan_step(self.project(x)[0], state, self.spec)
 

@@ -1,7 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Everything this package takes from inside transformers, in one place, and one clear line for a version that lacks it."""
 
-MINIMUM_TRANSFORMERS = "5.21.1"
+import hashlib
+from pathlib import Path
+
+MINIMUM_TRANSFORMERS, TESTED_TRANSFORMERS = "5.21.1", "5.23.0"
+
+# The name under which DynamicCache and StaticCache find this package's cache layers. It carries a hash of their source:
+# two revisions of remote code in one process would otherwise build each other's.
+LAYER_TYPE = "minrnn_" + hashlib.sha256(Path(__file__).with_name("cache_minrnn.py").read_bytes()).hexdigest()[:16]
 
 try:
     from transformers import __version__ as transformers_version
@@ -31,13 +38,14 @@ except ImportError as error:
     except ImportError:
         transformers_version = "none"
     raise ImportError(
-        f"hf_minrnn needs transformers {MINIMUM_TRANSFORMERS} or later, found {transformers_version} "
-        f'({error}): pip install "transformers>={MINIMUM_TRANSFORMERS}"'
+        f"hf_minrnn needs transformers {MINIMUM_TRANSFORMERS} or later and was tested up to {TESTED_TRANSFORMERS}, found "
+        f'{transformers_version} ({error}): pip install "transformers=={TESTED_TRANSFORMERS}"'
     ) from error
 
 __all__ = [
     "ACT2FN",
     "DYNAMIC_LAYER_TYPE_MAPPING",
+    "LAYER_TYPE",
     "MINIMUM_TRANSFORMERS",
     "STATIC_LAYER_TYPE_MAPPING",
     "BaseModelOutputWithPast",

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """MinRNNConfig: the shape of a minGRU or minLSTM language model."""
 
+import math
+
 from huggingface_hub.dataclasses import strict
 
-from .compat import ACT2FN, PreTrainedConfig
+from .compat import ACT2FN, LAYER_TYPE, PreTrainedConfig
 
 CHOICES = {
     "cell_type": ("mingru", "minlstm"),
@@ -44,7 +46,7 @@ class MinRNNConfig(PreTrainedConfig):
         learn_initial_state (`bool`, defaults to `False`): Whether sequences start from a learned state instead of zeros.
         output_gate (`bool`, defaults to `True`): Multiply the state by `silu` of a gate from the same projection.
         forget_gate_floor (`float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it rises linearly
-            with depth from 0 in the first.
+            with depth from 0 in the first; a single block has none.
         state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
         use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
         conv_bias (`bool`, defaults to `False`): Biases in the convolution.
@@ -57,7 +59,7 @@ class MinRNNConfig(PreTrainedConfig):
         use_cache (`bool`, defaults to `True`): Whether the model returns its state.
 
     Raises:
-        ValueError: For a value or a combination that makes no sense, by the field's name.
+        huggingface_hub.errors.StrictDataclassError: For a value or a combination that makes no sense, by the field's name.
 
     ```python
     >>> from hf_minrnn import MinRNNConfig
@@ -94,9 +96,9 @@ class MinRNNConfig(PreTrainedConfig):
     use_bias: bool = True
     conv_bias: bool = False
     mlp_bias: bool = False
-    rms_norm_eps: float = 1e-6
+    rms_norm_eps: float | int = 1e-6
     dropout: float | int = 0.0
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
     scan_backend: str = "auto"
     use_cache: bool = True
     tie_word_embeddings: bool = True
@@ -138,7 +140,7 @@ class MinRNNConfig(PreTrainedConfig):
     @property
     def layer_types(self) -> list[str]:
         """The kind of cache layer of each block, as `DynamicCache` and `StaticCache` read it."""
-        return ["minrnn"] * self.num_hidden_layers
+        return [LAYER_TYPE] * self.num_hidden_layers
 
     @property
     def state_size(self) -> int:
@@ -158,6 +160,9 @@ class MinRNNConfig(PreTrainedConfig):
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("expand_ratio", "gate_bias", "initializer_range", "rms_norm_eps"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "expand_ratio", "rms_norm_eps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

@@ -80,6 +80,17 @@ def g(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
 
 
+def to_dtype(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`x` in another dtype. float16 ends at 65504: a state beyond it saturates instead of turning into inf.
+
+    >>> to_dtype(torch.tensor([1.0, 1e6]), torch.float16).tolist()
+    [1.0, 65504.0]
+    """
+    if dtype == torch.float16:
+        x = x.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return x.to(dtype)
+
+
 class Workspace:
     """Buffers of one shape, dtype and device that are written again tile after tile.
 

@@ -2,12 +2,12 @@
 """MinRNN models: minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) as transformers models."""
 
 import math
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cache_minrnn import MinRNNCacheLayer
 from .cells import CELLS
 from .compat import (
     ACT2FN,
@@ -29,55 +29,12 @@ from .compat import (
     slice_logits_to_keep,
 )
 from .configuration_minrnn import MinRNNConfig
+from .conv_minrnn import MinRNNCausalConv1d
 from .gates import g
+from .inputs_minrnn import check_cache, padding_mask, refuse_packing
 from .scan import BACKENDS
 
 logger = logging.get_logger(__name__)
-
-
-class MinRNNCausalConv1d(nn.Module):
-    """Depthwise causal convolution over time: y[t] = bias + sum over j of weight[j] * x[t - kernel_size + 1 + j].
-
-    It looks at real tokens only: padding between two of them does not push them apart.
-    """
-
-    def __init__(self, channels: int, kernel_size: int, bias: bool):
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.weight = nn.Parameter(torch.empty(channels, 1, kernel_size))  # the layout of a depthwise nn.Conv1d
-        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
-
-    def forward(self, x, tail=None, attention_mask=None):
-        """
-        Args:
-            x (`torch.Tensor` of shape `(batch, time, channels)`): The input.
-            tail (`torch.Tensor` of shape `(batch, kernel_size - 1, channels)`, *optional*): The inputs before it.
-            attention_mask (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): False at padding.
-
-        Returns:
-            `(y, tail)`, shaped as `x` and `tail`: the output, 0 at padding, and the last real inputs.
-        """
-        time, reach = x.shape[1], self.kernel_size - 1
-        if tail is None:
-            tail = x.new_zeros(x.shape[0], reach, x.shape[2])
-        if attention_mask is not None:  # real tokens to the front, in order
-            order = torch.argsort(attention_mask.logical_not().to(torch.uint8), dim=1, stable=True)
-            x = torch.take_along_dim(x, order.unsqueeze(-1), 1)
-        context = torch.cat([tail.to(x.dtype), x], 1)
-        weight = self.weight[:, 0].unbind(-1)
-        y = context[:, reach:] * weight[-1]
-        for j in range(reach):
-            y = torch.addcmul(y, context[:, j : j + time], weight[j])
-        if self.bias is not None:
-            y = y + self.bias
-        if attention_mask is None:
-            return y, context[:, time:].clone()  # a view would keep the whole context alive in a cache
-        rank = attention_mask.cumsum(1)
-        y = torch.take_along_dim(y, (rank - 1).clamp(min=0).unsqueeze(-1), 1).masked_fill(
-            ~attention_mask.unsqueeze(-1), 0
-        )
-        last = rank[:, -1:] + torch.arange(reach, device=x.device)
-        return y, torch.take_along_dim(context, last.unsqueeze(-1), 1)
 
 
 class MinRNNResidualConv(nn.Module):
@@ -236,44 +193,12 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             initialization.zeros_(module.initial_state)
 
 
-def _padding_mask(attention_mask, inputs_embeds):
-    # The bool mask of the current tokens, or None where nothing is padded. Without a look at the values where that
-    # would make the host wait for the device, or freeze them into a graph.
-    if attention_mask is None:
-        return None
-    batch, time = inputs_embeds.shape[:2]
-    if attention_mask.dim() != 2 or attention_mask.shape[0] != batch or attention_mask.shape[1] < time:
-        raise ValueError(
-            f"attention_mask must have shape ({batch}, {time}), or more columns when a cache is continued, got "
-            f"{tuple(attention_mask.shape)}"
-        )
-    mask = attention_mask[:, attention_mask.shape[1] - time :].bool()
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
-        return None
-    return mask
-
-
-def _refuse_packing(kwargs, attention_mask, past_key_values):
-    # Sequences packed into one row would leak into each other without an error.
-    position_ids = kwargs.get("position_ids")
-    packed = kwargs.get("seq_idx") is not None or kwargs.get("cu_seq_lens_q") is not None
-    if position_ids is not None and attention_mask is None and past_key_values is None and not packed:
-        looked_at = position_ids.device.type == "cpu" and not torch.compiler.is_compiling()
-        packed = looked_at and bool((position_ids.diff() != 1).any())
-    if packed:
-        raise ValueError(
-            "packed sequences (position_ids that start anew, seq_idx, cu_seq_lens_q) are not supported by the model: "
-            "give each sequence a row of its own and an attention_mask"
-        )
-
-
 @auto_docstring
 class MinRNNModel(MinRNNPreTrainedModel):
     def __init__(self, config: MinRNNConfig):
         super().__init__(config)
-        self.padding_idx = config.pad_token_id
-        self.vocab_size = config.vocab_size
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        # No padding_idx: padding has no effect on anything, and a pad token may well be the one that ends a text.
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([MinRNNLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.gradient_checkpointing = False
@@ -295,29 +220,30 @@ class MinRNNModel(MinRNNPreTrainedModel):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        _refuse_packing(kwargs, attention_mask, past_key_values)
+        if inputs_embeds.dim() != 3:
+            raise ValueError(
+                f"input_ids must be [batch, time], got an input of shape {tuple(inputs_embeds.shape[:-1])}"
+            )
+        batch, time = inputs_embeds.shape[:2]
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        cached = [None] * len(self.layers)
+        cached, states = [None] * len(self.layers), []
         if past_key_values is not None:
-            cached = past_key_values.layers
-            if len(cached) != len(self.layers) or not all(isinstance(layer, MinRNNCacheLayer) for layer in cached):
-                raise ValueError(
-                    f"past_key_values must be a cache of this model, with {len(self.layers)} MinRNN layers, got "
-                    f"{past_key_values}: build it with DynamicCache(config=model.config)"
-                )
-        mask = _padding_mask(attention_mask, inputs_embeds)
+            cached = check_cache(past_key_values, len(self.layers), batch)
+        continued = past_key_values is not None and cached[0].has_previous_state[0]
+        mask = padding_mask(attention_mask, batch, time, continued)
+        refuse_packing(kwargs, mask, continued)
 
         hidden_states = F.dropout(inputs_embeds, self.config.dropout, self.training)
         for layer, cache in zip(self.layers, cached):
-            state = tail = None
-            if cache is not None and cache.has_previous_state[0]:
-                state, tail = cache.recurrent_states[0], cache.conv_states[0]
+            state, tail = cache.carried() if continued else (None, None)
             hidden_states, state, tail = layer(hidden_states, state, tail, mask)
+            states.append((state, tail))
+        # Only now, so that a forward that fails halfway leaves the cache as it was.
+        for cache, (state, tail) in zip(cached, states):
             if cache is not None:
-                if tail is not None:
-                    cache.update_conv_state(tail)
-                cache.update_recurrent_state(state, num_new_tokens=hidden_states.shape[1])
+                cache.update_conv_state(tail)
+                cache.update_recurrent_state(state, num_new_tokens=time)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values)
 
 
@@ -329,27 +255,54 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, GenerationMixin):
     def __init__(self, config: MinRNNConfig):
         super().__init__(config)
         self.model = MinRNNModel(config)
-        self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def prepare_inputs_for_generation(
-        self, input_ids, next_sequence_length=None, attention_mask=None, is_first_iteration=False, **kwargs
-    ):
-        if attention_mask is not None and is_first_iteration and bool((attention_mask[:, -1] == 0).any()):
+    @wraps(GenerationMixin.generate)
+    def generate(self, *args, **kwargs):
+        mask = kwargs.get("attention_mask")
+        if mask is not None and mask.dim() == 2 and bool((mask[:, -1] == 0).any()):
             raise ValueError(
                 "attention_mask ends in padding: generate continues from the last column, so pad prompts on the left "
                 "(padding_side='left' in the tokenizer)"
             )
-        if next_sequence_length == 1 and not is_first_iteration:
-            attention_mask = None  # a generated token is never padding
+        return super().generate(*args, **kwargs)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids,
+        next_sequence_length=None,
+        past_key_values=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        is_first_iteration=False,
+        **kwargs,
+    ):
+        if next_sequence_length == 1 and not is_first_iteration and past_key_values is not None:
+            attention_mask = self._unfinished(input_ids)
         return super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
             attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
+
+    def _unfinished(self, input_ids):
+        # While one row of a batch is still being written, those that have ended are fed padding. Masked, it leaves their
+        # state alone, so that the returned cache can be continued.
+        pad, eos = self.generation_config.pad_token_id, self.generation_config.eos_token_id
+        if eos is None or input_ids.shape[0] == 1 or input_ids.shape[1] < 2:
+            return None
+        ended_by = [*(eos if isinstance(eos, list) else [eos])]
+        pad = ended_by[0] if pad is None else pad
+        before, newest = input_ids[:, -2:].split(1, 1)
+        ended = before == pad
+        for token in ended_by:
+            ended = ended | (before == token)
+        return (~(ended & (newest == pad))).long()
 
     @can_return_tuple
     @auto_docstring

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.autograd import forward_ad
 
-from .gates import NUM_PARTS, ScanSpec, coefficients, step
+from .gates import NUM_PARTS, ScanSpec, coefficients, step, to_dtype
 from .scan_associative import scan as associative_scan
 from .scan_reference import backward as reference_backward
 from .scan_reference import forward as reference_forward
@@ -127,18 +127,30 @@ def resolve_backend(backend: str = "auto", device: torch.device | str = "cpu") -
     return "torch" if backend == "auto" else backend
 
 
-def _check(name, tensor, ok: bool, expected: str):
-    if not ok:
-        got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else repr(tensor)
-        raise ValueError(f"{name} must be {expected}, got {got}")
+def _refuse(name, value, expected: str):
+    got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
+    raise ValueError(f"{name} must be {expected}, got {got}")
+
+
+def make_spec(cell_type, candidate_activation="g", normalize_gates=True, forget_gate_floor=0.0) -> ScanSpec:
+    """The `ScanSpec` of a cell, from options as `minrnn_scan` takes them.
+
+    Raises:
+        ValueError: For a name or a number that does not fit, by name.
+    """
+    if cell_type not in ("mingru", "minlstm"):
+        _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
+    if candidate_activation not in ("g", "identity"):
+        _refuse("candidate_activation", candidate_activation, "'g' or 'identity'")
+    if not 0 <= forget_gate_floor < 1:
+        _refuse("forget_gate_floor", forget_gate_floor, "at least 0 and below 1")
+    return ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
 
 
 def _check_cu_seqlens(cu_seqlens, batch, time):
     is_1d = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dim() == 1 and cu_seqlens.numel() > 1
-    is_integer = is_1d and not (
-        cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.dtype == torch.bool
-    )
-    _check("cu_seqlens", cu_seqlens, is_integer, "a 1-D integer tensor [0, ..., time]")
+    if not is_1d or cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.dtype == torch.bool:
+        _refuse("cu_seqlens", cu_seqlens, "a 1-D integer tensor [0, ..., time]")
     if batch != 1:
         raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
     # Its values are looked at on the CPU only: elsewhere that would make the host wait for the device.
@@ -146,6 +158,14 @@ def _check_cu_seqlens(cu_seqlens, batch, time):
         bounds = cu_seqlens.tolist()
         if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
             raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
+
+
+def _is_float(x) -> bool:
+    return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+
+def _is_tensor(x, *shape) -> bool:
+    return isinstance(x, torch.Tensor) and x.shape == shape
 
 
 def _refuse_forward_ad(*tensors):
@@ -207,35 +227,30 @@ def minrnn_scan(
     >>> h.flatten().tolist(), final_state.tolist()
     ([2.0, 2.0], [[2.0]])
     """
-    if cell_type not in ("mingru", "minlstm"):
-        raise ValueError(f"cell_type must be 'mingru' or 'minlstm', got {cell_type!r}")
-    if candidate_activation not in ("g", "identity"):
-        raise ValueError(f"candidate_activation must be 'g' or 'identity', got {candidate_activation!r}")
-    if not 0 <= forget_gate_floor < 1:
-        raise ValueError(f"forget_gate_floor must be at least 0 and below 1, got {forget_gate_floor}")
-    spec = ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
+    spec = make_spec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
     return _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec, backend)
 
 
 def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec: ScanSpec, backend: str):
-    backend = resolve_backend(backend, projected.device)
     num_parts = spec.num_parts
-    is_sequence = projected.dim() == 3 and projected.is_floating_point() and projected.shape[-1] % num_parts == 0
-    _check("projected", projected, is_sequence, f"floating point [batch, time, {num_parts} * channels]")
+    if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
+        _refuse("projected", projected, f"floating point [batch, time, {num_parts} * channels]")
+    backend = resolve_backend(backend, projected.device)
     batch, time, width = projected.shape
     rows = batch
     if cu_seqlens is not None:
         _check_cu_seqlens(cu_seqlens, batch, time)
         rows = cu_seqlens.shape[0] - 1
-    if initial_state is not None:
-        fits = initial_state.is_floating_point() and initial_state.shape == (rows, width // num_parts)
-        _check("initial_state", initial_state, fits, f"floating point of shape {(rows, width // num_parts)}")
-    if resets is not None:
-        _check("resets", resets, resets.dtype == torch.bool and resets.shape == (batch, time), f"bool {(batch, time)}")
+    if initial_state is not None and not (
+        _is_float(initial_state) and initial_state.shape == (rows, width // num_parts)
+    ):
+        _refuse("initial_state", initial_state, f"floating point of shape {(rows, width // num_parts)}")
+    if resets is not None and not (_is_tensor(resets, batch, time) and resets.dtype == torch.bool):
+        _refuse("resets", resets, f"bool of shape {(batch, time)}")
     keep = None
     if attention_mask is not None:
-        fits = not attention_mask.is_floating_point() and attention_mask.shape == (batch, time)
-        _check("attention_mask", attention_mask, fits, f"bool or integer of shape {(batch, time)}")
+        if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
+            _refuse("attention_mask", attention_mask, f"bool or integer of shape {(batch, time)}")
         keep = attention_mask.bool()
     if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
         # Dispatching the op costs more than the arithmetic of one step.
@@ -253,15 +268,9 @@ def _one_step(projected, initial_state, keep, resets, spec: ScanSpec):
         if resets is not None:
             before = before.masked_fill(resets, 0)
         state = torch.where(keep, state, before)
-        h = _to_dtype(state, h.dtype)
+        h = to_dtype(state, h.dtype)
     # Like the op's, the two outputs share no memory: what a caller does to h in place must not reach a kept state.
     return h.unsqueeze(1), state.clone() if h.dtype == state.dtype else state
-
-
-def _to_dtype(state, dtype):
-    if dtype == torch.float16:
-        state = state.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
-    return state.to(dtype)
 
 
 def scan_step(projected, state, spec: ScanSpec, resets=None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -277,17 +286,24 @@ def scan_step(projected, state, spec: ScanSpec, resets=None) -> tuple[torch.Tens
         `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They are the same
         tensor where the dtypes are.
 
+    Raises:
+        ValueError: If a shape does not fit.
+
     >>> h, state = scan_step(torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0]]), ScanSpec("mingru", "identity"))
     >>> h.item(), state.item()
     (3.0, 3.0)
     """
+    if projected.dim() != 2 or projected.shape[1] % spec.num_parts:
+        _refuse("projected", projected, f"[batch, {spec.num_parts} * channels]")
     dtype = torch.promote_types(projected.dtype, torch.float32)
     w, x = coefficients(projected.to(dtype).chunk(spec.num_parts, -1), spec)
+    if state is not None and state.shape != w.shape:
+        _refuse("state", state, f"of shape {tuple(w.shape)}")
     state = torch.zeros_like(w) if state is None else state.to(dtype)
     if resets is not None:
         state = state.masked_fill(resets, 0)
     state = step(state, w, x, spec.form)
-    return _to_dtype(state, projected.dtype), state
+    return to_dtype(state, projected.dtype), state
 
 
 def linear_scan(
@@ -312,7 +328,8 @@ def linear_scan(
     >>> linear_scan(a, b)[0].flatten().tolist()
     [1.0, 1.5, 1.75]
     """
-    _check("a", a, a.dim() == 3 and a.is_floating_point(), "floating point [batch, time, channels]")
-    _check("b", b, a.shape == b.shape and a.dtype == b.dtype, f"like a, {a.dtype} of shape {tuple(a.shape)}")
-    spec = ScanSpec("linear", "identity")
-    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, spec, backend)
+    if not _is_float(a) or a.dim() != 3:
+        _refuse("a", a, "floating point [batch, time, channels]")
+    if not _is_tensor(b, *a.shape) or b.dtype != a.dtype:
+        _refuse("b", b, f"like a, {a.dtype} of shape {tuple(a.shape)}")
+    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, ScanSpec("linear", "identity"), backend)

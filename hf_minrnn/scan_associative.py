@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from .gates import ScanSpec, coefficients
+from .gates import ScanSpec, coefficients, to_dtype
 
 # Under export time may have no value yet: doublings for the most steps it can have, or for this many where nothing
 # bounds it, are then written into the graph, which refuses more.
@@ -78,6 +78,4 @@ def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
         final_state = torch.where((cu_seqlens[1:] > cu_seqlens[:-1])[:, None], last, initial_state)
     else:
         final_state = torch.cat([initial_state[:, None], h], 1)[:, -1]
-    if projected.dtype == torch.float16:
-        h = h.clamp(-torch.finfo(torch.float16).max, torch.finfo(torch.float16).max)
-    return h.to(projected.dtype), final_state
+    return to_dtype(h, projected.dtype), final_state

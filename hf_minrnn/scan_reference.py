@@ -3,7 +3,7 @@
 
 import torch
 
-from .gates import ScanSpec, Workspace, coefficients, part_gradients, step
+from .gates import ScanSpec, Workspace, coefficients, part_gradients, step, to_dtype
 
 
 def _split(projected, initial_state, cu_seqlens, spec: ScanSpec):
@@ -35,18 +35,12 @@ def _states(w, x, state, sequences, keep, resets, spec: ScanSpec):
     return before, after
 
 
-def _saturate(x, dtype):
-    if dtype == torch.float16:
-        x = x.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
-    return x.to(dtype, copy=True)
-
-
 def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.forward`."""
     parts, state, sequences = _split(projected, initial_state, cu_seqlens, spec)
     w, x = coefficients(parts, spec)
     _, h = _states(w, x, state, sequences, keep, resets, spec)
-    return _saturate(h, projected.dtype), state
+    return to_dtype(h, projected.dtype), state
 
 
 def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
@@ -69,4 +63,4 @@ def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_s
     out = torch.cat(part_gradients(grads, before, w, x, parts, spec, work), -1)
     if keep is not None:
         out.masked_fill_(keep.logical_not().unsqueeze(-1), 0)
-    return _saturate(out, projected.dtype), grad_initial
+    return out.to(projected.dtype), grad_initial

@@ -14,15 +14,15 @@ from bisect import bisect_left
 
 import torch
 
-from .gates import ScanSpec, Workspace, coefficients, part_gradients, step
+from .gates import ScanSpec, Workspace, coefficients, part_gradients, step, to_dtype
 
 # Elements that one vectorised step should cover, so that the arithmetic outweighs the cost of a torch call, and steps in
 # a chunk: measured on two CPU cores with training/bench_scan.py. A GPU needs more elements to fill it.
-STEP_ELEMENTS = {"cpu": 32768}
+STEP_ELEMENTS = {"cpu": 16384}
 GPU_STEP_ELEMENTS = 1 << 20
 CHUNK_LENGTH = 16
 # From this many channels (all rows counted) on, plain steps over time beat chunks: one pass instead of three.
-PLAIN_ELEMENTS = {"cpu": 6144}
+PLAIN_ELEMENTS = {"cpu": 4096}
 TILE_ELEMENTS = 1 << 18
 
 
@@ -97,7 +97,7 @@ class _Tile:
             parts = [self.work[f"part{i}"].copy_(part) for i, part in enumerate(parts)]
         self.parts = parts
         self.w, self.x = coefficients(parts, spec, self.work)
-        self.padding = None
+        self.padding, self.one = None, self.w.new_ones(())
         if keep is not None:  # identity steps, by selection: nothing that stands in the padding can leak
             self.padding = _tile(keep, *place).logical_not().unsqueeze(-1)
             self.w = self._own("w").masked_fill_(self.padding, float(self.affine))
@@ -108,9 +108,8 @@ class _Tile:
             begins = (self.source >= 0).unsqueeze(-1)
             some = begins.flatten(1).any(1).tolist()
             self.begins = [step if any_ else None for step, any_ in zip(begins.unbind(), some)]
-            self.passed = (
-                begins.any(0).logical_not() if any(some) else None
-            )  # chunks without a boundary, [B, chunks, 1]
+            if any(some):  # chunks without a boundary, [B, chunks, 1]
+                self.passed = begins.any(0).logical_not()
 
     def _own(self, name: str):
         value = getattr(self, name)
@@ -132,9 +131,8 @@ class _Tile:
 
     def extend(self, factor, i: int):
         """`factor` over step `i` too."""
-        self.cut(factor, i, 0.0 if self.affine else 1.0)
         w = self.w[i]
-        return factor.mul_(w) if self.affine else torch.lerp(factor, w.new_ones(()), w, out=factor)
+        return factor.mul_(w) if self.affine else torch.lerp(factor, self.one, w, out=factor)
 
     def carry(self, ends, factor, state, order):
         """The states `[B, chunks, D]` that the chunks start from, when `state` enters the first in `order`."""
@@ -193,15 +191,6 @@ class _Tile:
         return out
 
 
-def _store(out, values, padding=None):
-    # float16 ends at 65504: a state or gradient beyond it saturates instead of turning into inf.
-    if out.dtype == torch.float16:
-        values = values.clamp_(-torch.finfo(out.dtype).max, torch.finfo(out.dtype).max)
-    out.copy_(values)
-    if padding is not None:
-        out.masked_fill_(padding, 0)
-
-
 class _Problem:
     """What forward and backward share: types, boundaries, tiles."""
 
@@ -240,7 +229,7 @@ def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
             final[sequences] = states[at]
         if states is not out:
             state = state.clone()  # before the workspace is written again
-            _store(out, states)
+            out.copy_(to_dtype(states, h.dtype))
     return h, final if problem.packed else state.clone()
 
 
@@ -269,5 +258,7 @@ def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_s
         begin = place[0]
         h_prev = tile.previous(h, h[:, begin - 1] if begin else problem.first)
         for out, value in zip(outs, part_gradients(grads, h_prev, tile.w, tile.x, tile.parts, spec, tile.work)):
-            _store(_tile(out, *place), value, tile.padding)
+            view = _tile(out, *place).copy_(value)
+            if tile.padding is not None:
+                view.masked_fill_(tile.padding, 0)
     return grad_projected, grad_initial if problem.packed else grad

@@ -40,3 +40,24 @@ def build(name: str, **changes) -> MinRNNForCausalLM:
 def token_ids(batch: int, time: int, seed: int = 0) -> torch.Tensor:
     """Random tokens above the special ones, `(batch, time)`."""
     return torch.randint(2, SMALL["vocab_size"], (batch, time), generator=torch.Generator().manual_seed(seed))
+
+
+def close(x, y, tolerance=1e-5):
+    """Whether x is y, relative to the largest y."""
+    return (x - y).abs().max() <= tolerance * y.abs().max().clamp(min=1.0)
+
+
+def pad(ids, places, time):
+    """Rows of `ids` laid out at `places` (one list of positions a row) in `time` columns, and their mask."""
+    padded = torch.full((len(ids), time), 5)
+    mask = torch.zeros(len(ids), time, dtype=torch.long)
+    for row, place in enumerate(places):
+        padded[row, place], mask[row, place] = ids[row, : len(place)], 1
+    return padded, mask
+
+
+PLACES = {
+    "left": [list(range(6, 17)), list(range(17)), [16]],
+    "right": [list(range(11)), list(range(17)), [0]],
+    "mixed": [list(range(3, 14)), [0, 2, 3, 5, 8, 9, 16], list(range(17))],
+}

@@ -4,10 +4,12 @@
 from functools import cache
 from typing import NamedTuple
 
+import pytest
 import torch
 from definition import define, run
 
 BACKENDS = ("reference", "torch", "associative")
+OP_BACKENDS = ("reference", "torch")
 CELLS = {  # name -> cell_type, normalize_gates, parts
     "mingru": ("mingru", True, 2),
     "minlstm": ("minlstm", True, 3),
@@ -15,6 +17,10 @@ CELLS = {  # name -> cell_type, normalize_gates, parts
 }
 # Relative to the norm of what is compared: values, gradients.
 TOLERANCES = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 5e-5)}
+
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+every_op_backend = pytest.mark.parametrize("backend", OP_BACKENDS)
+every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 class Case(NamedTuple):
@@ -111,3 +117,17 @@ def expected(case: Case):
     """What the definition gives for a case, in float64."""
     projected, state, features = case.inputs(torch.float64)
     return run(define, projected, case.cell_type, state, **case.options, **features)
+
+
+def random_inputs(cell, batch=2, time=7, channels=3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    projected = 2 * torch.randn(batch, time, CELLS[cell][2] * channels, generator=generator, dtype=dtype)
+    return projected, torch.randn(batch, channels, generator=generator, dtype=dtype)
+
+
+def cell_options(cell):
+    return {"cell_type": CELLS[cell][0], "normalize_gates": CELLS[cell][1]}
+
+
+def same_run(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)

@@ -14,8 +14,10 @@ PACKAGE = ROOT / "hf_minrnn"
 FLOORS = {
     "compat": 0,
     "gates": 0,
+    "conv_minrnn": 0,
     "configuration_minrnn": 1,
     "cache_minrnn": 1,
+    "inputs_minrnn": 1,
     "scan_reference": 1,
     "scan_torch": 1,
     "scan_associative": 1,

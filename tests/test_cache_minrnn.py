@@ -76,6 +76,29 @@ def test_a_static_cache_stays_where_it_is():
     assert before == after and int(layer.cumulative_length) == 9
 
 
+def test_resetting_leaves_states_that_others_hold():
+    cache = filled("dynamic", token_ids(2, 6))
+    kept = cache.layers[0].recurrent_states[0]
+    cache.reset()
+    assert kept.abs().max() > 0
+
+
+def test_a_cache_with_gradients_can_be_copied():
+    cache = build("mingru")(token_ids(2, 6)).past_key_values
+    copied = copy.deepcopy(cache)
+    assert cache.layers[0].recurrent_states[0].requires_grad
+    assert torch.equal(copied.layers[0].recurrent_states[0], cache.layers[0].recurrent_states[0])
+    assert not copied.layers[0].recurrent_states[0].requires_grad and copied.get_seq_length() == 6
+
+
+def test_a_static_cache_can_be_trained_through_within_a_segment():
+    model, ids, cache = build("mingru"), token_ids(2, 6), make("static")
+    model(ids, past_key_values=cache)
+    carried = model(ids, past_key_values=cache).logits
+    carried.sum().backward()
+    assert torch.allclose(carried, model(torch.cat([ids, ids], 1)).logits[:, 6:], atol=1e-4)
+
+
 def test_a_copy_is_independent():
     model, ids = build("mingru"), token_ids(2, 6)
     cache = filled("dynamic", ids)

@@ -65,6 +65,27 @@ def test_extra_features_ride_in_the_same_matmul():
     assert torch.allclose(cell.scan(projected)[0], cell.scan(projected.contiguous())[0])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"candidate_activation": "G"}, "candidate_activation"),
+        ({"forget_gate_floor": 3.0}, "forget_gate_floor"),
+        ({"backend": "cuda"}, "backend must be one of"),
+        ({"gate_bias": 1.0, "bias": False}, "gate_bias 1.0 needs bias=True"),
+    ],
+)
+def test_unknown_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MinGRUCell(3, 4, **options)
+
+
+def test_shapes_of_a_step_are_checked():
+    cell = MinGRUCell(3, 4)
+    for x, state, message in (((2, 3), (5, 4), "state"), ((2, 2, 3), (2, 4), "projected"), ((2, 3), (1, 4), "state")):
+        with pytest.raises(ValueError, match=message):
+            cell.step(torch.zeros(x), torch.zeros(state))
+
+
 def test_bfloat16_and_double():
     for dtype, state in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
         cell = build(MinGRUCell, {}, dtype=dtype)

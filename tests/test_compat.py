@@ -28,8 +28,8 @@ def test_cache_layers_register_themselves_by_type():
         assert compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"] is Layer
     finally:
         del compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"]
-    assert compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn"].__name__ == "MinRNNCacheLayer"
-    assert compat.STATIC_LAYER_TYPE_MAPPING["minrnn"].__name__ == "MinRNNStaticCacheLayer"
+    assert compat.DYNAMIC_LAYER_TYPE_MAPPING[compat.LAYER_TYPE].__name__ == "MinRNNCacheLayer"
+    assert compat.STATIC_LAYER_TYPE_MAPPING[compat.LAYER_TYPE].__name__ == "MinRNNStaticCacheLayer"
 
 
 def test_cache_layers_have_the_state_interface():
@@ -65,8 +65,38 @@ def test_initialization_respects_loaded_weights():
 
 
 def test_generation_passes_what_is_overridden():
-    wanted = {"input_ids", "next_sequence_length", "attention_mask", "is_first_iteration"}
+    wanted = {
+        "input_ids",
+        "next_sequence_length",
+        "past_key_values",
+        "attention_mask",
+        "inputs_embeds",
+        "is_first_iteration",
+    }
     assert wanted <= parameters(compat.GenerationMixin.prepare_inputs_for_generation)
+
+
+def test_class_attributes_that_are_set_exist():
+    for name in (
+        "_can_record_outputs",
+        "_is_stateful",
+        "_skip_keys_device_placement",
+        "_no_split_modules",
+        "_tied_weights_keys",
+        "_can_compile_fullgraph",
+        "_fsdp_plan",
+    ):
+        assert hasattr(compat.PreTrainedModel, name), name
+    for name in ("is_compileable", "is_croppable", "supports_early_init", "_layer_type"):
+        assert hasattr(compat.CacheLayerMixin, name), name
+
+
+def test_private_names_of_torch():
+    from torch.autograd import forward_ad
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    assert forward_ad._current_level == -1 and statically_known_true(True)
+    assert callable(torch._dynamo.mark_static_address)
 
 
 def test_slice_logits_to_keep():
@@ -85,4 +115,4 @@ spec.loader.exec_module(importlib.util.module_from_spec(spec))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     last = run.stderr.strip().splitlines()[-1]
     assert run.returncode != 0
-    assert f"hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later, found 4.57.6" in last
+    assert f"hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later" in last and "found 4.57.6" in last

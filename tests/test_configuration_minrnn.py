@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 
-from hf_minrnn import MinRNNConfig
+from hf_minrnn import MinRNNConfig, compat
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,9 @@ from hf_minrnn import MinRNNConfig
         ("initializer_range", -0.1),
         ("hidden_act", "no-such-activation"),
         ("normalize_gates", False),
+        ("gate_bias", float("nan")),
+        ("initializer_range", float("inf")),
+        ("expand_ratio", float("inf")),
     ],
 )
 def test_nonsense_is_refused_by_name(field, value):
@@ -56,7 +59,7 @@ def test_the_remedy_for_a_fractional_state_is_right():
 
 def test_derived_values():
     config = MinRNNConfig(hidden_size=96, num_hidden_layers=4, expand_ratio=2)
-    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, ["minrnn"] * 4)
+    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, [compat.LAYER_TYPE] * 4)
     assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
     assert MinRNNConfig(hidden_size=96, gated_mlp=False).intermediate_size == 384
     assert MinRNNConfig(num_hidden_layers=1).layer_forget_gate_floor(0) == 0

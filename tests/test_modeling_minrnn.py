@@ -1,20 +1,19 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import copy
+import importlib
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from model_cases import CONFIGS, build, token_ids
+from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from model_definition import logits as defined_logits
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, StaticCache, pipeline
 
+import hf_minrnn
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel
 
 NAMES = tuple(CONFIGS)
-
-
-def close(x, y, tolerance=1e-5):
-    """Whether x is y, relative to the largest y."""
-    return (x - y).abs().max() <= tolerance * y.abs().max().clamp(min=1.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,22 +53,6 @@ def test_split_and_carried_on_equals_whole(name, cuts):
         cache = output.past_key_values
         parts.append(output.logits)
     assert close(torch.cat(parts, 1), model(ids).logits)
-
-
-def pad(ids, places, time):
-    """Rows of `ids` laid out at `places` (one list of positions a row) in `time` columns, and their mask."""
-    padded = torch.full((len(ids), time), 5)
-    mask = torch.zeros(len(ids), time, dtype=torch.long)
-    for row, place in enumerate(places):
-        padded[row, place], mask[row, place] = ids[row, : len(place)], 1
-    return padded, mask
-
-
-PLACES = {
-    "left": [list(range(6, 17)), list(range(17)), [16]],
-    "right": [list(range(11)), list(range(17)), [0]],
-    "mixed": [list(range(3, 14)), [0, 2, 3, 5, 8, 9, 16], list(range(17))],
-}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,76 +98,6 @@ def test_causal(name):
     changed[0, 13] = 2 + (changed[0, 13] - 1) % 95
     difference = (model(ids).logits - model(changed).logits)[0].abs().amax(-1)
     assert (difference[:13] == 0).all() and (difference[13:] > 0).all()
-
-
-def greedy(model, ids, steps):
-    """Greedy decoding with everything computed anew for every token."""
-    for _ in range(steps):
-        ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], 1)
-    return ids
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, {"cache_implementation": "static"}, {"prefill_chunk_size": 4}], ids=str)
-def test_greedy_generate_equals_decoding_without_cache(name, options):
-    model, ids = build(name, eos_token_id=None), token_ids(2, 9)
-    with torch.no_grad():
-        assert torch.equal(model.generate(ids, max_new_tokens=8, do_sample=False, **options), greedy(model, ids, 8))
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "options", [{"num_beams": 3}, {"do_sample": True}, {"num_beams": 2, "do_sample": True}], ids=str
-)
-def test_generate_with_and_without_cache_agree(name, options):
-    model, ids = build(name, eos_token_id=None), token_ids(2, 6)
-    out = []
-    for use_cache in (True, False):
-        torch.manual_seed(5)
-        out.append(
-            model.generate(ids, max_new_tokens=7, use_cache=use_cache, num_return_sequences=2, **options)
-            if options.get("num_beams", 1) > 1
-            else model.generate(ids, max_new_tokens=7, use_cache=use_cache, **options)
-        )
-    assert torch.equal(*out)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("lengths", [(3, 9, 6), (1, 2, 9)], ids=str)
-def test_generate_with_left_padding_equals_each_row_alone(name, lengths):
-    model, ids = build(name, eos_token_id=None), token_ids(3, 9)
-    padded, mask = pad(ids, [list(range(9 - n, 9)) for n in lengths], 9)
-    out = model.generate(padded, attention_mask=mask, max_new_tokens=6, do_sample=False)
-    for row, n in enumerate(lengths):
-        alone = model.generate(ids[row : row + 1, :n], max_new_tokens=6, do_sample=False)
-        assert torch.equal(out[row, 9:], alone[0, n:])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_generate_continues_a_returned_cache(name):
-    model, ids = build(name, eos_token_id=None), token_ids(2, 7)
-    first = model.generate(ids, max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
-    grown = torch.cat([first.sequences, token_ids(2, 3, seed=2)], 1)
-    for kind in (first.past_key_values, None):
-        cache = copy.deepcopy(kind)
-        out = model.generate(grown, past_key_values=cache, max_new_tokens=5, do_sample=False)
-        assert torch.equal(out, greedy(model, grown, 5))
-
-
-@pytest.mark.parametrize("side", ["right", "mixed"])
-def test_generate_refuses_padding_after_the_prompt(side):
-    model, ids = build("mingru"), token_ids(3, 17)
-    padded, mask = pad(ids, PLACES[side], 17)
-    with pytest.raises(ValueError, match="padding_side='left'"):
-        model.generate(padded, attention_mask=mask, max_new_tokens=2)
-
-
-def test_assisted_generation_is_refused():
-    model, ids = build("mingru"), token_ids(1, 7)
-    with pytest.raises(ValueError, match="stateful"):
-        model.generate(ids, assistant_model=build("mingru"), max_new_tokens=3)
-    with pytest.raises(ValueError, match="stateful"):
-        model.generate(ids, prompt_lookup_num_tokens=2, max_new_tokens=3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -319,8 +232,11 @@ def test_bfloat16_is_near_float32(name):
     assert output.past_key_values.layers[0].recurrent_states[0].dtype == torch.float32
     exact = model(ids).logits
     assert (output.logits.float() - exact).norm() < 0.05 * exact.norm()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert (model(ids).logits.float() - exact).norm() < 0.05 * exact.norm()
+        cache = model(ids[:, :60]).past_key_values
+        steps = [model(ids[:, t : t + 1], past_key_values=cache).logits for t in range(60, 64)]
+        assert (torch.cat(steps, 1).float() - exact[:, 60:]).norm() < 0.05 * exact.norm()
 
 
 @pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
@@ -367,26 +283,43 @@ def test_decoding_does_not_grow():
     assert sizes[0] == sizes[1] and cache.get_seq_length() == 10010
 
 
-def test_bad_input_is_refused_by_name():
+def test_a_failing_forward_leaves_the_cache_as_it_was(monkeypatch):
+    model, ids = build("mingru"), token_ids(1, 6)
+    with torch.no_grad():
+        cache = model(ids).past_key_values
+        monkeypatch.setattr(model.model.layers[1], "forward", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model(ids, past_key_values=cache)
+        monkeypatch.undo()
+        again = model(ids, past_key_values=cache).logits
+        assert close(again, model(torch.cat([ids, ids], 1)).logits[:, 6:])
+
+
+def test_an_empty_input_changes_nothing():
     model, ids = build("mingru"), token_ids(2, 6)
-    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
-        model()
-    with pytest.raises(ValueError, match=r"attention_mask must have shape \(2, 6\)"):
-        model(ids, attention_mask=torch.ones(2, 5))
-    with pytest.raises(ValueError, match=r"attention_mask must have shape"):
-        model(ids, attention_mask=torch.ones(3, 6))
-    with pytest.raises(ValueError, match="cache of this model"):
-        model(ids, past_key_values=DynamicCache())
-    with pytest.raises(ValueError, match="with 3 MinRNN layers"):
-        model(ids, past_key_values=DynamicCache(config=MinRNNConfig(num_hidden_layers=2)))
-    for packing in (
-        {"seq_idx": torch.zeros(2, 6)},
-        {"cu_seq_lens_q": torch.tensor([0, 6])},
-        {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])},
-    ):
-        with pytest.raises(ValueError, match="packed"):
-            model(ids[:1], **packing)
-    assert model(ids, position_ids=torch.arange(6)[None]).logits.shape == (2, 6, 97)
+    with torch.no_grad():
+        cache = model(ids).past_key_values
+        assert model(ids[:, :0], past_key_values=cache).logits.shape == (2, 0, 97)
+        assert close(model(ids, past_key_values=cache).logits, model(torch.cat([ids, ids], 1)).logits[:, 6:])
+
+
+def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch):
+    shutil.copytree(
+        Path(hf_minrnn.__file__).parent, tmp_path / "other_minrnn", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 6)
+    before = {
+        options: model.generate(ids, max_new_tokens=4, do_sample=False, cache_implementation=options)
+        for options in (None, "static")
+    }
+    other = importlib.import_module("other_minrnn.modeling_minrnn")
+    copied = other.MinRNNForCausalLM(other.MinRNNConfig(**model.config.to_diff_dict())).eval()
+    copied.load_state_dict(model.state_dict())
+    for options, expected in before.items():
+        for one in (model, copied):
+            out = one.generate(ids, max_new_tokens=4, do_sample=False, cache_implementation=options)
+            assert torch.equal(out, expected)
 
 
 def test_an_unknown_scan_backend_is_a_wish(caplog):

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """What a language model has to beat on the held-out text: gzip, xz, xz that has read the training text, a 5-gram.
 
 All in bits per byte of the held-out documents. The compressors see the documents joined end to end; the 5-gram

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """How fast is the scan, and what does it need: against the log-space scan, a loop, nn.GRU and nn.LSTM, on a CPU.
 
     python training/bench_scan.py                       # one thread, four shapes, a few minutes; leave the machine alone
@@ -10,9 +11,7 @@ anything is timed the contestants that compute the same thing are compared, and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from report import machine, versions, write_json
 
 from hf_minrnn.scan import minrnn_scan, resolve_backend
 
@@ -247,23 +247,6 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def machine(threads: int) -> dict:
-    """What the numbers depend on."""
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-        "load_before": load,
-        "system": platform.platform(),
-    }
-
-
 def allocator() -> dict[str, str]:
     """Settings that decide what a fresh large tensor costs."""
     prefixes = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "OMP_", "MKL_", "KMP_", "TORCH_", "DNNL_", "ONEDNN_")
@@ -284,14 +267,6 @@ def table(result: dict) -> str:
         missed = "" if entry["target"] is None or entry["ratio"] >= entry["target"] else "  MISSED"
         lines.append(f"  {name:<30}{entry['ratio']:10.1f}x{wanted}{missed}")
     return "\n".join(lines)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """All of the file or nothing of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def parse_arguments(argv) -> argparse.Namespace:
@@ -326,8 +301,8 @@ def main(argv=None) -> dict:
             "memory": "MiB added to the resident memory of a fresh process by one forward + backward",
             "backend": resolve_backend(),
             "rounds": options.rounds,
-            "machine": machine(options.threads),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "machine": machine(),
+            "versions": versions(),
             "allocator": allocator(),
             "results": [],
         }

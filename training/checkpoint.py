@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """One checkpoint file that is whole at every moment, and the refusal of one that belongs to another run."""
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def check_same_run(saved: dict, current: dict, free: set[str]) -> list[str]:
         InputError: Another argument differs; names it and both values.
     """
     allowed = []
-    for name in sorted(saved.keys() | current.keys()):
+    for name in {**saved, **current}:  # in the caller's order: the first difference is the one to name
         before, now = saved.get(name), current.get(name)
         if before == now:
             continue

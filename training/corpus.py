@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Text sources: one name in, a list of training documents and a list of held-out documents out.
 
 load_corpus("stdlib")                     the Python standard library's own sources, no download
@@ -61,7 +62,8 @@ def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
 
     Args:
         dataset (`str`): `stdlib`, the path of a text file, of a folder, of a .json/.jsonl/.parquet file, or a
-            dataset on the Hub, written `owner/name` or `owner/name:configuration`.
+            dataset on the Hub, written `owner/name` or `owner/name:configuration`. A folder of nothing but tables is
+            read as tables, any other file by file as text; what starts with a dot is left out.
         text_column (`str`): Column that holds the text; for tables only.
 
     Raises:
@@ -70,10 +72,12 @@ def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
     path = Path(dataset).expanduser()
     if dataset == "stdlib":
         corpus = _load_stdlib()
-    elif path.is_dir() and not _table_files(path):
-        corpus = _load_folder(path)
+    elif path.is_dir():
+        files = _visible_files(path)
+        tables = bool(files) and all(map(_is_table, files))
+        corpus = _load_table(path, text_column) if tables else _load_folder(path)
     elif path.exists():
-        corpus = _load_table(path, text_column) if path.is_dir() or _is_table(path) else _load_file(path)
+        corpus = _load_table(path, text_column) if _is_table(path) else _load_file(path)
     elif path.suffix in {*DATA_SUFFIXES, ".txt"} or dataset.startswith((".", "/", "~")):
         raise InputError(f"dataset {dataset!r} is not there: give a path that exists, a Hub name, or stdlib")
     else:
@@ -115,9 +119,11 @@ def _load_file(path: Path) -> Corpus:
 
 
 def _load_folder(path: Path) -> Corpus:
-    files = sorted(
-        file for file in path.rglob("*") if file.is_file() and not any(p.startswith(".") for p in file.parts[-1:])
-    )
+    files = _visible_files(path)
+    if any(file.suffix == ".parquet" for file in files):
+        raise InputError(
+            f"{path} mixes .parquet and other files: give the tables by their path, or a folder of their own"
+        )
     return _split_documents(path.resolve().name, [read_text(file) for file in files])
 
 
@@ -125,8 +131,7 @@ def _load_table(path: Path, text_column: str) -> Corpus:
     import datasets
 
     if path.is_dir():
-        files = _table_files(path)
-        kinds = {DATA_SUFFIXES[file.suffix] for file in files}
+        kinds = {DATA_SUFFIXES[file.suffix] for file in _visible_files(path)}
         if len(kinds) > 1:
             raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
         loaded = _quietly(lambda: datasets.load_dataset(str(path)), str(path))
@@ -195,8 +200,13 @@ def _is_table(path: Path) -> bool:
     return path.suffix in DATA_SUFFIXES
 
 
-def _table_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if _is_table(file))
+def _visible_files(folder: Path) -> list[Path]:
+    """Every file below a folder, but for those whose path from there has a part that starts with a dot."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Held-out loss with the recurrent state carried along, and samples."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """From command-line options to a model and its optimizer."""
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast):
         config = MinRNNConfig.paper(**fields) if args.block == "paper" else MinRNNConfig(**fields)
         model = MinRNNForCausalLM(config)
     except Exception as error:  # whatever the configuration refuses, it says why
-        raise InputError(f"this model cannot be built: {error}") from error
+        # A strict dataclass wraps what its validators raise in words about itself.
+        raise InputError(f"this model cannot be built: {error.__cause__ or error}") from error
     model.generation_config = GenerationConfig(
         bos_token_id=separator,
         eos_token_id=separator,

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """A 5-gram model with interpolated, modified Kneser-Ney smoothing (Chen and Goodman, 1998), in numpy.
 
 P_n(w | c) = (count(c w) - D(count(c w))) / count(c) + backoff(c) * P_{n-1}(w | c without its first token)

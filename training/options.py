@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Command line of train_lm.py, and the refusals that need no data."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from corpus import InputError
 from tokenization import KINDS
 
 # What may differ between a run and its resumption: how to train, and what isn't about training at all. Anything else
-# would make another model or another order of the data.
+# would make another model or another order of the data. The dataset is compared by its tokens, not by how it is spelled.
 FREE_TO_CHANGE = {
     "minutes",
     "steps",
@@ -26,6 +27,8 @@ FREE_TO_CHANGE = {
     "compile",
 }
 NOT_ABOUT_TRAINING = {
+    "dataset",
+    "text_column",
     "output_dir",
     "checkpoint_every",
     "resume",

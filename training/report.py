@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """What a run shows and leaves behind: progress, the table, the curve, results.json."""
 
 from __future__ import annotations
@@ -193,6 +194,8 @@ def machine() -> dict[str, object]:
         "cpu": cpu,
         "cores": usable,
         "threads": torch.get_num_threads(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -214,6 +217,7 @@ def versions() -> dict[str, str]:
 
 def write_json(path: str | os.PathLike, value: dict) -> None:
     """Writes indented JSON in one motion, so that a reader never meets half a file."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.partial")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Learning rate as a function of progress, so that a budget of steps and one of minutes share it."""
 
 from __future__ import annotations

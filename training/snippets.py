@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Do samples look like Python? The share of sampled snippets that the parser accepts.
 
 Protocol, the same for every model: a sample starts at a document's beginning (after one separator), runs for

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Tokenizers made on the spot, and a split of documents as one array of token ids.
 
 Three kinds, each a `transformers.PreTrainedTokenizerFast` that is saved beside the model:

@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Train a minGRU or minLSTM language model and compare it with gzip, xz and a 5-gram.
 
     python training/train_lm.py                                    # Python's standard library, five minutes, a CPU
@@ -121,7 +122,8 @@ def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
         raise InputError(f"--output-dir {folder} is a file: give a folder")
     if args.resume:
         return folder, load_checkpoint(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not args.overwrite:
+    # A first checkpoint that was never finished is nothing to go on from, and nothing to lose.
+    if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()) and not args.overwrite:
         raise InputError(
             f"{folder} is not empty: go on with --resume, start anew with --overwrite, or change --output-dir"
         )
@@ -281,6 +283,7 @@ class Trainer:
                     if bad_in_row == BAD_STEPS_ALLOWED:
                         bar.close()
                         self.save()
+                        self.accelerator.wait_for_everyone()  # see below
                         raise SystemExit(
                             f"stopped at step {state.step}: the loss or its gradient was not finite {bad_in_row} steps "
                             f"in a row. The weights before that are saved; go on with --resume and a "
@@ -294,6 +297,8 @@ class Trainer:
                         print(
                             f"\nstopped after step {state.step}, checkpoint saved: the same command with --resume goes on"
                         )
+                    # A launcher ends all processes when the first one exits, so none may before the file is whole.
+                    self.accelerator.wait_for_everyone()
                     raise SystemExit(128 + stop)
                 if state.progress(args) >= next_evaluation and state.progress(args) < 1:
                     next_evaluation = (int(state.progress(args) / args.eval_every) + 1) * args.eval_every

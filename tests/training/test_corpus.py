@@ -1,3 +1,4 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
 
 import corpus
@@ -57,9 +58,30 @@ def test_folder_holds_out_its_last_documents(tmp_path):
     for i in range(20):
         (tmp_path / f"{i:02d}.txt").write_text(f"document {i}")
     (tmp_path / ".hidden").write_bytes(b"\xff")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "index").write_bytes(b"\xff")
     loaded = load_corpus(str(tmp_path))
     assert loaded.train == [f"document {i}" for i in range(18)]
     assert loaded.heldout == ["document 18", "document 19"]
+
+
+def test_folder_below_a_hidden_one_is_read(tmp_path):
+    folder = tmp_path / ".cache" / "notes"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("first")
+    (folder / "b.txt").write_text("second")
+    assert load_corpus(str(folder)).train == ["first"]
+
+
+def test_table_among_texts_is_one_more_text(tmp_path):
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "package.json").write_text('{"name": "c"}')
+    loaded = load_corpus(str(tmp_path))
+    assert (loaded.train, loaded.heldout) == (["a.md", "b.md"], ['{"name": "c"}'])
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"mixes \.parquet and other files"):
+        load_corpus(str(tmp_path))
 
 
 def _write_table(path, column, rows):
@@ -86,6 +108,8 @@ def test_table(tmp_path, suffix):
 def test_folder_of_tables_keeps_its_own_split(tmp_path):
     _write_table(tmp_path / "train.jsonl", "text", ["a", "b", "c"])
     _write_table(tmp_path / "validation.jsonl", "text", ["d"])
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "index").write_bytes(b"\xff")
     loaded = load_corpus(str(tmp_path))
     assert (loaded.train, loaded.heldout) == (["a", "b", "c"], ["d"])
     assert "validation" in loaded.split

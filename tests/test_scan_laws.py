@@ -1,0 +1,307 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The laws that the scans obey: splits, causality, packing, resets, padding, strides, long memory, and no leaks."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from definition import assert_same, define, gates, loss_weights, relative_error, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scan_cases import (
+    CELLS,
+    cell_options,
+    every_backend,
+    every_cell,
+    every_op_backend,
+    make_features,
+    random_inputs,
+    same_run,
+)
+
+from hf_minrnn import scan_torch
+from hf_minrnn.scan import linear_scan, minrnn_scan
+
+laws = settings(max_examples=15, deadline=None, derandomize=True)
+shapes = {"time": st.integers(2, 40), "channels": st.integers(1, 5), "seed": st.integers(0, 999)}
+
+
+@every_backend
+@every_cell
+@laws
+@given(**shapes, data=st.data())
+def test_split_anywhere_and_carried_on_is_the_whole(cell, backend, time, channels, seed, data):
+    at = data.draw(st.integers(0, time), label="at")
+    projected, state = random_inputs(cell, 2, time, channels, seed=seed)
+    options = {**cell_options(cell), "backend": backend}
+    cell_type = options.pop("cell_type")
+
+    def halves(projected, cell_type, state, **options):
+        first, middle = minrnn_scan(projected[:, :at], cell_type, state, **options)
+        second, last = minrnn_scan(projected[:, at:], cell_type, middle, **options)
+        return torch.cat([first, second], 1), last
+
+    assert_same(
+        run(halves, projected, cell_type, state, **options),
+        run(minrnn_scan, projected, cell_type, state, **options),
+        1e-12,
+    )
+
+
+@every_backend
+@every_cell
+@laws
+@given(**shapes, data=st.data())
+def test_causality(cell, backend, time, channels, seed, data):
+    """What comes at a step or later changes nothing before it, and no gradient flows back from there."""
+    at = data.draw(st.integers(1, time - 1), label="at")
+    projected, state = random_inputs(cell, 2, time, channels, seed=seed)
+    other = projected.clone()
+    other[:, at:] = random_inputs(cell, 2, time, channels, seed=seed + 1)[0][:, at:]
+    options = {**cell_options(cell), "backend": backend}
+    one, two = (minrnn_scan(p, initial_state=state, **options)[0] for p in (projected, other))
+    assert torch.equal(one[:, :at], two[:, :at])
+    assert not torch.equal(one[:, at], two[:, at])
+    projected.requires_grad_()
+    minrnn_scan(projected, initial_state=state, **options)[0][:, at - 1].sum().backward()
+    assert not projected.grad[:, at:].any() and projected.grad[:, at - 1].any()
+
+
+@every_backend
+@laws
+@given(**shapes)
+def test_a_decay_of_zero_gives_b_and_one_gives_its_sum(backend, time, channels, seed):
+    _, state = random_inputs("mingru", 2, time, channels, seed=seed)
+    b = torch.randn(2, time, channels, generator=torch.Generator().manual_seed(seed))
+    h, final = linear_scan(torch.zeros_like(b), b, state.float(), backend=backend)
+    # Exactly, but where the state before the first step is taken off and put on again.
+    torch.testing.assert_close(h, b, rtol=0, atol=1e-6 if backend == "associative" else 0)
+    torch.testing.assert_close(final, h[:, -1], rtol=0, atol=0)
+    h, final = linear_scan(torch.ones_like(b).double(), b.double(), state, backend=backend)
+    torch.testing.assert_close(h, b.double().cumsum(1) + state[:, None], rtol=1e-12, atol=1e-12)
+    assert torch.equal(final, h[:, -1])
+
+
+@every_backend
+@every_cell
+@laws
+@given(**shapes, data=st.data())
+def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data):
+    cuts = data.draw(st.lists(st.integers(0, time), max_size=5), label="cuts")
+    bounds = [0, *sorted(cuts), time]
+    projected, _ = random_inputs(cell, 1, time, channels, seed=seed)
+    states = torch.randn(len(bounds) - 1, channels, dtype=torch.float64)
+    options = {**cell_options(cell), "backend": backend}
+    cell_type = options.pop("cell_type")
+
+    def alone(projected, cell_type, states, **options):
+        runs = [
+            minrnn_scan(projected[:, begin:end], cell_type, states[n : n + 1], **options)
+            for n, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+        ]
+        return torch.cat([h for h, _ in runs], 1), torch.cat([final for _, final in runs])
+
+    packed = run(minrnn_scan, projected, cell_type, states, cu_seqlens=torch.tensor(bounds), **options)
+    assert_same(packed, run(alone, projected, cell_type, states, **options), 1e-12)
+
+
+@every_backend
+@every_cell
+@laws
+@given(**shapes, data=st.data())
+def test_resets_are_separate_runs(cell, backend, time, channels, seed, data):
+    """The state is replaced before the step that says so, not after it."""
+    at = sorted(set(data.draw(st.lists(st.integers(0, time - 1), max_size=5), label="at")))
+    projected, state = random_inputs(cell, 1, time, channels, seed=seed)
+    resets = torch.zeros(1, time, dtype=torch.bool)
+    resets[:, at] = True
+    options = {**cell_options(cell), "backend": backend}
+    cell_type = options.pop("cell_type")
+
+    def separate(projected, cell_type, state, **options):
+        parts = []
+        for begin, end in zip([0, *at], [*at, time], strict=True):
+            h, last = minrnn_scan(projected[:, begin:end], cell_type, state, **options)
+            parts.append(h)
+            state = torch.zeros_like(last)
+        if at and at[0] == 0:
+            parts = parts[1:]
+        return torch.cat(parts, 1), last
+
+    def apart(projected, cell_type, state, **options):
+        h, last = separate(projected, cell_type, state, **options)
+        return h, last + 0 * state  # so that a state that nothing depends on has a gradient, of zeros
+
+    got = run(minrnn_scan, projected, cell_type, state, resets=resets, **options)
+    assert_same(got, run(apart, projected, cell_type, state, **options), 1e-12)
+
+
+@every_backend
+@every_cell
+def test_padding_leaves_the_state_of_the_unpadded_row(cell, backend):
+    projected, state = random_inputs(cell, 1, 11)
+    options = {**cell_options(cell), "backend": backend}
+    h, final = minrnn_scan(projected, initial_state=state, **options)
+    noise = torch.randn(1, 6, projected.shape[-1], dtype=torch.float64)
+    for left, right in ((6, 0), (0, 6), (2, 4)):
+        padded = torch.cat([noise[:, :left], projected, noise[:, left:]], 1)
+        mask = torch.tensor([[0] * left + [1] * 11 + [0] * right])
+        got, last = minrnn_scan(padded, initial_state=state, attention_mask=mask, **options)
+        torch.testing.assert_close(got[:, left : left + 11], h, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(last, final, rtol=1e-12, atol=1e-12)
+    got, last = minrnn_scan(noise, initial_state=state, attention_mask=torch.zeros(1, 6).int(), **options)
+    assert torch.equal(last, state) and torch.equal(got, state[:, None].expand_as(got))
+
+
+# --- nothing leaks across a boundary ---------------------------------------------------------------------------------
+
+POISONS = pytest.mark.parametrize("poison", [float("nan"), float("inf")], ids=["nan", "inf"])
+
+
+def leak_case(cell, time=40):
+    projected, state = random_inputs(cell, 1, time, 3)
+    return projected, state, {"normalize_gates": CELLS[cell][1]}
+
+
+@POISONS
+@every_backend
+@every_cell
+def test_nothing_in_the_padding_leaks(cell, backend, poison):
+    projected, state, options = leak_case(cell)
+    mask = make_features("mask", 1, 40)["attention_mask"]
+    options |= {"backend": backend, "attention_mask": mask}
+    clean = run(minrnn_scan, projected, CELLS[cell][0], state, **options)
+    dirty = run(minrnn_scan, projected.masked_fill(~mask[..., None], poison), CELLS[cell][0], state, **options)
+    for name, want in clean.items():
+        assert torch.equal(dirty[name], want), name
+    assert not clean["d_projected"][~mask].any()
+
+
+@pytest.mark.parametrize("kind", ["resets", "packed"])
+@pytest.mark.parametrize("at", [1, 5, 16, 17, 39])
+@POISONS
+@every_backend
+@every_cell
+def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
+    """NaN on one side of a reset or of a sequence's end: values and gradients on the other side are as without it."""
+    projected, state, options = leak_case(cell)
+    feature = {"resets": torch.arange(40)[None] == at}
+    if kind == "packed":
+        feature = {"cu_seqlens": torch.tensor([0, at, at, 40])}
+        state = torch.cat([state, -state, 2 * state])
+    options |= {"backend": backend, **feature}
+    clean = run(minrnn_scan, projected, CELLS[cell][0], state, **options)
+    bad_state = state.clone()
+    bad_state[0] = poison
+    before, after = projected.clone(), projected.clone()
+    before[:, :at], after[:, at:] = poison, poison
+    dirty = run(minrnn_scan, before, CELLS[cell][0], bad_state, **options)
+    for name in ("h", "d_projected"):
+        assert torch.equal(dirty[name][:, at:], clean[name][:, at:]), name
+    assert torch.equal(dirty["final"][-1], clean["final"][-1])
+    assert torch.equal(dirty["d_initial"][1:], clean["d_initial"][1:])
+    weights = [w.clone() for w in loss_weights(clean["h"], clean["final"])]
+    weights[0][:, at:] = poison
+    weights[1][-1] = poison
+    dirty = run(minrnn_scan, after, CELLS[cell][0], state, weights, **options)
+    for name in ("h", "d_projected"):
+        assert torch.equal(dirty[name][:, :at], clean[name][:, :at]), name
+    assert torch.equal(dirty["d_initial"][:1], clean["d_initial"][:1])
+
+
+# --- memory: strides, what is shared ---------------------------------------------------------------------------------
+
+
+@every_backend
+@every_cell
+def test_strides_do_not_matter(cell, backend):
+    generator = torch.Generator().manual_seed(0)
+    width = CELLS[cell][2] * 3
+    wide = torch.randn(2, 70, 2 * width + 1, generator=generator)
+    state = torch.randn(2, 3, generator=generator)
+    views = {
+        "slice": wide[..., :width],
+        "offset slice": wide[..., 1 : width + 1],
+        "every second": wide[..., : 2 * width : 2],
+        "time first": wide[..., :width].transpose(0, 1).contiguous().transpose(0, 1),
+        "channels first": wide[..., :width].transpose(1, 2).contiguous().transpose(1, 2),
+        "expanded": wide[:1, ..., :width].expand(2, -1, -1),
+        "backwards in memory": wide[:, ::3, :width],
+    }
+    for name, view in views.items():
+        assert not view.is_contiguous()
+        for turned in (state, state.T.contiguous().T, state[:1].expand(2, -1)):
+            got = run(minrnn_scan, view, CELLS[cell][0], turned, normalize_gates=CELLS[cell][1], backend=backend)
+            plain = (view.contiguous(), CELLS[cell][0], turned.contiguous())
+            want = run(minrnn_scan, *plain, normalize_gates=CELLS[cell][1], backend=backend)
+            if backend == "torch":  # computes in memory of its own, so that not a bit differs
+                assert same_run(got, want), name
+            assert_same(got, want, 1e-6)
+
+
+@every_op_backend
+def test_a_slice_of_a_wider_tensor_gets_its_gradient(backend):
+    wide = torch.randn(2, 20, 11, dtype=torch.float64, requires_grad=True)
+    h, _ = minrnn_scan(wide[..., :6], "mingru", backend=backend)
+    (grad,) = torch.autograd.grad(h.sum(), wide)
+    (want,) = torch.autograd.grad(define(wide[..., :6], "mingru")[0].sum(), wide)
+    torch.testing.assert_close(grad, want)
+
+
+@pytest.mark.parametrize("time", [1, 5])
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
+@every_backend
+def test_results_share_no_memory(backend, grad, time):
+    for masked in (None, torch.ones(2, time, dtype=torch.bool)):
+        projected, state = random_inputs("mingru", 2, time, 3, torch.float32)
+        with torch.set_grad_enabled(grad):
+            h, final = minrnn_scan(projected, "mingru", state, attention_mask=masked, backend=backend)
+        kept = [x.clone() for x in (final, projected, state)]
+        h.fill_(7.0)
+        assert all(torch.equal(one, two) for one, two in zip((final, projected, state), kept, strict=True))
+
+
+# --- long memory -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def long_memory(cell):
+    """100,000 steps with gates around -8, -15 and -17: `(projected, h, gradient by projected)`, the last two exact."""
+    time, levels = 100_000, torch.tensor([-8.0, -15.0, -17.0])
+    generator = torch.Generator().manual_seed(0)
+    gate = levels + 0.1 * torch.randn(1, time, 3, generator=generator)
+    candidate = torch.randn(1, time, 3, generator=generator)
+    projected = {
+        "mingru": torch.cat([gate, candidate], -1),
+        "minlstm": torch.cat([-gate, gate, candidate], -1),
+        "minlstm_raw": torch.cat([-gate, gate, candidate], -1),
+    }[cell]
+    cell_type, normalize, _ = CELLS[cell]
+    a, b = (x[0].numpy() for x in gates(projected, cell_type, normalize_gates=normalize))
+    state, states = np.zeros(3), np.empty_like(a)
+    for t in range(time):
+        state = a[t] * state + b[t]
+        states[t] = state
+    exact = run(minrnn_scan, projected.double(), cell_type, normalize_gates=normalize, backend="torch")
+    states = torch.from_numpy(states)[None]
+    torch.testing.assert_close(exact["h"], states, rtol=1e-10, atol=0)
+    return projected, states, exact["d_projected"]
+
+
+@pytest.mark.parametrize("path", ["chunks", "plain"])
+@every_cell
+def test_memory_of_a_hundred_thousand_steps(cell, path, monkeypatch):
+    """In float32, where 1 - sigmoid(-17) rounds to 1 - 2^-24: a decay kept as such would be wrong by a third."""
+    if path == "plain":
+        monkeypatch.setattr(scan_torch, "PLAIN_ELEMENTS", {"cpu": 1})
+    projected, states, gradient = long_memory(cell)
+    got = run(minrnn_scan, projected, CELLS[cell][0], normalize_gates=CELLS[cell][1], backend="torch")
+    scale = states.abs().amax(1)
+    assert ((got["h"].double() - states).abs().amax(1) / scale).max() < 1e-4
+    assert ((got["final"].double() - states[:, -1]).abs() / scale).max() < 1e-4
+    # A float32 adjoint stepped 100,000 times loses more than a state, which moves by differences; chunks step 16 times.
+    limit = 1e-5 if path == "chunks" else 1e-3
+    for channel in range(3):  # each level of memory against its own size
+        pick = slice(channel, None, 3)
+        assert relative_error(got["d_projected"][..., pick], gradient[..., pick]) < limit

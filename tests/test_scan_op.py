@@ -1,0 +1,395 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The custom op: compile, export, checkpointing, derivatives, vmap, the memory it uses, and its name."""
+
+import hashlib
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from definition import assert_same, define, loss_weights, run
+from scan_cases import (
+    Case,
+    cell_options,
+    every_backend,
+    every_cell,
+    every_op_backend,
+    feature_cases,
+    make_features,
+    random_inputs,
+    same_run,
+)
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+from hf_minrnn import scan as scan_module
+from hf_minrnn import scan_associative, scan_reference, scan_torch
+from hf_minrnn.scan import NAMESPACE, minrnn_scan
+
+
+def scan_op():
+    return getattr(torch.ops, NAMESPACE).scan.default
+
+
+OP_CASES = [
+    (Case("mingru", "g", 2, 40, 5), torch.float32, "torch"),
+    (Case("mingru", "g", 2, 40, 5), torch.bfloat16, "torch"),
+    (Case("mingru", "g", 2, 20, 5), torch.bfloat16, "reference"),
+    (Case("minlstm", "g", 3, 37, 3, feature="mask+resets"), torch.bfloat16, "torch"),
+    (Case("minlstm_raw", "g", 1, 37, 3, feature="packed"), torch.float32, "torch"),
+    (Case("mingru", "g", 1, 37, 3, state=False, feature="resets+packed"), torch.float32, "torch"),
+]
+
+
+@pytest.mark.parametrize("case, dtype, backend", OP_CASES, ids=str)
+def test_opcheck(case, dtype, backend):
+    projected, state, features = case.inputs(dtype)
+    state = None if state is None else state.float()
+    options = (case.cell_type, *case.options.values(), backend)
+    rest = (features.get("attention_mask"), features.get("resets"), features.get("cu_seqlens"))
+    rest = (None if rest[0] is None else rest[0].bool(), *rest[1:])
+    rows = case.batch if rest[2] is None else len(rest[2]) - 1
+    utils = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    for view in (projected, projected.transpose(0, 1).contiguous().transpose(0, 1)):
+        learned = view.clone().requires_grad_()
+        torch.library.opcheck(scan_op(), (learned, state, *rest, *options), test_utils=utils)
+        turned = torch.randn(case.channels, rows).T
+        for grad_final in (turned, turned.contiguous()):
+            grad_h = torch.randn(case.batch, case.time, case.channels).to(dtype)
+            args = (grad_h, grad_final, view, torch.randn_like(grad_h), state, *rest, *options)
+            torch.library.opcheck(getattr(torch.ops, NAMESPACE).scan_backward.default, args, test_utils=utils)
+
+
+def compiled_agrees(compiler, backend, features="plain", dynamic=None, batch=2):
+    def loss(projected, state, mask, cu_seqlens):
+        h, final = minrnn_scan(
+            2 * projected, "minlstm", state, attention_mask=mask, cu_seqlens=cu_seqlens, backend=backend
+        )
+        return (h * h).sum() + final.sum()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend=compiler, dynamic=dynamic)
+    for time in (21, 40):
+        options = make_features(features, batch, time)
+        extra = options.get("attention_mask"), options.get("cu_seqlens")
+        rows = batch if extra[1] is None else len(extra[1]) - 1
+        projected, _ = random_inputs("minlstm", batch, time, 5, torch.float32)
+        results = []
+        for function in (loss, compiled):
+            # A transposed gradient and state, so that the strides the compiler was promised are put to use.
+            inputs = [
+                projected.clone().requires_grad_(),
+                torch.randn(5, rows, generator=torch.Generator().manual_seed(1)).T,
+            ]
+            inputs[1].requires_grad_()
+            value = function(*inputs, *extra)
+            results.append([value.detach(), *torch.autograd.grad(value, inputs)])
+        for got, want in zip(*results, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+COMPILED = [("torch", "plain"), ("torch", "mask"), ("torch", "packed"), ("reference", "plain"), ("associative", "mask")]
+
+
+@pytest.mark.parametrize("backend, features", COMPILED)
+def test_compile_without_a_graph_break(backend, features):
+    compiled_agrees("aot_eager", backend, features, batch=1 if features == "packed" else 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+def test_compile_with_inductor():
+    compiled_agrees("inductor", "torch")
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, backend):
+        super().__init__()
+        self.backend = backend
+
+    def forward(self, projected, state, mask):
+        return minrnn_scan(projected, "minlstm", state, attention_mask=mask, backend=self.backend)
+
+
+@pytest.mark.parametrize(
+    "strict, longest", [(False, 4096), (True, 4096), (False, None)], ids=["non-strict", "strict", "unbounded"]
+)
+@pytest.mark.parametrize("backend", ["torch", "associative"])
+def test_export_with_dynamic_batch_and_time(backend, strict, longest):
+    projected, state = random_inputs("minlstm", 2, 9, 3, torch.float32)
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    time = torch.export.Dim("time", min=2, max=longest) if longest else torch.export.Dim.DYNAMIC
+    dynamic = {"projected": {0: batch, 1: time}, "state": {0: batch}, "mask": {0: batch, 1: time}}
+    model = Scan(backend)
+    program = torch.export.export(model, (projected, state, mask), dynamic_shapes=dynamic, strict=strict)
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert any(NAMESPACE in target for target in targets) == (backend == "torch")
+    module = program.module()
+    for rows, steps in ((1, 2), (3, 5), (2, 64), (5, 129), (1, 1000)):
+        projected, state = random_inputs("minlstm", rows, steps, 3, torch.float32, seed=steps)
+        mask = make_features("mask", rows, steps)["attention_mask"]
+        for got, want in zip(
+            module(projected, state, mask), define(projected, "minlstm", state, attention_mask=mask), strict=True
+        ):
+            torch.testing.assert_close(got, want.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
+@every_backend
+def test_gradient_checkpointing(backend, reentrant):
+    projected, state = random_inputs("minlstm")
+
+    def checkpointed(projected, cell_type, state):
+        def layer(projected, state):
+            return minrnn_scan(projected, cell_type, state, backend=backend)
+
+        return checkpoint(layer, projected, state, use_reentrant=reentrant)
+
+    if reentrant:  # refuses torch.autograd.grad
+        outs = []
+        for scan in (checkpointed, define):
+            inputs = [x.clone().requires_grad_() for x in (projected, state)]
+            out = scan(inputs[0], "minlstm", inputs[1])
+            torch.autograd.backward(out, loss_weights(*out))
+            outs.append([*out, *(x.grad for x in inputs)])
+        for got, want in zip(*outs, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+    else:
+        assert_same(run(checkpointed, projected, "minlstm", state), run(define, projected, "minlstm", state), 1e-10)
+
+
+@every_backend
+def test_gradcheck(backend):
+    projected, state = random_inputs("minlstm", 2, 5, 2)
+    mask = make_features("mask", 2, 5)["attention_mask"]
+    inputs = projected.requires_grad_(), state.requires_grad_()
+    for floor in (0.0, 0.4):
+
+        def scan(p, s, floor=floor):
+            return minrnn_scan(p, "minlstm", s, forget_gate_floor=floor, attention_mask=mask, backend=backend)
+
+        assert torch.autograd.gradcheck(scan, inputs)
+
+
+@every_cell
+def test_second_derivatives_of_the_associative_backend(cell):
+    projected, state = random_inputs(cell, 1, 4, 2)
+    inputs = projected.requires_grad_(), state.requires_grad_()
+
+    def scan(p, s):
+        return minrnn_scan(p, initial_state=s, **cell_options(cell), backend="associative")
+
+    assert torch.autograd.gradgradcheck(scan, inputs)
+
+
+@every_op_backend
+def test_second_derivatives_of_the_op_are_refused(backend):
+    projected, state = random_inputs("mingru")
+    projected.requires_grad_()
+    h, _ = minrnn_scan(projected, "mingru", state, backend=backend)
+    (grad,) = torch.autograd.grad((h * h).sum(), projected, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend='associative'"):
+        grad.sum().backward()
+
+
+def forward_derivative(backend, argument, time=6):
+    projected, state = random_inputs("mingru", time=time)
+    tangents = [torch.zeros_like(projected), torch.zeros_like(state)]
+    tangents[argument] += 1
+
+    def scan(p, s):
+        return minrnn_scan(p, "mingru", s, backend=backend)
+
+    want = torch.autograd.functional.jvp(lambda p, s: define(p, "mingru", s), (projected, state), tuple(tangents))[1]
+    return scan, (projected, state), tuple(tangents), want
+
+
+@pytest.mark.parametrize("argument", [0, 1], ids=["projected", "state"])
+def test_forward_mode_works_without_the_op(argument):
+    scan, inputs, tangents, want = forward_derivative("associative", argument)
+    for got, exact in zip(torch.func.jvp(scan, inputs, tangents)[1], want, strict=True):
+        torch.testing.assert_close(got, exact)
+
+
+@pytest.mark.parametrize("argument", [0, 1], ids=["projected", "state"])
+@every_op_backend
+def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend, argument):
+    scan, inputs, tangents, _ = forward_derivative(backend, argument)
+
+    def of_one(x):
+        return scan(*inputs[:argument], x, *inputs[argument + 1 :])
+
+    with pytest.raises(NotImplementedError, match="backend='associative'"):
+        torch.func.jvp(of_one, (inputs[argument],), (tangents[argument],))
+    with pytest.raises(NotImplementedError, match="backend='associative'"):
+        torch.func.jacfwd(lambda x: of_one(x)[1])(inputs[argument])
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="backend='associative'"):
+        scan(*(forward_ad.make_dual(x, t) for x, t in zip(inputs, tangents, strict=True)))
+    with forward_ad.dual_level():  # nothing to differentiate here, so nothing to refuse
+        scan(*inputs)
+
+
+@every_op_backend
+def test_forward_mode_of_one_step(backend):
+    scan, inputs, tangents, want = forward_derivative(backend, 0, time=1)
+    with torch.no_grad():  # past the op
+        for got, exact in zip(torch.func.jvp(scan, inputs, tangents)[1], want, strict=True):
+            torch.testing.assert_close(got, exact)
+
+
+@every_backend
+def test_vmap_is_right(backend):
+    many = torch.stack([random_inputs("minlstm", seed=seed)[0] for seed in range(3)])
+    got = torch.func.vmap(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0])(many)
+    for p, h in zip(many, got, strict=True):
+        torch.testing.assert_close(h, define(p, "minlstm")[0])
+
+
+@every_backend
+def test_functional_gradients_are_right_or_refused(backend):
+    projected, _ = random_inputs("minlstm")
+    gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].sum())
+    if backend != "associative":
+        with pytest.raises(RuntimeError):
+            gradient(projected)
+        return
+    learned = projected.clone().requires_grad_()
+    (want,) = torch.autograd.grad(define(learned, "minlstm")[0].sum(), learned)
+    torch.testing.assert_close(gradient(projected), want)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=lambda d: str(d)[6:]
+)
+@every_op_backend
+@every_cell
+def test_one_step_passes_by_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
+    real, calls = scan_module._scan_op, []
+    monkeypatch.setattr(scan_module, "_scan_op", lambda *args: calls.append(args) or real(*args))
+    projected, state = random_inputs(cell, 3, 1, 5, dtype)
+    masks = (None, torch.tensor([[True], [False], [False]]))
+    for before in (None, state):
+        for mask in masks:
+            for resets in (None, torch.tensor([[False], [False], [True]])):
+                options = {**cell_options(cell), "attention_mask": mask, "resets": resets, "backend": backend}
+                with torch.no_grad():
+                    got = minrnn_scan(projected, initial_state=before, **options)
+                assert not calls
+                want = minrnn_scan(projected, initial_state=before, **options)
+                assert len(calls) == 1
+                calls.clear()
+                for one, two in zip(got, want, strict=True):
+                    assert one.dtype == two.dtype
+                    torch.testing.assert_close(one, two, rtol=1e-2 if one.dtype.itemsize == 2 else 2e-6, atol=1e-6)
+
+
+# --- memory: poison, what is saved -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """New memory is full of NaN; returns how often it was asked for."""
+    count = [0]
+
+    def poisoning(make):
+        def poisoned_make(*args, **kwargs):
+            out = make(*args, **kwargs)
+            count[0] += 1
+            return out.fill_(float("nan")) if out.is_floating_point() else out
+
+        return poisoned_make
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poisoning(getattr(torch, name)))
+    return count
+
+
+POISONED = [Case("mingru", "g", 2, 97, 3073), Case("minlstm", "g", 3, 301, 683), *list(feature_cases(37, 5))]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@every_op_backend
+@pytest.mark.parametrize("case", POISONED, ids=str)
+def test_every_element_is_written(case, backend, dtype, request):
+    if backend == "reference" and case.time > 37:
+        pytest.skip("a slow loop, which shorter cases cover")
+    projected, state, features = case.inputs(dtype)
+    args = (minrnn_scan, projected, case.cell_type, state)
+    clean = run(*args, backend=backend, **case.options, **features)
+    count = request.getfixturevalue("poisoned")
+    dirty = run(*args, backend=backend, **case.options, **features)
+    assert count[0] >= 2 and same_run(dirty, clean)
+
+
+@every_op_backend
+def test_backward_keeps_the_input_and_h_only(backend):
+    projected, state = random_inputs("minlstm", 2, 50, 4, torch.float32)
+    projected.requires_grad_(), state.requires_grad_()
+    mask = torch.ones(2, 50, dtype=torch.bool)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        h, _ = minrnn_scan(projected, "minlstm", state, attention_mask=mask, backend=backend)
+    floats = sorted(x.numel() for x in saved if x.is_floating_point())
+    assert floats == sorted([projected.numel(), h.numel(), state.numel()])
+    assert {projected.data_ptr(), h.data_ptr()} <= {x.data_ptr() for x in saved}, "copies were saved"
+
+
+# --- the files themselves --------------------------------------------------------------------------------------------
+
+SOURCES = [Path(scan_module.__file__).with_name(f"{name}.py") for name in ("gates", "scan")]
+SOURCES += [Path(module.__file__) for module in (scan_associative, scan_reference, scan_torch)]
+
+
+def copy_sources(folder, name, changed=None):
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").touch()
+    for source in Path(scan_module.__file__).parent.glob("*.py"):
+        if source in SOURCES or source.name.startswith("scan_"):
+            text = source.read_text(encoding="utf-8")
+            (folder / name / source.name).write_text(
+                text + ("# changed\n" if source.name == changed else ""), encoding="utf-8"
+            )
+
+
+def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    projected, _ = random_inputs("mingru", dtype=torch.float32)
+    want = define(projected, "mingru")[0].float()
+    namespaces = {NAMESPACE}
+    for source in SOURCES:
+        copy_sources(tmp_path, f"changed_{source.stem}", source.name)
+        copy = importlib.import_module(f"changed_{source.stem}.scan")
+        namespaces.add(copy.NAMESPACE)
+        torch.testing.assert_close(copy.minrnn_scan(projected, "mingru")[0], want)
+    assert len(namespaces) == len(SOURCES) + 1, "a change of some file left the op's name as it was"
+    # Two revisions that differ in what they compute, side by side.
+    copy_sources(tmp_path, "other")
+    gates_file = tmp_path / "other" / "gates.py"
+    text = gates_file.read_text(encoding="utf-8")
+    assert text.count("x + 0.5, torch.sigmoid(x)") == 1
+    gates_file.write_text(text.replace("x + 0.5, torch.sigmoid(x)", "x + 1.5, torch.sigmoid(x)"), encoding="utf-8")
+    other = importlib.import_module("other.scan")
+    assert not torch.allclose(other.minrnn_scan(projected, "mingru", backend="reference")[0], want)
+    torch.testing.assert_close(minrnn_scan(projected, "mingru", backend="reference")[0], want)
+
+
+def test_the_scan_files_need_torch_only(tmp_path):
+    copy_sources(tmp_path, "bare")
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('transformers', 'numba', 'triton', 'hf_minrnn')))\n"
+        "import torch; from bare.scan import minrnn_scan\n"
+        "p = torch.randn(2, 5, 6, requires_grad=True)\n"
+        "minrnn_scan(p, 'mingru')[0].sum().backward(); print(p.grad.isfinite().all().item())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert out.stdout.strip() == "True", out.stderr
+
+
+def test_the_namespace_is_made_of_the_sources():
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES))).hexdigest()
+    assert NAMESPACE.startswith("hf_minrnn_") and len(NAMESPACE) == len("hf_minrnn_") + 16
+    assert digest.startswith(NAMESPACE.removeprefix("hf_minrnn_"))

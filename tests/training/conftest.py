@@ -1,0 +1,42 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""A text and a finished run on it; what a run changes in its process is put back."""
+
+import random
+
+import pytest
+import torch
+import train_lm
+from accelerate.state import AcceleratorState, GradientState
+from train_cases import QUICK
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    # Models this small lose more to waiting for each other's threads than they gain, most of all on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    rng = random.Random(0)
+    words = ["the", "a", "cat", "dog", "bird", "sees", "hears", "likes", "water", "bread", "wine"]
+    path = tmp_path_factory.mktemp("text") / "pets.txt"
+    path.write_text("\n".join(" ".join(rng.choices(words, k=6)) for _ in range(400)))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished_run(text_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "pets"
+    metrics = train_lm.main([*QUICK, "--dataset", text_file, "--steps", "30", "--output-dir", str(folder)])
+    return folder, metrics

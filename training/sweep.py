@@ -1,0 +1,106 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Trains the runs behind the tables of training/README.md, one after the other.
+
+    python training/sweep.py main              # which model and schedule learns most in a few minutes on two cores
+    python training/sweep.py block             # what each option of the block is worth, from the paper's to the default
+
+Each run is train_lm.py with the arguments shown in the result file, training/results/sweep_<group>.json, which is written
+after every run; runs that stand in it already are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import train_lm
+from report import machine, versions, write_json
+
+RESULTS = Path(__file__).parent / "results"
+MEASURED = (
+    "heldout_bits_per_byte",
+    "parameters",
+    "steps",
+    "train_tokens",
+    "train_tokens_per_second",
+    "train_seconds",
+)
+
+# Equal parameters (0.86 M), steps and tokens; every row adds one option to the row before it.
+_PILOT = "--tokenizer bytes --hidden-size 128 --num-hidden-layers 4 --batch-size 8 --sequence-length 256 --steps 700"
+_PLAIN_MLP = "gated_mlp=false hidden_act=gelu mlp_bias=true"
+_BLOCKS = {
+    "paper, candidate g": "--block paper",
+    "identity candidate": "--block paper --config candidate_activation=identity",
+    "convolution in the mixer, output gate": "--intermediate-size 512 --config tie_word_embeddings=false "
+    f"{_PLAIN_MLP} state_norm=false forget_gate_floor=0.0",
+    "forget floor to 0.9 by depth": "--intermediate-size 512 --config tie_word_embeddings=false "
+    f"{_PLAIN_MLP} state_norm=false",
+    "state norm": f"--intermediate-size 512 --config tie_word_embeddings=false {_PLAIN_MLP}",
+    "gated SiLU MLP (the default)": "--intermediate-size 342 --config tie_word_embeddings=false",
+}
+GROUPS = {
+    "block": {
+        f"{name}, seed {seed}": f"{_PILOT} {args} --seed {seed}" for seed in (0, 1) for name, args in _BLOCKS.items()
+    },
+    "main": {
+        name: f"--minutes 2.5 --num-hidden-layers {layers} --hidden-size {width} --batch-size {batch} "
+        f"--learning-rate {rate} --vocab-size {vocabulary}"
+        for name, width, layers, batch, rate, vocabulary in [
+            ("width 192, 4 layers, batch 8", 192, 4, 8, "4e-3", 2048),
+            ("width 192, 4 layers, batch 4", 192, 4, 4, "4e-3", 2048),
+            ("width 128, 4 layers, batch 4", 128, 4, 4, "5e-3", 2048),
+            ("width 192, 3 layers, batch 4", 192, 3, 4, "4e-3", 2048),
+        ]
+    },
+}
+
+
+def run(group: str, only: str | None = None) -> dict:
+    """Trains what is missing of a group.
+
+    Args:
+        group (`str`): A key of `GROUPS`.
+        only (`str`, *optional*): Trains only the runs whose name contains it.
+
+    Returns:
+        What the result file holds.
+    """
+    path = RESULTS / f"sweep_{group}.json"
+    results = (
+        json.loads(path.read_text()) if path.exists() else {"command": f"python training/sweep.py {group}", "runs": {}}
+    )
+    for name, arguments in GROUPS[group].items():
+        if name in results["runs"] or (only or "") not in name:
+            continue
+        print(f"=== {name}: {arguments}", flush=True)
+        folder = Path("runs") / "sweep"
+        fixed = ["--no-baselines", "--snippets", "0", "--samples", "0", "--eval-every", "1", "--overwrite"]
+        metrics = train_lm.main([*shlex.split(arguments), "--output-dir", str(folder), *fixed])
+        row = {"arguments": arguments, **{key: metrics[key] for key in MEASURED}}
+        results["runs"][name] = row | {"machine": machine(), "versions": versions()}
+        write_json(path, results)
+        shutil.rmtree(folder)
+    return results
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Trains what is missing, then prints the group as a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("group", choices=sorted(GROUPS))
+    parser.add_argument("--only", help="only the runs whose name contains this")
+    args = parser.parse_args(argv)
+    results = run(args.group, args.only)
+    for name, row in sorted(results["runs"].items(), key=lambda item: item[1]["heldout_bits_per_byte"]):
+        print(
+            f"{row['heldout_bits_per_byte']:.4f}  {row['parameters'] / 1e6:5.2f} M  {row['steps']:6d} steps  "
+            f"{row['train_tokens'] / 1e6:5.2f} M tokens  {name}"
+        )
+    return results
+
+
+if __name__ == "__main__":
+    main()
