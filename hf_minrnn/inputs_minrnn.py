@@ -3,6 +3,7 @@
 
 import torch
 
+from .cache_minrnn import MinRNNCacheLayer
 from .compat import Cache
 
 
@@ -14,7 +15,8 @@ def check_cache(past_key_values, num_layers: int, batch: int):
     """
     layers = past_key_values.layers if isinstance(past_key_values, Cache) else []
     # By name and not by class: another copy of this package's code may have registered its own class meanwhile.
-    if len(layers) != num_layers or any(getattr(layer, "model_type", None) != "minrnn" for layer in layers):
+    model_type = MinRNNCacheLayer.model_type
+    if len(layers) != num_layers or any(getattr(layer, "model_type", None) != model_type for layer in layers):
         raise ValueError(
             f"past_key_values must be a cache of this model, with {num_layers} MinRNN layers, got {past_key_values!r:.200}: "
             "build it with DynamicCache(config=model.config)"

@@ -17,7 +17,7 @@ FLOORS = {
     "conv_minrnn": 0,
     "configuration_minrnn": 1,
     "cache_minrnn": 1,
-    "inputs_minrnn": 1,
+    "inputs_minrnn": 2,
     "scan_reference": 1,
     "scan_torch": 1,
     "scan_associative": 1,
@@ -81,6 +81,17 @@ print(minrnn_scan(torch.zeros(1, 3, 4), "mingru")[0].shape, MinGRUCell(2, 3))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0 and "torch.Size([1, 3, 2])" in run.stdout, run.stderr
+
+
+def test_a_bare_import_is_enough_to_generate(tmp_path):
+    program = """
+import torch
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+model = MinRNNForCausalLM(MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1))
+print(model.generate(torch.tensor([[1, 2]]), max_new_tokens=2).shape)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0 and "torch.Size([1, 4])" in run.stdout, run.stderr
 
 
 SOURCES = [path for folder in ("hf_minrnn", "training", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]

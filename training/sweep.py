@@ -50,10 +50,11 @@ GROUPS = {
         name: f"--minutes 2.5 --num-hidden-layers {layers} --hidden-size {width} --batch-size {batch} "
         f"--learning-rate {rate} --vocab-size {vocabulary}"
         for name, width, layers, batch, rate, vocabulary in [
-            ("width 192, 4 layers, batch 8", 192, 4, 8, "4e-3", 2048),
-            ("width 192, 4 layers, batch 4", 192, 4, 4, "4e-3", 2048),
             ("width 128, 4 layers, batch 4", 128, 4, 4, "5e-3", 2048),
-            ("width 192, 3 layers, batch 4", 192, 3, 4, "4e-3", 2048),
+            ("width 128, 4 layers, batch 8", 128, 4, 8, "6e-3", 2048),
+            ("width 160, 4 layers, batch 6", 160, 4, 6, "5e-3", 2048),
+            ("width 128, 6 layers, batch 4", 128, 6, 4, "5e-3", 2048),
+            ("width 192, 4 layers, batch 4", 192, 4, 4, "4e-3", 2048),
         ]
     },
 }

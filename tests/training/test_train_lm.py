@@ -188,7 +188,7 @@ def test_many_bad_steps_stop_the_run(text_file, tmp_path, monkeypatch):
         (["--config", "hidden_size=8"], "use --hidden-size 8"),
         (["--config", "vocab_size=100"], "vocab_size=100 is below the tokenizer's 257 tokens"),
         (["--config", "vocab_size"], "is not KEY=VALUE"),
-        (["--config", "initializer_range=wide"], "cannot be built: Field 'initializer_range' expected float, got str"),
+        (["--config", "initializer_range=wide"], "cannot be built: Field 'initializer_range' .*got str"),
         (["--config", "conv_kernel_size=1"], "cannot be built: conv_kernel_size 1 sees one step"),
         (["--resume"], "nothing to resume"),
         (["--dataset", "nowhere.txt"], "'nowhere.txt' is not there"),

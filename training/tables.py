@@ -1,0 +1,159 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Writes the tables of README.md and training/README.md from the files in training/results/.
+
+    python training/tables.py            # after a benchmark or a run has left new results there
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything else in the files is left alone. A test checks
+that the committed tables are what this script writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "training" / "results"
+DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md")
+MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def load(name: str) -> dict:
+    """A result file by its stem."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table; the first column to the left, the others to the right."""
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def where(result: dict) -> str:
+    """One line on machine and versions."""
+    machine, versions = result["machine"], result["versions"]
+    return (
+        f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, {machine['vector_instructions']}; "
+        f"Python {versions['python']}, torch {versions['torch']}, transformers {versions['transformers']}"
+    )
+
+
+def main_table() -> str:
+    """Held-out bits per byte of both cells beside the compressors and the 5-gram."""
+    runs = {"minGRU": load("stdlib-mingru"), "minLSTM": load("stdlib-minlstm")}
+    first = runs["minGRU"]
+    gzip = first["baselines"]["gzip -9"]["bits_per_byte"]
+    entries = [(name, run["metrics"]["heldout_bits_per_byte"], run["parse_shares"][name]) for name, run in runs.items()]
+    for name, baseline in first["baselines"].items():
+        entries.append((name, baseline["bits_per_byte"], first["parse_shares"].get(name)))
+    rows = []
+    for name, bits, share in sorted(entries, key=lambda entry: entry[1]):
+        shown = f"**{name}**" if name in runs else name
+        rows.append([shown, f"{bits:.3f}", f"{bits / gzip:.2f}", "" if share is None else f"{share:.0%}"])
+    rows.append(["real files, cut alike", "", "", f"{first['parse_shares']['real text, cut alike']:.0%}"])
+    lines = [markdown(["held-out text", "bits per byte", "of gzip's", "snippets that parse"], rows)]
+    for name, run in runs.items():
+        metrics = run["metrics"]
+        lines.append(
+            f"\n{name}: {metrics['parameters'] / 1e6:.2f} M parameters, {metrics['steps']:,} steps, "
+            f"{metrics['train_tokens'] / 1e6:.1f} M tokens in {metrics['train_seconds']:.0f} s of training "
+            f"({metrics['train_tokens_per_second']:,.0f} tokens/s); tokenizing took "
+            f"{metrics['tokenizer_seconds'] + metrics['encode_seconds']:.0f} s.\n"
+        )
+    data = first["data"]
+    lines.append(
+        f"\n{data['train_bytes'] / 1e6:.2f} MB to train on, {data['heldout_bytes'] / 1e3:.0f} kB held out; "
+        f"{first['metrics']['snippets']} snippets each. {where(first)}.\n"
+    )
+    return "".join(lines)
+
+
+def scan_table() -> str:
+    """Ratios of the scan and the layer, shape by shape."""
+    result = load("bench_scan")
+    names = {
+        "scan mingru / log-space": "scan: log-space / ours",
+        "scan minlstm / log-space": "minLSTM scan: log-space / ours",
+        "layer mingru / nn.GRU": "layer: nn.GRU / minGRU",
+        "layer mingru / nn.LSTM": "layer: nn.LSTM / minGRU",
+        "layer minlstm / nn.LSTM": "layer: nn.LSTM / minLSTM",
+    }
+    rows = []
+    for entry in result["results"]:
+        shape = "({batch}, {time}, {channels})".format(**entry["shape"])
+        memory = entry["memory_mib"]
+        rows.append(
+            [
+                shape,
+                *(f"{entry['ratios'][name]['ratio']:.1f}×" for name in names),
+                f"{entry['operation']['mingru']['median_ms']:.1f}",
+                f"{memory['operation']['mingru']:.0f} / {memory['operation']['log-space mingru']:.0f}",
+                f"{memory['layer']['mingru']:.0f} / {memory['layer']['nn.GRU']:.0f}",
+            ]
+        )
+    header = ["(B, T, D)", *names.values(), "our scan, ms", "scan MiB, ours / log-space", "layer MiB, ours / nn.GRU"]
+    return markdown(header, rows) + f"\nForward + backward, float32, medians of interleaved rounds. {where(result)}.\n"
+
+
+def decode_table() -> str:
+    """Time per token and bytes of state by position."""
+    result = load("bench_decode")
+    rows = [
+        [f"{int(position):,}", f"{row['milliseconds_per_token']:.3f}", f"{row['state_bytes']:,}"]
+        for position, row in result["positions"].items()
+    ]
+    table = markdown(["tokens seen before", "ms per token", "bytes of state"], rows)
+    return table + f"\n{result['parameters'] / 1e6:.2f} M parameters, batch 1, float32. {where(result)}.\n"
+
+
+def sweep_table(group: str) -> str:
+    """The runs of one group of sweep.py, best first; the block group in its own order."""
+    runs = list(load(f"sweep_{group}")["runs"].items())
+    if group != "block":
+        runs.sort(key=lambda item: item[1]["heldout_bits_per_byte"])
+    rows = [
+        [
+            name,
+            f"{run['heldout_bits_per_byte']:.3f}",
+            f"{run['parameters'] / 1e6:.2f}",
+            f"{run['steps']:,}",
+            f"{run['train_tokens'] / 1e6:.2f}",
+            f"{run['train_tokens_per_second']:,.0f}",
+            f"`{run['arguments']}`",
+        ]
+        for name, run in runs
+    ]
+    header = ["run", "bits per byte", "M parameters", "steps", "M tokens", "tokens/s", "arguments"]
+    return markdown(header, rows) + f"\n{where(runs[0][1])}.\n"
+
+
+TABLES = {
+    "main": main_table,
+    "scan": scan_table,
+    "decode": decode_table,
+    "sweep-main": lambda: sweep_table("main"),
+    "sweep-block": lambda: sweep_table("block"),
+}
+
+
+def render(text: str) -> str:
+    """A document with its tables written anew.
+
+    Raises:
+        KeyError: For a table that is not in `TABLES`, or a result file that lacks a number.
+        FileNotFoundError: For a missing result file.
+    """
+    return MARK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
+
+
+def main() -> None:
+    """Renders all documents in place."""
+    for path in DOCUMENTS:
+        rendered = render(path.read_text(encoding="utf-8"))
+        path.write_text(rendered, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
