@@ -53,8 +53,8 @@ GROUPS = {
             ("width 128, 4 layers, batch 4", 128, 4, 4, "5e-3", 2048),
             ("width 128, 4 layers, batch 8", 128, 4, 8, "6e-3", 2048),
             ("width 160, 4 layers, batch 6", 160, 4, 6, "5e-3", 2048),
-            ("width 128, 6 layers, batch 4", 128, 6, 4, "5e-3", 2048),
-            ("width 192, 4 layers, batch 4", 192, 4, 4, "4e-3", 2048),
+            ("width 192, 4 layers, batch 8", 192, 4, 8, "6e-3", 2048),
+            ("width 128, 4 layers, batch 8, higher rate", 128, 4, 8, "1e-2", 2048),
         ]
     },
 }
