@@ -77,22 +77,25 @@ def snippet_tokens(stream: TokenStream) -> int:
 
 
 @torch.inference_mode()
-def sample_model(model, tokenizer, count: int, max_tokens: int, seed: int, batch_size: int = 50) -> list[Sample]:
-    """Samples from a document's beginning, by the protocol of snippets.py."""
+def sample_model(
+    model, tokenizer, prompt: str, count: int, max_tokens: int, seed: int, batch_size: int = 50
+) -> list[Sample]:
+    """Texts that go on from `prompt` at a document's beginning, by the protocol of snippets.py; the prompt is in them."""
     model.eval()
     torch.manual_seed(seed)
+    begin = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
     texts = []
     while len(texts) < count:
         rows = min(batch_size, count - len(texts))
-        prompt = torch.full((rows, 1), tokenizer.bos_token_id, device=next(model.parameters()).device)
+        ids = torch.tensor([begin] * rows, device=next(model.parameters()).device)
         output = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
+            ids,
+            attention_mask=torch.ones_like(ids),
             do_sample=True,
             temperature=TEMPERATURE,
             top_p=TOP_P,
             top_k=0,
-            max_new_tokens=max_tokens,
+            max_new_tokens=max_tokens - len(begin) + 1,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
@@ -100,11 +103,11 @@ def sample_model(model, tokenizer, count: int, max_tokens: int, seed: int, batch
     return texts
 
 
-def sample_ngram(model, tokenizer, count: int, max_tokens: int, seed: int) -> list[Sample]:
+def sample_ngram(model, tokenizer, prompt: str, count: int, max_tokens: int, seed: int) -> list[Sample]:
     """The same from a 5-gram."""
     rng = np.random.default_rng(seed)
-    separator = tokenizer.bos_token_id
-    rows = [model.sample(rng, separator, max_tokens, TEMPERATURE, TOP_P) for _ in range(count)]
+    begin = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
+    rows = [model.sample(rng, begin, max_tokens, TEMPERATURE, TOP_P) for _ in range(count)]
     return finished(tokenizer, rows, max_tokens)
 
 

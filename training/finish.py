@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from baselines import run_baselines
 from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
-from snippets import SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
+from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
 
+SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
 
 
@@ -55,21 +56,23 @@ def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> di
     references = {label: result["bits_per_byte"] for label, result in baselines.items()}
 
     length = snippet_tokens(data.train)
-    wanted = max(args.samples, args.snippets if data.corpus.is_python else 0)
+    prompt = PROMPT if data.corpus.is_python else ""
     start = time.perf_counter()
-    samples = sample_model(model, data.tokenizer, wanted, length, args.seed)
+    samples = sample_model(model, data.tokenizer, prompt, args.samples, SHOWN_SNIPPETS * length, args.seed)
+    snippets = args.snippets if data.corpus.is_python else 0
+    drawn = sample_model(model, data.tokenizer, prompt, snippets, length, args.seed)
     metrics["sampling_seconds"] = time.perf_counter() - start
     shares = {}
-    if data.corpus.is_python and args.snippets:
-        shares[name] = parse_share([sample.snippet for sample in samples[: args.snippets]])
+    if snippets:
+        shares[name] = parse_share([sample.snippet for sample in drawn])
         if ngram is not None:
-            drawn = sample_ngram(ngram, data.tokenizer, args.snippets, length, args.seed)
+            drawn = sample_ngram(ngram, data.tokenizer, prompt, args.snippets, length, args.seed)
             shares["5-gram"] = parse_share([sample.snippet for sample in drawn])
         shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
         metrics["snippets"] = args.snippets
         metrics["parse_share"] = shares[name]
 
-    shown = [sample.text for sample in samples[: args.samples]]
+    shown = [sample.text for sample in samples]
     (folder / "samples.txt").write_text("\n\n".join(f"=== {i} ===\n{t}" for i, t in enumerate(shown, 1)), "utf-8")
     plot_curve(
         folder / "loss.png",
@@ -87,7 +90,13 @@ def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> di
             "metrics": metrics,
             "baselines": baselines,
             "parse_shares": shares,
-            "snippet_protocol": {"bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P},
+            "snippet_protocol": {
+                "prompt": prompt,
+                "bytes": SNIPPET_BYTES,
+                "tokens": length,
+                "temperature": TEMPERATURE,
+                "top_p": TOP_P,
+            },
             "data": {
                 "split": data.corpus.split,
                 "train_documents": len(data.corpus.train),
@@ -109,7 +118,7 @@ def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> di
             "machine": machine(),
             "versions": versions(),
             "started": state.started,
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
     _show(name, folder, metrics, references, shares, shown)

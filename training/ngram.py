@@ -101,19 +101,21 @@ class NGramModel:
     def sample(
         self,
         rng: np.random.Generator,
-        start: int,
+        begin: list[int],
         max_tokens: int,
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[int]:
-        """Draws tokens after `start`, up to `max_tokens` or the next `start` (not returned).
+        """Draws tokens after `begin`, whose first one is the separator, until the next separator.
 
         Args:
+            begin (`list[int]`): The separator, and a prompt that the text goes on from.
+            max_tokens (`int`): Length of the text, prompt included.
             temperature (`float`): Exponent 1/temperature on the probabilities; above 0.
             top_p (`float`): Draw among the likeliest tokens that together hold this share, in (0, 1].
         """
-        tokens = [start]
-        for _ in range(max_tokens):
+        tokens = list(begin)
+        while len(tokens) <= max_tokens:
             probability = self.distribution(np.array(tokens[-self.order + 1 :]))
             probability **= 1.0 / temperature
             probability /= probability.sum()
@@ -121,7 +123,7 @@ class NGramModel:
             reach = np.cumsum(probability[likeliest])
             kept = likeliest[: np.searchsorted(reach, top_p * reach[-1]) + 1]
             token = int(rng.choice(kept, p=probability[kept] / probability[kept].sum()))
-            if token == start:
+            if token == begin[0]:
                 break
             tokens.append(token)
         return tokens[1:]

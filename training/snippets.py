@@ -1,21 +1,23 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Do samples look like Python? The share of sampled snippets that the parser accepts.
 
-Protocol, the same for every model: a sample starts at a document's beginning (after one separator), runs for
-about `SNIPPET_BYTES` bytes at temperature 0.8 within the top 95 % of the probability mass, and ends early where
-the model ends the document. A sample that was cut off loses its last, partial line; `ast.parse` judges the rest.
-The first bytes of real held-out files, cut the same way, give the share that perfect samples would reach:
-less than 1, because a cut can fall inside a string or a bracket.
+Protocol, the same for every model: a sample goes on from `PROMPT`, the begin of a function, at a document's beginning
+(after one separator), runs for about `SNIPPET_BYTES` bytes at temperature 0.8 within the top 95 % of the probability
+mass, and ends early where the model ends the document. A sample that was cut off loses its last, partial line;
+`ast.parse` judges the prompt and the rest. The first bytes of real top-level functions, cut the same way, give the share
+that perfect samples would reach: less than 1, because a cut can fall inside a string or a bracket.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-SNIPPET_BYTES = 512
+PROMPT = "def"
+SNIPPET_BYTES = 192
 TEMPERATURE = 0.8
 TOP_P = 0.95
 
@@ -66,6 +68,15 @@ def parse_share(texts: Sequence[str]) -> float:
 
 
 def real_snippets(documents: Sequence[str]) -> list[str]:
-    """The documents' first `SNIPPET_BYTES` bytes, cut as samples are: the share that perfect samples would reach."""
-    heads = [document.encode()[:SNIPPET_BYTES].decode(errors="ignore") for document in documents]
-    return [Sample(head, head == document).snippet for head, document in zip(heads, documents, strict=True)]
+    """The first `SNIPPET_BYTES` bytes from each top-level function on, cut as samples are: what perfect samples reach.
+
+    >>> real_snippets(["x = 1\\ndef f():\\n    pass\\n"])
+    ['def f():\\n    pass\\n']
+    """
+    snippets = []
+    for document in documents:
+        for match in re.finditer(rf"^{PROMPT}\b", document, flags=re.MULTILINE):
+            rest = document[match.start() :]
+            head = rest.encode()[:SNIPPET_BYTES].decode(errors="ignore")
+            snippets.append(Sample(head, head == rest).snippet)
+    return snippets

@@ -30,7 +30,7 @@ MEASURED = (
 )
 
 # Equal parameters (0.86 M), steps and tokens; every row adds one option to the row before it.
-_PILOT = "--tokenizer bytes --hidden-size 128 --num-hidden-layers 4 --batch-size 8 --sequence-length 256 --learning-rate 3e-3 --steps 300"
+_PILOT = "--tokenizer bytes --hidden-size 128 --num-hidden-layers 4 --batch-size 8 --learning-rate 3e-3 --steps 300"
 _PLAIN_MLP = "gated_mlp=false hidden_act=gelu mlp_bias=true"
 _BLOCKS = {
     "paper, candidate g": "--block paper",

@@ -20,7 +20,7 @@ import signal
 import threading
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 # Threads that wait for each other must not spin: on a machine that also does other work, a spinning thread keeps the core
@@ -175,7 +175,7 @@ class Trainer:
         self.state = (
             TrainingState(**saved["state"])
             if saved
-            else TrainingState(started=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+            else TrainingState(started=datetime.now(UTC).isoformat(timespec="seconds"))
         )
         self.bare = model
         optimizer = build_optimizer(model, args)

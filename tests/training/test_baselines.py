@@ -82,11 +82,11 @@ def test_longer_context_predicts_a_regular_text_better(tokens):
 def test_samples_follow_the_distribution(tokens):
     model = NGramModel(tokens, 257, order=5)
     rng = np.random.default_rng(0)
-    drawn = bytes(model.sample(rng, ord("t"), 200, temperature=0.3, top_p=0.5)).decode()
+    drawn = bytes(model.sample(rng, [ord("t")], 200, temperature=0.3, top_p=0.5)).decode()
     assert len(drawn) <= 200
     assert "t" not in drawn  # the start symbol ends a sample
     assert all(f"t{drawn}"[i : i + 2] in TEXT for i in range(len(drawn)))
-    firsts = Counter((model.sample(rng, ord("s"), 1) or [ord("s")])[0] for _ in range(300))
+    firsts = Counter((model.sample(rng, [ord("s")], 1) or [ord("s")])[0] for _ in range(300))
     distribution = model.distribution(np.array([ord("s")]))
     assert firsts[ord("e")] / 300 == pytest.approx(distribution[ord("e")], abs=0.12)
 
@@ -147,4 +147,8 @@ def test_odd_escapes_do_not_warn(recwarn):
 def test_snippets_are_cut_alike():
     assert Sample("x = 1", ended=True).snippet == "x = 1"
     assert Sample("x = 1\ny = ", ended=False).snippet == "x = 1\n"
-    assert real_snippets(["x = 1", "a = 1\n" * 200]) == ["x = 1", "a = 1\n" * 85]
+    function = "def f():\n" + "    a = 1\n" * 50
+    assert real_snippets(["x = 1\n", "x = 1\n" + function, "def g(): pass"]) == [
+        "def f():\n" + "    a = 1\n" * 18,
+        "def g(): pass",
+    ]
