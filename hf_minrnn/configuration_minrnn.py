@@ -69,6 +69,7 @@ class MinRNNConfig(PreTrainedConfig):
     (64, 192, 0.9)
     >>> MinRNNConfig.paper(hidden_size=64).candidate_activation
     'g'
+
     ```
     """
 

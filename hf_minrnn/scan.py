@@ -2,6 +2,8 @@
 """The public scan functions, the custom op behind them and the choice of a backend. Needs torch only."""
 
 import hashlib
+import sys
+import types
 from pathlib import Path
 
 import torch
@@ -30,8 +32,7 @@ def _namespace() -> str:
 NAMESPACE = _namespace()
 
 
-@torch.library.custom_op(f"{NAMESPACE}::scan", mutates_args=())
-def _scan_op(
+def _forward_kernel(
     projected: torch.Tensor,
     initial_state: torch.Tensor | None,
     keep: torch.Tensor | None,
@@ -48,8 +49,7 @@ def _scan_op(
     return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
 
 
-@_scan_op.register_fake
-def _(projected, initial_state, keep, resets, cu_seqlens, cell_type, *_):
+def _forward_fake(projected, initial_state, keep, resets, cu_seqlens, cell_type, *_):
     batch, time, width = projected.shape
     channels = width // NUM_PARTS[cell_type]
     rows = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
@@ -57,8 +57,7 @@ def _(projected, initial_state, keep, resets, cu_seqlens, cell_type, *_):
     return projected.new_empty(batch, time, channels), projected.new_empty(rows, channels, dtype=dtype)
 
 
-@torch.library.custom_op(f"{NAMESPACE}::scan_backward", mutates_args=())
-def _scan_backward_op(
+def _backward_kernel(
     grad_h: torch.Tensor,
     grad_final: torch.Tensor,
     projected: torch.Tensor,
@@ -79,8 +78,7 @@ def _scan_backward_op(
     return grads[0].contiguous(), grads[1].contiguous()
 
 
-@_scan_backward_op.register_fake
-def _(grad_h, grad_final, projected, *_):
+def _backward_fake(grad_h, grad_final, projected, *_):
     dtype = torch.promote_types(projected.dtype, torch.float32)
     return projected.new_empty(projected.shape), projected.new_empty(grad_final.shape, dtype=dtype)
 
@@ -105,8 +103,23 @@ def _no_second_derivative(ctx, *grads):
     )
 
 
-_scan_op.register_autograd(_backward, setup_context=_save)
-_scan_backward_op.register_autograd(_no_second_derivative)
+def _register() -> types.ModuleType:
+    # Once a process and for good. The same revision may be imported again under another name (a second remote-code
+    # model); an op registered anew takes the first one's place, and frees it under whoever still calls it.
+    if NAMESPACE not in sys.modules:
+        ops = types.ModuleType(NAMESPACE, "The scan's custom ops.")
+        ops.scan = torch.library.custom_op(f"{NAMESPACE}::scan", _forward_kernel, mutates_args=())
+        ops.scan.register_fake(_forward_fake)
+        ops.scan.register_autograd(_backward, setup_context=_save)
+        ops.scan_backward = torch.library.custom_op(f"{NAMESPACE}::scan_backward", _backward_kernel, mutates_args=())
+        ops.scan_backward.register_fake(_backward_fake)
+        ops.scan_backward.register_autograd(_no_second_derivative)
+        sys.modules[NAMESPACE] = ops
+    return sys.modules[NAMESPACE]
+
+
+_OPS = _register()
+_scan_op, _scan_backward_op = _OPS.scan, _OPS.scan_backward
 
 
 def resolve_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:

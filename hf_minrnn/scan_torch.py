@@ -31,7 +31,7 @@ def tiles(time: int, width: int, device_type: str = "cpu") -> list[tuple[int, in
 
     >>> tiles(100, 8192)
     [(0, 1, 32), (32, 1, 32), (64, 1, 32), (96, 1, 4)]
-    >>> tiles(200, 4096)
+    >>> tiles(200, 2048)
     [(0, 8, 16), (128, 4, 16), (192, 1, 8)]
     """
     elements = STEP_ELEMENTS.get(device_type, GPU_STEP_ELEMENTS)

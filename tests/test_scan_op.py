@@ -393,3 +393,34 @@ def test_the_namespace_is_made_of_the_sources():
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES))).hexdigest()
     assert NAMESPACE.startswith("hf_minrnn_") and len(NAMESPACE) == len("hf_minrnn_") + 16
     assert digest.startswith(NAMESPACE.removeprefix("hf_minrnn_"))
+
+
+def test_importing_the_same_revision_again_keeps_the_op(tmp_path):
+    """As transformers does with remote code: loaded twice under other names, the first one dropped."""
+    for name in ("first_copy", "second_copy"):
+        shutil.copytree(
+            Path(scan_module.__file__).parent, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    program = """
+import gc, sys, types, torch
+def load(name):
+    package = types.ModuleType(name)
+    package.__path__ = [name]
+    sys.modules[name] = package
+    return __import__(name + ".scan", fromlist=["scan"])
+x = torch.randn(1, 5, 4, requires_grad=True)
+first = load("first_copy")
+expected = first.minrnn_scan(x, "mingru")[0]
+second = load("second_copy")
+assert first.NAMESPACE == second.NAMESPACE and first._scan_op is second._scan_op
+del first
+for name in [name for name in sys.modules if name.startswith("first_copy")]:
+    del sys.modules[name]
+gc.collect()
+h = second.minrnn_scan(x, "mingru")[0]
+h.sum().backward()
+assert torch.equal(h, expected) and x.grad.isfinite().all()
+print("fine")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert run.stdout.strip() == "fine", run.stderr

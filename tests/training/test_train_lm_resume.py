@@ -78,9 +78,9 @@ def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, 
     argv = [*QUICK, "--dataset", text_file, "--steps", "34", "--learning-rate", "1e-4", "--no-baselines", "--resume"]
     assert train_lm.main([*argv, "--output-dir", str(folder)])["steps"] == 34
     shown = capsys.readouterr().out
-    assert "learning_rate 0.0001 instead of 0.003" in shown
+    assert "learning_rate 0.0001 instead of 0.01" in shown
     assert losses(folder)[:30] == losses(finished_run[0])
-    assert {group["lr"] for group in load_checkpoint(folder)["optimizer"]["param_groups"]} != {3e-3}
+    assert {group["lr"] for group in load_checkpoint(folder)["optimizer"]["param_groups"]} != {1e-2}
 
 
 @pytest.mark.parametrize(
