@@ -296,7 +296,7 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, GenerationMixin):
         pad, eos = self.generation_config.pad_token_id, self.generation_config.eos_token_id
         if eos is None or input_ids.shape[0] == 1 or input_ids.shape[1] < 2:
             return None
-        ended_by = [*(eos if isinstance(eos, list) else [eos])]
+        ended_by = eos if isinstance(eos, list) else [eos]
         pad = ended_by[0] if pad is None else pad
         before, newest = input_ids[:, -2:].split(1, 1)
         ended = before == pad
