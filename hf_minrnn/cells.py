@@ -62,9 +62,11 @@ class MinRNNCell(nn.Module):
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul."""
         projected = self.in_proj(x)
-        return projected.split([projected.shape[-1] - self.extra_size, self.extra_size], dim=-1)
+        return projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
 
-    def scan(self, projected, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None):
+    def scan(
+        self, projected, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None, reset_state=None
+    ):
         """The scan over the gates' blocks, see `minrnn_scan`."""
         return minrnn_scan(
             projected,
@@ -72,23 +74,29 @@ class MinRNNCell(nn.Module):
             attention_mask=attention_mask,
             cu_seqlens=cu_seqlens,
             resets=resets,
+            reset_state=reset_state,
             backend=self.backend,
             **self.spec._asdict(),
         )
 
-    def forward(self, x, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None):
+    def forward(self, x, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None, reset_state=None):
         """Runs over whole sequences.
 
         Args:
             x (`torch.Tensor` of shape `(batch, time, input_size)`): The input.
-            initial_state, attention_mask, cu_seqlens, resets: As in `minrnn_scan`.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
 
         Returns:
             `(h, final_state)`: `(batch, time, hidden_size)` in the dtype of the projection, and `(batch, hidden_size)` in
             float32 or wider.
         """
         return self.scan(
-            self.project(x)[0], initial_state, attention_mask=attention_mask, cu_seqlens=cu_seqlens, resets=resets
+            self.project(x)[0],
+            initial_state,
+            attention_mask=attention_mask,
+            cu_seqlens=cu_seqlens,
+            resets=resets,
+            reset_state=reset_state,
         )
 
     def step(self, x: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

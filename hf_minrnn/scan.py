@@ -37,6 +37,7 @@ def _forward_kernel(
     initial_state: torch.Tensor | None,
     keep: torch.Tensor | None,
     resets: torch.Tensor | None,
+    reset_state: torch.Tensor | None,
     cu_seqlens: torch.Tensor | None,
     cell_type: str,
     candidate_activation: str,
@@ -45,11 +46,11 @@ def _forward_kernel(
     backend: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-    h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, cu_seqlens, spec)
+    h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
 
 
-def _forward_fake(projected, initial_state, keep, resets, cu_seqlens, cell_type, *_):
+def _forward_fake(projected, initial_state, keep, resets, reset_state, cu_seqlens, cell_type, *_):
     batch, time, width = projected.shape
     channels = width // NUM_PARTS[cell_type]
     rows = batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
@@ -65,35 +66,39 @@ def _backward_kernel(
     initial_state: torch.Tensor | None,
     keep: torch.Tensor | None,
     resets: torch.Tensor | None,
+    reset_state: torch.Tensor | None,
     cu_seqlens: torch.Tensor | None,
     cell_type: str,
     candidate_activation: str,
     normalize_gates: bool,
     forget_gate_floor: float,
     backend: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
     backward = OP_BACKENDS[backend][1]
-    grads = backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec)
-    return grads[0].contiguous(), grads[1].contiguous()
+    grads = backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+    return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
 
 
 def _backward_fake(grad_h, grad_final, projected, *_):
     dtype = torch.promote_types(projected.dtype, torch.float32)
-    return projected.new_empty(projected.shape), projected.new_empty(grad_final.shape, dtype=dtype)
+    grad_initial, grad_reset = (projected.new_empty(s, dtype=dtype) for s in (grad_final.shape, grad_final.shape[1:]))
+    return projected.new_empty(projected.shape), grad_initial, grad_reset
 
 
 def _save(ctx, inputs, output):
-    projected, initial_state, keep, resets, cu_seqlens, *options = inputs
-    ctx.save_for_backward(projected, output[0], initial_state, keep, resets, cu_seqlens)
-    ctx.options, ctx.state_dtype = options, None if initial_state is None else initial_state.dtype
+    projected, initial_state, keep, resets, reset_state, cu_seqlens, *options = inputs
+    ctx.save_for_backward(projected, output[0], initial_state, keep, resets, reset_state, cu_seqlens)
+    ctx.options = options
 
 
 def _backward(ctx, grad_h, grad_final):
-    projected, h, initial_state, *rest = ctx.saved_tensors
-    grads = _scan_backward_op(grad_h, grad_final, projected, h, initial_state, *rest, *ctx.options)
-    grad_initial = None if initial_state is None else grads[1].to(ctx.state_dtype)
-    return grads[0], grad_initial, *[None] * 8
+    projected, h, initial_state, keep, resets, reset_state, cu_seqlens = ctx.saved_tensors
+    rest = (initial_state, keep, resets, reset_state, cu_seqlens, *ctx.options)
+    grads = _scan_backward_op(grad_h, grad_final, projected, h, *rest)
+    grad_initial = None if initial_state is None else grads[1].to(initial_state.dtype)
+    grad_reset = None if reset_state is None else grads[2].to(reset_state.dtype)
+    return grads[0], grad_initial, None, None, grad_reset, *[None] * 6
 
 
 def _no_second_derivative(ctx, *grads):
@@ -173,6 +178,13 @@ def _check_cu_seqlens(cu_seqlens, batch, time):
             raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
 
 
+def _check_reset_state(reset_state, resets, channels):
+    if not _is_float(reset_state) or reset_state.shape != (channels,):
+        _refuse("reset_state", reset_state, f"floating point of shape {(channels,)}")
+    if resets is None:
+        raise ValueError("reset_state needs resets: they say where it goes")
+
+
 def _is_float(x) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point()
 
@@ -200,6 +212,7 @@ def minrnn_scan(
     attention_mask: torch.Tensor | None = None,
     cu_seqlens: torch.Tensor | None = None,
     resets: torch.Tensor | None = None,
+    reset_state: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gates and the scan of minGRU or minLSTM over a projected input (arXiv 2410.01201, sections 3.1 and 3.2).
@@ -223,7 +236,10 @@ def minrnn_scan(
             Bounds of sequences packed one after the other into a batch of one: 0, ..., time. Each starts from its own
             initial state.
         resets (`torch.Tensor` of shape `(batch, time)`, bool, *optional*):
-            Where True the state is replaced by zeros before that step.
+            Where True the state is replaced before that step, by `reset_state`. At a step that the mask leaves out too,
+            and at a packed sequence's first, where it takes the initial state's place.
+        reset_state (`torch.Tensor` of shape `(channels,)`, floating point, *optional*):
+            What `resets` put in the state's place. Zeros by default.
         backend (`str`): One of `BACKENDS`. "associative" is plain torch without a custom op: it exports anywhere and has
             second and forward-mode derivatives.
 
@@ -241,10 +257,10 @@ def minrnn_scan(
     ([2.0, 2.0], [[2.0]])
     """
     spec = make_spec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-    return _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec, backend)
+    return _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_state, spec, backend)
 
 
-def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec: ScanSpec, backend: str):
+def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_state, spec: ScanSpec, backend: str):
     num_parts = spec.num_parts
     if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
         _refuse("projected", projected, f"floating point [batch, time, {num_parts} * channels]")
@@ -260,6 +276,8 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec: Sc
         _refuse("initial_state", initial_state, f"floating point of shape {(rows, width // num_parts)}")
     if resets is not None and not (_is_tensor(resets, batch, time) and resets.dtype == torch.bool):
         _refuse("resets", resets, f"bool of shape {(batch, time)}")
+    if reset_state is not None:
+        _check_reset_state(reset_state, resets, width // num_parts)
     keep = None
     if attention_mask is not None:
         if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
@@ -267,40 +285,45 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, spec: Sc
         keep = attention_mask.bool()
     if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
         # Dispatching the op costs more than the arithmetic of one step.
-        return _one_step(projected, initial_state, keep, resets, spec)
+        return _one_step(projected, initial_state, keep, resets, reset_state, spec)
     if backend == "associative":
-        return associative_scan(projected, initial_state, keep, resets, cu_seqlens, spec)
-    _refuse_forward_ad(projected, initial_state)
-    return _scan_op(projected, initial_state, keep, resets, cu_seqlens, *spec, backend)
+        return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+    _refuse_forward_ad(projected, initial_state, reset_state)
+    return _scan_op(projected, initial_state, keep, resets, reset_state, cu_seqlens, *spec, backend)
 
 
-def _one_step(projected, initial_state, keep, resets, spec: ScanSpec):
-    h, state = scan_step(projected[:, 0], initial_state, spec, resets=resets)
+def _reset(state, resets, reset_state):
+    return torch.where(resets, 0.0 if reset_state is None else reset_state.to(state.dtype), state)
+
+
+def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpec):
+    h, state = scan_step(projected[:, 0], initial_state, spec, resets=resets, reset_state=reset_state)
     if keep is not None:
         before = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
         if resets is not None:
-            before = before.masked_fill(resets, 0)
+            before = _reset(before, resets, reset_state)
         state = torch.where(keep, state, before)
         h = to_dtype(state, h.dtype)
     # Like the op's, the two outputs share no memory: what a caller does to h in place must not reach a kept state.
     return h.unsqueeze(1), state.clone() if h.dtype == state.dtype else state
 
 
-def scan_step(projected, state, spec: ScanSpec, resets=None) -> tuple[torch.Tensor, torch.Tensor]:
+def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of a scan, without the custom op; differentiable by autograd.
 
     Args:
         projected (`torch.Tensor` of shape `(batch, K * channels)`): The projected input of one step.
         state (`torch.Tensor` of shape `(batch, channels)` or `None`): The state before it; zeros by default.
         spec (`ScanSpec`): The cell.
-        resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced by zeros before it.
+        resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before it.
+        reset_state (`torch.Tensor` of shape `(channels,)`, *optional*): What by; zeros by default.
 
     Returns:
         `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They are the same
         tensor where the dtypes are.
 
     Raises:
-        ValueError: If a shape does not fit.
+        ValueError: If a shape does not fit, or for a `reset_state` without `resets`.
 
     >>> h, state = scan_step(torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0]]), ScanSpec("mingru", "identity"))
     >>> h.item(), state.item()
@@ -313,8 +336,10 @@ def scan_step(projected, state, spec: ScanSpec, resets=None) -> tuple[torch.Tens
     if state is not None and state.shape != w.shape:
         _refuse("state", state, f"of shape {tuple(w.shape)}")
     state = torch.zeros_like(w) if state is None else state.to(dtype)
+    if reset_state is not None:
+        _check_reset_state(reset_state, resets, w.shape[1])
     if resets is not None:
-        state = state.masked_fill(resets, 0)
+        state = _reset(state, resets, reset_state)
     state = step(state, w, x, spec.form)
     return to_dtype(state, projected.dtype), state
 
@@ -345,4 +370,4 @@ def linear_scan(
         _refuse("a", a, "floating point [batch, time, channels]")
     if not _is_tensor(b, *a.shape) or b.dtype != a.dtype:
         _refuse("b", b, f"like a, {a.dtype} of shape {tuple(a.shape)}")
-    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, ScanSpec("linear", "identity"), backend)
+    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, None, ScanSpec("linear", "identity"), backend)

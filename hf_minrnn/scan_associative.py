@@ -34,7 +34,7 @@ def _shift(value, steps: int, position):
     return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 
 
-def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.forward`, differentiable by autograd."""
     dtype = torch.promote_types(projected.dtype, torch.float32)
     time = projected.shape[1]
@@ -62,7 +62,8 @@ def scan(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
         first, start = torch.zeros_like(position)[None], initial_state[:, None]
     if resets is not None:
         reset_at = torch.where(resets, position, -1).cummax(1).values
-        start = torch.where((reset_at >= first).unsqueeze(-1), 0.0, start)
+        fresh = 0.0 if reset_state is None else reset_state.to(dtype)
+        start = torch.where((reset_at >= first).unsqueeze(-1), fresh, start)
         first = torch.maximum(first, reset_at)
     reach = (position - first).unsqueeze(-1)  # steps between a step and the begin of its sequence
     for k in range(_doublings(time)):

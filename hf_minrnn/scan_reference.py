@@ -21,13 +21,13 @@ def _split(projected, initial_state, cu_seqlens, spec: ScanSpec):
     return parts, initial_state.to(dtype, copy=True), sequences
 
 
-def _states(w, x, state, sequences, keep, resets, spec: ScanSpec):
+def _states(w, x, state, sequences, keep, resets, reset_state, spec: ScanSpec):
     # The state before and after every step, [B, T, D] each, and every sequence's last, into `state`.
     before, after = torch.empty_like(w), torch.empty_like(w)
     for n, (row, begin, end) in enumerate(sequences):
         for t in range(begin, end):
             if resets is not None and resets[row, t]:
-                state[n] = 0
+                state[n] = 0 if reset_state is None else reset_state
             before[row, t] = state[n]
             if keep is None or keep[row, t]:
                 state[n] = step(state[n], w[row, t], x[row, t], spec.form)
@@ -35,22 +35,23 @@ def _states(w, x, state, sequences, keep, resets, spec: ScanSpec):
     return before, after
 
 
-def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.forward`."""
     parts, state, sequences = _split(projected, initial_state, cu_seqlens, spec)
     w, x = coefficients(parts, spec)
-    _, h = _states(w, x, state, sequences, keep, resets, spec)
+    _, h = _states(w, x, state, sequences, keep, resets, reset_state, spec)
     return to_dtype(h, projected.dtype), state
 
 
-def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.backward`; the states are computed again rather than taken from `h`, which may be rounded."""
     parts, state, sequences = _split(projected, initial_state, cu_seqlens, spec)
     work = Workspace(parts[0])
     w, x = coefficients(parts, spec, work)
-    before, _ = _states(w, x, state, sequences, keep, resets, spec)
+    before, _ = _states(w, x, state, sequences, keep, resets, reset_state, spec)
     grads = grad_h.to(w.dtype, copy=True)  # becomes G[t], what the loss gains by h[t] through every later step
     grad_initial = grad_final.to(w.dtype, copy=True)
+    grad_reset = grad_initial.new_zeros(grad_initial.shape[1:])
     for n, (row, begin, end) in enumerate(sequences):
         grad = grad_initial[n]
         for t in range(end - 1, begin - 1, -1):
@@ -58,9 +59,11 @@ def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_s
             decay = w[row, t] if spec.form == "affine" else 1 - w[row, t]
             grad = grads[row, t] * decay if keep is None or keep[row, t] else grads[row, t]
             if resets is not None and resets[row, t]:
+                if reset_state is not None:
+                    grad_reset += grad
                 grad = torch.zeros_like(grad)
         grad_initial[n] = grad
     out = torch.cat(part_gradients(grads, before, w, x, parts, spec, work), -1)
     if keep is not None:
         out.masked_fill_(keep.logical_not().unsqueeze(-1), 0)
-    return out.to(projected.dtype), grad_initial
+    return out.to(projected.dtype), grad_initial, grad_reset

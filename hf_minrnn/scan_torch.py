@@ -54,15 +54,17 @@ def _tile(x, begin: int, chunks: int, length: int):
 
 
 class _Boundaries:
-    """Where the state is replaced before a step, and by what: resets by zeros, packed sequences by their initial state."""
+    """Where the state is replaced before a step: resets put `reset_state` there, packed sequences their initial state."""
 
-    def __init__(self, resets, cu_seqlens, initial_state):
+    def __init__(self, resets, reset_state, cu_seqlens, initial_state):
         bounds = [] if cu_seqlens is None else cu_seqlens.tolist()
         # Packed sequences of at least one step, and where they end. Empty ones never see a step.
         self.sequences = [n for n, (begin, end) in enumerate(zip(bounds, bounds[1:])) if begin < end]
         self.ends = [bounds[n + 1] - 1 for n in self.sequences]
         # source[b, t] is -1 where the state goes on, else the row of `table` that replaces it.
-        self.table = torch.cat([torch.zeros_like(initial_state[:1]), initial_state])
+        if reset_state is None:
+            reset_state = initial_state.new_zeros(initial_state.shape[1:])
+        self.table = torch.cat([reset_state[None].to(initial_state.dtype), initial_state])
         if cu_seqlens is None:
             self.source = torch.where(resets, 0, -1)
             return
@@ -120,6 +122,10 @@ class _Tile:
         if self.begins[i] is None:
             return state
         return torch.where(self.begins[i], self.boundaries.table[self.source[i].clamp(min=0)], state)
+
+    def grad_starts(self, grads, at):
+        """What the loss gains by the states that steps `at` start from, when `grads` is what it gains by every h."""
+        return self.decay(grads[at], self.w[at], out=None)
 
     def cut(self, x, i: int, value: float):
         """`x`, with `value` where a sequence begins at step `i`."""
@@ -194,7 +200,7 @@ class _Tile:
 class _Problem:
     """What forward and backward share: types, boundaries, tiles."""
 
-    def __init__(self, projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+    def __init__(self, projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
         batch, time, width = projected.shape
         self.spec, self.keep, self.packed = spec, keep, cu_seqlens is not None
         self.parts = projected.chunk(spec.num_parts, -1)
@@ -206,7 +212,7 @@ class _Problem:
         self.initial_state = initial_state.to(self.dtype)
         self.boundaries = None
         if self.packed or resets is not None:
-            self.boundaries = _Boundaries(resets, cu_seqlens, self.initial_state)
+            self.boundaries = _Boundaries(resets, reset_state, cu_seqlens, self.initial_state)
         self.first = self.initial_state.new_zeros(batch, channels) if self.packed else self.initial_state
         self.places = tiles(time, batch * channels, projected.device.type)
         self.works = {}
@@ -215,9 +221,9 @@ class _Problem:
         return _Tile(place, self.parts, self.spec, self.keep, self.boundaries, self.works, self.dtype)
 
 
-def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
+def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """The scan; arguments as `scan.minrnn_scan` has checked them. Returns `(h, final_state)`, new memory both."""
-    problem = _Problem(projected, initial_state, keep, resets, cu_seqlens, spec)
+    problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     h = torch.empty_like(problem.parts[0], memory_format=torch.contiguous_format)
     state, final = problem.first, problem.initial_state.clone()
     for place in problem.places:
@@ -233,13 +239,17 @@ def forward(projected, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
     return h, final if problem.packed else state.clone()
 
 
-def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_seqlens, spec: ScanSpec):
-    """Gradients by `projected` and by the initial state (float32 or wider), from those by `h` and the final state."""
-    problem = _Problem(projected, initial_state, keep, resets, cu_seqlens, spec)
+def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
+    """Gradients by `projected`, the initial state and `reset_state` from those by `h` and the final state.
+
+    The last two in float32 or wider; zeros for a `reset_state` of `None`.
+    """
+    problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
     outs = grad_projected.chunk(spec.num_parts, -1)
     grad_final = grad_final.to(problem.dtype)
     grad_initial = grad_final.clone()  # what an empty packed sequence passes on
+    grad_reset = grad_final.new_zeros(grad_final.shape[1:])
     grad = grad_initial
     if problem.packed:
         grad = torch.zeros_like(problem.first)
@@ -254,11 +264,13 @@ def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, cu_s
         grad = tile.run_back(grad, grads)
         if problem.packed:
             at = (tile.source > 0).nonzero(as_tuple=True)
-            grad_initial[tile.source[at] - 1] = tile.decay(grads[at], tile.w[at], out=None)
+            grad_initial[tile.source[at] - 1] = tile.grad_starts(grads, at)
+        if reset_state is not None:
+            grad_reset += tile.grad_starts(grads, (tile.source == 0).nonzero(as_tuple=True)).sum(0)
         begin = place[0]
         h_prev = tile.previous(h, h[:, begin - 1] if begin else problem.first)
         for out, value in zip(outs, part_gradients(grads, h_prev, tile.w, tile.x, tile.parts, spec, tile.work)):
             view = _tile(out, *place).copy_(value)
             if tile.padding is not None:
                 view.masked_fill_(tile.padding, 0)
-    return grad_projected, grad_initial if problem.packed else grad
+    return grad_projected, grad_initial if problem.packed else grad, grad_reset

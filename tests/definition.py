@@ -36,13 +36,14 @@ def gates(projected, cell_type, candidate_activation="g", normalize_gates=True, 
     return decay, share * value
 
 
-def recurrence(a, b, initial_state=None, attention_mask=None, resets=None):
+def recurrence(a, b, initial_state=None, attention_mask=None, resets=None, reset_state=None):
     """h[t] = a[t] * h[t-1] + b[t] for `(batch, time, channels)`; returns every h and the last."""
     h = torch.zeros_like(a[:, 0]) if initial_state is None else initial_state.double()
     states = []
     for t, (decay, new) in enumerate(zip(a.unbind(1), b.unbind(1), strict=True)):
         if resets is not None:
-            h = torch.where(resets[:, t, None], torch.zeros_like(h), h)
+            fresh = torch.zeros_like(h) if reset_state is None else reset_state.double()
+            h = torch.where(resets[:, t, None], fresh, h)
         new = decay * h + new
         h = new if attention_mask is None else torch.where(attention_mask[:, t, None].bool(), new, h)
         states.append(h)
@@ -60,40 +61,41 @@ def define(
     attention_mask=None,
     cu_seqlens=None,
     resets=None,
+    reset_state=None,
 ):
     """As `hf_minrnn.minrnn_scan`. Packed sequences are run each alone, an empty one keeps its initial state."""
     options = (candidate_activation, normalize_gates, forget_gate_floor)
     if cu_seqlens is None:
         a, b = gates(projected, cell_type, *options)
-        return recurrence(a, b, initial_state, attention_mask, resets)
+        return recurrence(a, b, initial_state, attention_mask, resets, reset_state)
     bounds, runs = cu_seqlens.tolist(), []
     for n in range(len(bounds) - 1):
         now = slice(bounds[n], bounds[n + 1])
         a, b = gates(projected[:, now], cell_type, *options)
         mask, reset = (None if x is None else x[:, now] for x in (attention_mask, resets))
         state = b.new_zeros(1, b.shape[-1]) if initial_state is None else initial_state[n : n + 1]
-        runs.append(recurrence(a, b, state.double(), mask, reset))
+        runs.append(recurrence(a, b, state.double(), mask, reset, reset_state))
     return torch.cat([h for h, _ in runs], 1), torch.cat([final for _, final in runs], 0)
 
 
 def run(scan, projected, cell_type, initial_state=None, weights=None, **options):
-    """Values and every gradient of a scan: h, final_state, and the gradients by `projected` and `initial_state`.
+    """Values and every gradient of a scan: h, final_state, and the gradients by `projected`, `initial_state` and
+    `reset_state`, the last two where they are given.
 
     The loss is the sum of h and of final_state times fixed random numbers (`weights`, a pair), so that every gradient
     that reaches the scan differs from every other.
     """
-    projected = projected.detach().requires_grad_()
-    if initial_state is not None:
-        initial_state = initial_state.detach().requires_grad_()
-    h, final = scan(projected, cell_type, initial_state, **options)
+    inputs = {"d_projected": projected, "d_initial": initial_state, "d_reset": options.get("reset_state")}
+    inputs = {name: x.detach().requires_grad_() for name, x in inputs.items() if x is not None}
+    if "d_reset" in inputs:
+        options["reset_state"] = inputs["d_reset"]
+    h, final = scan(inputs["d_projected"], cell_type, inputs.get("d_initial"), **options)
     if weights is None:
         weights = loss_weights(h, final)
     # In the outputs' dtype, so that reduced precision sees the same, already rounded, incoming gradients.
-    inputs = [projected] if initial_state is None else [projected, initial_state]
-    grads = torch.autograd.grad([h, final], inputs, [w.to(x.dtype) for w, x in zip(weights, (h, final), strict=True)])
-    return {"h": h.detach(), "final": final.detach(), "d_projected": grads[0]} | (
-        {} if initial_state is None else {"d_initial": grads[1]}
-    )
+    weights = [w.to(x.dtype) for w, x in zip(weights, (h, final), strict=True)]
+    grads = torch.autograd.grad([h, final], list(inputs.values()), weights)
+    return {"h": h.detach(), "final": final.detach(), **dict(zip(inputs, grads, strict=True))}
 
 
 def loss_weights(h, final):

@@ -55,7 +55,9 @@ class Case(NamedTuple):
     def inputs(self, dtype=torch.float32):
         """`(projected, initial_state, features)`; random numbers that float32 represents exactly, in `dtype`."""
         generator = torch.Generator().manual_seed(self.time * 131 + self.channels)
-        features = make_features(self.feature, self.batch, self.time)
+        features = make_features(self.feature, self.batch, self.time, self.channels)
+        if "reset_state" in features:
+            features["reset_state"] = features["reset_state"].to(dtype)
         packed = features.get("cu_seqlens")
         rows = self.batch if packed is None else len(packed) - 1
         width = CELLS[self.cell][2] * self.channels
@@ -66,8 +68,8 @@ class Case(NamedTuple):
         return projected.to(dtype), None if state is None else state.to(dtype), features
 
 
-def make_features(names, batch, time):
-    """Masks, resets and packing by name, joined by "+"."""
+def make_features(names, batch, time, channels=None):
+    """Masks, resets, what they put in place and packing by name, joined by "+"."""
     generator = torch.Generator().manual_seed(time)
     out = {}
     for name in names.split("+"):
@@ -86,9 +88,13 @@ def make_features(names, batch, time):
                 resets = torch.arange(time).expand(batch, time) == 0
             elif name == "resets_last":
                 resets = torch.arange(time).expand(batch, time) == time - 1
+            elif name == "resets_rare":  # whole chunks without one, too
+                resets = (torch.arange(time) + 7 * torch.arange(batch)[:, None]) % 70 == 40
             elif name == "resets_all":
                 resets = torch.ones(batch, time, dtype=torch.bool)
             out["resets"] = resets
+        elif name == "reset_state":
+            out["reset_state"] = torch.randn(channels, generator=generator)
         elif name == "packed":  # empty ones first, in between and last; lengths of one
             bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
             out["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int32)
@@ -99,7 +105,9 @@ def make_features(names, batch, time):
 
 FEATURES = ("mask", "mask_left", "mask_right", "mask_row", "resets", "resets_first", "resets_last", "resets_all")
 FEATURES += ("packed", "packed_one", "mask+resets", "mask+packed", "resets+packed", "resets_all+packed")
-FEATURES += ("mask+resets+packed",)
+FEATURES += ("mask+resets+packed", "resets+reset_state", "resets_first+reset_state", "resets_last+reset_state")
+FEATURES += ("resets_all+reset_state", "mask+resets+reset_state", "resets+packed+reset_state")
+FEATURES += ("resets_all+packed+reset_state", "mask+resets+packed+reset_state")
 
 
 def feature_cases(time=37, channels=5):
@@ -108,7 +116,7 @@ def feature_cases(time=37, channels=5):
         for j, cell in enumerate(CELLS):
             batch = 1 if "packed" in feature else 3
             candidate, floor = ("g", "identity")[(i + j) % 2], (0.0, 0.7)[(i + j) // 2 % 2]
-            for state in (True, False) if feature in ("packed", "resets") else (True,):
+            for state in (True, False) if feature in ("packed", "resets", "resets+reset_state") else (True,):
                 yield Case(cell, candidate, batch, time, channels, floor, state, feature)
 
 

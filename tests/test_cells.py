@@ -55,6 +55,8 @@ def test_options_of_the_scan_pass_through():
     assert torch.allclose(packed[0][:, 2:], cell(x[:, 2:])[0]) and packed[1].shape == (2, 7)
     resets = torch.tensor([[False, False, True, False, False, False]])
     assert torch.allclose(cell(x, resets=resets)[0], packed[0])
+    start = torch.randn(7)
+    assert torch.allclose(cell(x, resets=resets, reset_state=start)[0][:, 2:], cell(x[:, 2:], start[None])[0])
 
 
 def test_extra_features_ride_in_the_same_matmul():

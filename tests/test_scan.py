@@ -49,6 +49,14 @@ CHUNKED = [
     Case("minlstm", "g", 1, 613, 1025),
     Case("minlstm_raw", "g", 1, 341, 2049),
 ]
+# Resets to a state that is given, over chunks with and without one, over tiles, and in a plain loop.
+RESTARTED = [
+    Case("mingru", "g", 2, 301, 5, feature="resets_rare+reset_state"),
+    Case("minlstm_raw", "g", 1, 251, 3, feature="mask+resets_rare+packed+reset_state"),
+    Case("minlstm", "identity", 1, 341, 2049, state=False, feature="mask+resets_rare+reset_state"),
+    Case("mingru", "identity", 2, 43, 3073, feature="resets+reset_state"),
+    Case("minlstm", "g", 3, 1, 1, feature="resets_all+reset_state"),
+]
 
 
 def cases_and_backends():
@@ -84,7 +92,7 @@ def test_the_wide_cases_take_the_paths_they_are_meant_for():
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda dtype: str(dtype)[6:])
 @every_backend
-@pytest.mark.parametrize("case", list(feature_cases()), ids=str)
+@pytest.mark.parametrize("case", [*feature_cases(), *RESTARTED], ids=str)
 def test_masks_resets_and_packing(case, backend, dtype):
     check(case, dtype, backend)
 
@@ -126,13 +134,15 @@ def test_scan_step_is_a_scan_of_one_step(cell):
     projected, state = random_inputs(cell, batch=3, time=1)
     resets = torch.tensor([[True], [False], [True]])
     cell_type, normalize, _ = CELLS[cell]
-    for reset in (None, resets):
-        want = define(projected, cell_type, state, normalize_gates=normalize, resets=reset)
-        h, final = scan_step(projected[:, 0], state, ScanSpec(cell_type, "g", normalize), resets=reset)
+    for options in ({}, {"resets": resets}, {"resets": resets, "reset_state": state[1] + 1}):
+        want = define(projected, cell_type, state, normalize_gates=normalize, **options)
+        h, final = scan_step(projected[:, 0], state, ScanSpec(cell_type, "g", normalize), **options)
         torch.testing.assert_close(h, want[0][:, 0], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(final, want[1], rtol=1e-12, atol=1e-12)
     h, _ = scan_step(projected[:, 0], None, ScanSpec(cell_type, "g", normalize))
     torch.testing.assert_close(h, define(projected, cell_type, normalize_gates=normalize)[0][:, 0])
+    with pytest.raises(ValueError, match=r"reset_state must be floating point of shape \(3,\)"):
+        scan_step(projected[:, 0], state, ScanSpec(cell_type), resets=resets, reset_state=state)
 
 
 @every_backend
@@ -143,6 +153,11 @@ def test_nothing_to_do(backend):
         got = run(minrnn_scan, projected, "mingru", state, backend=backend)
         assert_same(got, run(define, projected, "mingru", state), 1e-12)
     projected, state = random_inputs("mingru", 1, 0, 3)
+    for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
+        inputs, before = random_inputs("mingru", batch, time, channels)
+        features = {"resets": torch.ones(batch, time, dtype=torch.bool), "reset_state": torch.ones(channels)}
+        got = run(minrnn_scan, inputs, "mingru", before, backend=backend, **features)
+        assert got["d_reset"].shape == (channels,) and not got["d_reset"].any()
     got = run(minrnn_scan, projected, "mingru", state, cu_seqlens=torch.tensor([0, 0]), backend=backend)
     assert torch.equal(got["final"], state) and torch.equal(got["d_initial"], loss_weights(got["h"], state)[1])
 
@@ -159,6 +174,8 @@ def test_reduced_precision_is_float32_rounded_once(case, backend, dtype):
     projected, state, features = case.inputs(dtype)
     options = {"backend": backend, **case.options, **features}
     got = run(minrnn_scan, projected, case.cell_type, state, **options)
+    if "reset_state" in options:
+        options["reset_state"] = options["reset_state"].float()
     want = run(minrnn_scan, projected.float(), case.cell_type, None if state is None else state.float(), **options)
     assert got["h"].dtype == got["d_projected"].dtype == dtype and got["final"].dtype == torch.float32
     # Nothing but the output is rounded. (Its last bit may go either way where the arithmetic is in another order.)
@@ -181,9 +198,14 @@ def test_dtypes_of_the_state(backend):
             with torch.no_grad():
                 h, final = minrnn_scan(projected, "mingru", state, backend=backend)
             assert h.dtype == dtype and final.dtype == wide
-            state = state.bfloat16().requires_grad_()
-            minrnn_scan(projected, "mingru", state, backend=backend)[1].sum().backward()
-            assert state.grad.dtype == torch.bfloat16
+            state, start = state.bfloat16().requires_grad_(), torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+            resets = torch.arange(2)[:, None].expand(2, time) == 0
+            options = {"resets": resets, "reset_state": start, "backend": backend}
+            minrnn_scan(projected, "mingru", state, **options)[1].sum().backward()
+            assert state.grad.dtype == start.grad.dtype == torch.bfloat16
+            with torch.no_grad():  # nor does it change the others
+                h, final = minrnn_scan(projected, "mingru", state, **options | {"reset_state": start.double()})
+            assert h.dtype == dtype and final.dtype == wide
 
 
 def extreme_inputs(parts, dtype):
@@ -253,6 +275,16 @@ ERRORS = {
     "mask-4-D": ((P, "mingru"), {"attention_mask": MASK[:, None, None].bool()}, "attention_mask must be"),
     "resets-integer": ((P, "mingru"), {"resets": MASK.long()}, "resets must be bool"),
     "resets-shape": ((P, "mingru"), {"resets": MASK.bool()[:1]}, "resets must be bool"),
+    "start-shape": (
+        (P, "mingru"),
+        {"resets": MASK.bool(), "reset_state": torch.zeros(2, 3)},
+        r"reset_state must be floating point of shape \(3,\), got torch.float32 of shape \(2, 3\)",
+    ),
+    "start-one": ((P, "mingru"), {"resets": MASK.bool(), "reset_state": torch.zeros(1)}, "reset_state must be"),
+    "start-integer": ((P, "mingru"), {"resets": MASK.bool(), "reset_state": torch.zeros(3).int()}, "reset_state must"),
+    "start-number": ((P, "mingru"), {"resets": MASK.bool(), "reset_state": 1.0}, "reset_state must be .*got 1.0"),
+    "start-alone": ((P, "mingru"), {"reset_state": torch.zeros(3)}, "reset_state needs resets"),
+    "start-one-step": ((P[:, :1], "mingru"), {"reset_state": torch.zeros(3)}, "reset_state needs resets"),
     "cu-start": (
         (P[:1], "mingru"),
         {"cu_seqlens": torch.tensor([1, 5])},

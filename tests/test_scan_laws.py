@@ -108,9 +108,10 @@ def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data
 
 @every_backend
 @every_cell
+@pytest.mark.parametrize("given_state", [False, True], ids=["to zeros", "to a state"])
 @laws
 @given(**shapes, data=st.data())
-def test_resets_are_separate_runs(cell, backend, time, channels, seed, data):
+def test_resets_are_separate_runs(cell, backend, given_state, time, channels, seed, data):
     """The state is replaced before the step that says so, not after it."""
     at = sorted(set(data.draw(st.lists(st.integers(0, time - 1), max_size=5), label="at")))
     projected, state = random_inputs(cell, 1, time, channels, seed=seed)
@@ -118,20 +119,24 @@ def test_resets_are_separate_runs(cell, backend, time, channels, seed, data):
     resets[:, at] = True
     options = {**cell_options(cell), "backend": backend}
     cell_type = options.pop("cell_type")
+    if given_state:
+        options["reset_state"] = 1 - 2 * state[0]
 
-    def separate(projected, cell_type, state, **options):
+    def separate(projected, cell_type, state, reset_state=None, **options):
+        fresh = torch.zeros_like(state) if reset_state is None else reset_state[None]
         parts = []
         for begin, end in zip([0, *at], [*at, time], strict=True):
             h, last = minrnn_scan(projected[:, begin:end], cell_type, state, **options)
             parts.append(h)
-            state = torch.zeros_like(last)
+            state = fresh
         if at and at[0] == 0:
             parts = parts[1:]
         return torch.cat(parts, 1), last
 
     def apart(projected, cell_type, state, **options):
         h, last = separate(projected, cell_type, state, **options)
-        return h, last + 0 * state  # so that a state that nothing depends on has a gradient, of zeros
+        # So that a state that nothing depends on has a gradient, of zeros.
+        return h, last + 0 * state + 0 * options.get("reset_state", 0)
 
     got = run(minrnn_scan, projected, cell_type, state, resets=resets, **options)
     assert_same(got, run(apart, projected, cell_type, state, **options), 1e-12)
@@ -164,13 +169,15 @@ def leak_case(cell, time=40):
     return projected, state, {"normalize_gates": CELLS[cell][1]}
 
 
+@pytest.mark.parametrize("features", ["mask", "mask+resets+reset_state"])
 @POISONS
 @every_backend
 @every_cell
-def test_nothing_in_the_padding_leaks(cell, backend, poison):
+def test_nothing_in_the_padding_leaks(cell, backend, poison, features):
     projected, state, options = leak_case(cell)
-    mask = make_features("mask", 1, 40)["attention_mask"]
-    options |= {"backend": backend, "attention_mask": mask}
+    features = make_features(features, 1, 40, 3)
+    mask = features["attention_mask"]
+    options |= {"backend": backend, **features}
     clean = run(minrnn_scan, projected, CELLS[cell][0], state, **options)
     dirty = run(minrnn_scan, projected.masked_fill(~mask[..., None], poison), CELLS[cell][0], state, **options)
     for name, want in clean.items():
@@ -178,7 +185,7 @@ def test_nothing_in_the_padding_leaks(cell, backend, poison):
     assert not clean["d_projected"][~mask].any()
 
 
-@pytest.mark.parametrize("kind", ["resets", "packed"])
+@pytest.mark.parametrize("kind", ["resets", "resets to a state", "packed"])
 @pytest.mark.parametrize("at", [1, 5, 16, 17, 39])
 @POISONS
 @every_backend
@@ -187,6 +194,8 @@ def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
     """NaN on one side of a reset or of a sequence's end: values and gradients on the other side are as without it."""
     projected, state, options = leak_case(cell)
     feature = {"resets": torch.arange(40)[None] == at}
+    if kind == "resets to a state":
+        feature["reset_state"] = 1 - 2 * state[0]
     if kind == "packed":
         feature = {"cu_seqlens": torch.tensor([0, at, at, 40])}
         state = torch.cat([state, -state, 2 * state])
@@ -201,6 +210,9 @@ def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
         assert torch.equal(dirty[name][:, at:], clean[name][:, at:]), name
     assert torch.equal(dirty["final"][-1], clean["final"][-1])
     assert torch.equal(dirty["d_initial"][1:], clean["d_initial"][1:])
+    if kind == "resets to a state":
+        assert torch.equal(dirty["d_reset"], clean["d_reset"]) and clean["d_reset"].all()
+        options["reset_state"] = torch.full_like(state[0], poison)  # it stands on the far side of what follows
     weights = [w.clone() for w in loss_weights(clean["h"], clean["final"])]
     weights[0][:, at:] = poison
     weights[1][-1] = poison
@@ -253,13 +265,16 @@ def test_a_slice_of_a_wider_tensor_gets_its_gradient(backend):
 @pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
 @every_backend
 def test_results_share_no_memory(backend, grad, time):
-    for masked in (None, torch.ones(2, time, dtype=torch.bool)):
+    for masked in (None, torch.ones(2, time, dtype=torch.bool), torch.zeros(2, time, dtype=torch.bool)):
         projected, state = random_inputs("mingru", 2, time, 3, torch.float32)
+        resets, start = torch.ones(2, time, dtype=torch.bool), torch.zeros(3)
+        options = {"attention_mask": masked, "resets": resets, "reset_state": start, "backend": backend}
         with torch.set_grad_enabled(grad):
-            h, final = minrnn_scan(projected, "mingru", state, attention_mask=masked, backend=backend)
-        kept = [x.clone() for x in (final, projected, state)]
+            h, final = minrnn_scan(projected, "mingru", state, **options)
+        others = (final, projected, state, start)
+        kept = [x.clone() for x in others]
         h.fill_(7.0)
-        assert all(torch.equal(one, two) for one, two in zip((final, projected, state), kept, strict=True))
+        assert all(torch.equal(one, two) for one, two in zip(others, kept, strict=True))
 
 
 # --- long memory -----------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ OP_CASES = [
     (Case("minlstm", "g", 3, 37, 3, feature="mask+resets"), torch.bfloat16, "torch"),
     (Case("minlstm_raw", "g", 1, 37, 3, feature="packed"), torch.float32, "torch"),
     (Case("mingru", "g", 1, 37, 3, state=False, feature="resets+packed"), torch.float32, "torch"),
+    (Case("minlstm", "g", 3, 37, 3, feature="mask+resets+reset_state"), torch.bfloat16, "torch"),
+    (Case("mingru", "g", 1, 17, 3, feature="resets+packed+reset_state"), torch.float32, "reference"),
 ]
 
 
@@ -49,13 +51,13 @@ def test_opcheck(case, dtype, backend):
     projected, state, features = case.inputs(dtype)
     state = None if state is None else state.float()
     options = (case.cell_type, *case.options.values(), backend)
-    rest = (features.get("attention_mask"), features.get("resets"), features.get("cu_seqlens"))
-    rest = (None if rest[0] is None else rest[0].bool(), *rest[1:])
-    rows = case.batch if rest[2] is None else len(rest[2]) - 1
+    rest = [features.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")]
+    starts = [None if rest[2] is None else rest[2].clone().requires_grad_()]
+    rows = case.batch if rest[3] is None else len(rest[3]) - 1
     utils = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     for view in (projected, projected.transpose(0, 1).contiguous().transpose(0, 1)):
         learned = view.clone().requires_grad_()
-        torch.library.opcheck(scan_op(), (learned, state, *rest, *options), test_utils=utils)
+        torch.library.opcheck(scan_op(), (learned, state, *rest[:2], *starts, rest[3], *options), test_utils=utils)
         turned = torch.randn(case.channels, rows).T
         for grad_final in (turned, turned.contiguous()):
             grad_h = torch.randn(case.batch, case.time, case.channels).to(dtype)
@@ -64,34 +66,31 @@ def test_opcheck(case, dtype, backend):
 
 
 def compiled_agrees(compiler, backend, features="plain", dynamic=None, batch=2):
-    def loss(projected, state, mask, cu_seqlens):
-        h, final = minrnn_scan(
-            2 * projected, "minlstm", state, attention_mask=mask, cu_seqlens=cu_seqlens, backend=backend
-        )
+    def loss(options, projected, state, *start):
+        options = options | dict(zip(["reset_state"], start))
+        h, final = minrnn_scan(2 * projected, "minlstm", state, backend=backend, **options)
         return (h * h).sum() + final.sum()
 
     torch._dynamo.reset()
     compiled = torch.compile(loss, fullgraph=True, backend=compiler, dynamic=dynamic)
     for time in (21, 40):
-        options = make_features(features, batch, time)
-        extra = options.get("attention_mask"), options.get("cu_seqlens")
-        rows = batch if extra[1] is None else len(extra[1]) - 1
+        options = make_features(features, batch, time, 5)
+        rows = len(options["cu_seqlens"]) - 1 if "cu_seqlens" in options else batch
+        start = [options.pop("reset_state")] if "reset_state" in options else []
         projected, _ = random_inputs("minlstm", batch, time, 5, torch.float32)
         results = []
         for function in (loss, compiled):
             # A transposed gradient and state, so that the strides the compiler was promised are put to use.
-            inputs = [
-                projected.clone().requires_grad_(),
-                torch.randn(5, rows, generator=torch.Generator().manual_seed(1)).T,
-            ]
-            inputs[1].requires_grad_()
-            value = function(*inputs, *extra)
+            state = torch.randn(5, rows, generator=torch.Generator().manual_seed(1)).T
+            inputs = [x.clone().requires_grad_() for x in (projected, state, *start)]
+            value = function(options, *inputs)
             results.append([value.detach(), *torch.autograd.grad(value, inputs)])
         for got, want in zip(*results, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 COMPILED = [("torch", "plain"), ("torch", "mask"), ("torch", "packed"), ("reference", "plain"), ("associative", "mask")]
+COMPILED += [("torch", "resets+reset_state"), ("associative", "resets+reset_state")]
 
 
 @pytest.mark.parametrize("backend, features", COMPILED)
@@ -166,11 +165,13 @@ def test_gradient_checkpointing(backend, reentrant):
 def test_gradcheck(backend):
     projected, state = random_inputs("minlstm", 2, 5, 2)
     mask = make_features("mask", 2, 5)["attention_mask"]
-    inputs = projected.requires_grad_(), state.requires_grad_()
+    resets = torch.arange(5) == torch.tensor([[1], [3]])
+    inputs = [x.clone().requires_grad_() for x in (projected, state, state[0] + 1)]
     for floor in (0.0, 0.4):
 
-        def scan(p, s, floor=floor):
-            return minrnn_scan(p, "minlstm", s, forget_gate_floor=floor, attention_mask=mask, backend=backend)
+        def scan(p, s, r, floor=floor):
+            options = {"attention_mask": mask, "resets": resets, "reset_state": r, "backend": backend}
+            return minrnn_scan(p, "minlstm", s, forget_gate_floor=floor, **options)
 
         assert torch.autograd.gradcheck(scan, inputs)
 
@@ -178,10 +179,12 @@ def test_gradcheck(backend):
 @every_cell
 def test_second_derivatives_of_the_associative_backend(cell):
     projected, state = random_inputs(cell, 1, 4, 2)
-    inputs = projected.requires_grad_(), state.requires_grad_()
+    inputs = [x.clone().requires_grad_() for x in (projected, state, state[0] + 1)]
+    resets = torch.arange(4)[None] == 2
 
-    def scan(p, s):
-        return minrnn_scan(p, initial_state=s, **cell_options(cell), backend="associative")
+    def scan(p, s, r):
+        options = {**cell_options(cell), "resets": resets, "reset_state": r}
+        return minrnn_scan(p, initial_state=s, **options, backend="associative")
 
     assert torch.autograd.gradgradcheck(scan, inputs)
 
@@ -197,25 +200,32 @@ def test_second_derivatives_of_the_op_are_refused(backend):
 
 
 def forward_derivative(backend, argument, time=6):
-    projected, state = random_inputs("mingru", time=time)
-    tangents = [torch.zeros_like(projected), torch.zeros_like(state)]
+    inputs = random_inputs("mingru", time=time)
+    inputs += (1 - inputs[1][0],)
+    tangents = [torch.zeros_like(x) for x in inputs]
     tangents[argument] += 1
+    resets = torch.arange(time) == torch.tensor([[time // 2], [time]])  # the second row has none
 
-    def scan(p, s):
-        return minrnn_scan(p, "mingru", s, backend=backend)
+    def scan(p, s, r):
+        return minrnn_scan(p, "mingru", s, resets=resets, reset_state=r, backend=backend)
 
-    want = torch.autograd.functional.jvp(lambda p, s: define(p, "mingru", s), (projected, state), tuple(tangents))[1]
-    return scan, (projected, state), tuple(tangents), want
+    def exact(p, s, r):
+        return define(p, "mingru", s, resets=resets, reset_state=r)
+
+    return scan, inputs, tuple(tangents), torch.autograd.functional.jvp(exact, inputs, tuple(tangents))[1]
 
 
-@pytest.mark.parametrize("argument", [0, 1], ids=["projected", "state"])
+every_argument = pytest.mark.parametrize("argument", [0, 1, 2], ids=["projected", "state", "reset_state"])
+
+
+@every_argument
 def test_forward_mode_works_without_the_op(argument):
     scan, inputs, tangents, want = forward_derivative("associative", argument)
     for got, exact in zip(torch.func.jvp(scan, inputs, tangents)[1], want, strict=True):
         torch.testing.assert_close(got, exact)
 
 
-@pytest.mark.parametrize("argument", [0, 1], ids=["projected", "state"])
+@every_argument
 @every_op_backend
 def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend, argument):
     scan, inputs, tangents, _ = forward_derivative(backend, argument)
@@ -233,9 +243,10 @@ def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend,
         scan(*inputs)
 
 
+@every_argument
 @every_op_backend
-def test_forward_mode_of_one_step(backend):
-    scan, inputs, tangents, want = forward_derivative(backend, 0, time=1)
+def test_forward_mode_of_one_step(backend, argument):
+    scan, inputs, tangents, want = forward_derivative(backend, argument, time=1)
     with torch.no_grad():  # past the op
         for got, exact in zip(torch.func.jvp(scan, inputs, tangents)[1], want, strict=True):
             torch.testing.assert_close(got, exact)
@@ -274,8 +285,11 @@ def test_one_step_passes_by_the_op_and_agrees_with_it(cell, backend, dtype, monk
     masks = (None, torch.tensor([[True], [False], [False]]))
     for before in (None, state):
         for mask in masks:
-            for resets in (None, torch.tensor([[False], [False], [True]])):
-                options = {**cell_options(cell), "attention_mask": mask, "resets": resets, "backend": backend}
+            for start in (None, 0, 1 - state[0]):
+                options = {**cell_options(cell), "attention_mask": mask, "backend": backend}
+                if start is not None:
+                    options["resets"] = torch.tensor([[False], [False], [True]])
+                    options["reset_state"] = start if isinstance(start, torch.Tensor) else None
                 with torch.no_grad():
                     got = minrnn_scan(projected, initial_state=before, **options)
                 assert not calls
