@@ -112,6 +112,47 @@ def decode_table() -> str:
     return table + f"\n{result['parameters'] / 1e6:.2f} M parameters, batch 1, float32. {where(result)}.\n"
 
 
+def generate_table() -> str:
+    """Time per token of `generate` and of a bare loop beside other models, what the targets say, speculative decoding."""
+    result = load("bench_generate")
+    ways, others = {"generate": "generate", "loop": "bare loop"}, ("Llama", "Mamba")
+    rows = []
+    for name, entry in result["models"].items():
+        row = [name, f"{entry['parameters']:,}"]
+        for way in ways:
+            row.append(f"{entry[way]['median_ms']:.3f}" if way in entry else "")
+            ratios = (result["ratios"].get(f"{way}: {name} / {other}") for other in others)
+            row += ["" if ratio is None else f"{ratio['ratio']:.3f}" for ratio in ratios]
+        rows.append(row)
+    met, short = [], []
+    for key, entry in result["ratios"].items():
+        way, _, pair = key.partition(": ")
+        name, other = pair.split(" / ")
+        if entry["target"] is not None:
+            said = f"{name}'s {ways[way]}, {entry['ratio']:.3f} of {other}'s where {entry['target']:g} is the target"
+            (met if entry["ratio"] <= entry["target"] else short).append(said)
+    header = ["model", "parameters"]
+    for way in ways.values():
+        header += [f"{way}, ms per token", *(f"of {other}'s" for other in others)]
+    lines = [markdown(header, rows)]
+    lines += [f"\nShort of this project's own targets: {'; '.join(short)}.\n"] if short else []
+    lines += [f"\nWithin this project's own targets: {'; '.join(met)}.\n"] if met else []
+    larger = result["speculative"]
+    plain, lookup = larger["plain"], larger["lookup"]
+    lines.append(
+        f"\nSpeculative decoding, {larger['num_hidden_layers']} layers of {larger['hidden_size']}, on a text that repeats "
+        f"itself: {lookup['median_ms']:.3f} ms per token and {lookup['forwards']} forwards with "
+        f"`prompt_lookup_num_tokens={larger['prompt_lookup_num_tokens']}`, {plain['median_ms']:.3f} ms and "
+        f"{plain['forwards']} without, for the same {result['new_tokens']} tokens.\n"
+    )
+    lines.append(
+        f"\nOne layer of {result['hidden_size']} channels, {result['vocab_size']} tokens in the vocabulary; "
+        f"{result['new_tokens']} greedy tokens after a prompt of {result['prompt_tokens']}, batch 1, float32, medians of "
+        f"interleaved rounds. {where(result)}.\n"
+    )
+    return "".join(lines)
+
+
 def sweep_table(group: str) -> str:
     """The runs of one group of sweep.py, best first; the block group in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
@@ -137,6 +178,7 @@ TABLES = {
     "main": main_table,
     "scan": scan_table,
     "decode": decode_table,
+    "generate": generate_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
 }
