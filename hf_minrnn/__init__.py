@@ -6,6 +6,7 @@ Importing the package registers its models with `AutoConfig`, `AutoModel` and `A
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from .cache_minrnn import detach_cache
 from .cells import MinGRUCell, MinLSTMCell
 from .configuration_minrnn import MinRNNConfig
 from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
@@ -24,6 +25,7 @@ __all__ = [
     "MinRNNForCausalLM",
     "MinRNNModel",
     "MinRNNPreTrainedModel",
+    "detach_cache",
     "linear_scan",
     "minrnn_scan",
     "resolve_backend",

@@ -3,6 +3,10 @@
 
 `DynamicCache(config=...)` and `StaticCache(config=...)` of transformers build these layers by themselves. Their size does
 not depend on the number of tokens.
+
+A forward can be taken back, as speculative decoding does with the candidates that it rejects: after
+`activate_past_recording()` the states before each new token are kept, until `crop(-n)` goes back to the one before the
+last n tokens, or `crop(0)` accepts them all.
 """
 
 import copy
@@ -17,23 +21,38 @@ from .compat import (
     is_torchdynamo_compiling,
 )
 
+# How many of a forward's last tokens can be taken back where nothing tells how many are candidates: more than that would
+# make the memory of a prompt, while recording, grow with its length.
+RECORDED_TOKENS = 64
+
+
+def _pick(recorded, index: int):
+    # A copy: a view would keep all that was recorded alive.
+    return None if recorded is None else recorded[:, index].clone()
+
 
 class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     """State of one block: `recurrent_states[0]` `(batch, state_size)` in float32 or wider, `conv_states[0]` `(batch,
     conv_kernel_size - 1, channels)` or `None`, and the number of tokens seen, padding included.
 
-    States are replaced, not overwritten, so that a loss can be propagated through a cache into earlier segments.
+    States are replaced, not overwritten, so that a loss can be propagated through a cache into earlier segments;
+    `detach_cache` ends that.
+
+    `history` holds what was recorded since the last crop, one entry a forward: the states `(batch, n, state_size)` before
+    each of its last n tokens and the tails `(batch, n, conv_kernel_size - 1, channels)` or `None`.
     """
 
     _layer_type = LAYER_TYPE
     model_type = "minrnn"
     is_compileable = False
-    is_croppable = False
+    is_croppable = True
 
     def __init__(self, **kwargs):
         CacheLayerMixin.__init__(self)
         LinearAttentionLayer.__init__(self)
         self.cumulative_length = 0
+        self.history = []
+        self.model_dtype = None
 
     def update(self, key_states, value_states, *args, **kwargs):
         """Raises: there are no keys and values."""
@@ -45,12 +64,25 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         for name, value in vars(self).items():
             if name in ("conv_states", "recurrent_states"):
                 value = {index: None if state is None else state.detach().clone() for index, state in value.items()}
+            elif name == "history":
+                value = [tuple(None if x is None else x.detach().clone() for x in entry) for entry in value]
             setattr(new, name, copy.deepcopy(value, memo))
         return new
 
     def carried(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The state and the convolution's last inputs, to start the next forward from."""
         return self.recurrent_states[0], self.conv_states[0]
+
+    def advance(self, state, tail, num_new_tokens: int, record: int = 0, model_dtype: torch.dtype | None = None):
+        """Stores what a block returned for `num_new_tokens` tokens, see `MinRNNLayer.forward` for `record`."""
+        if record < num_new_tokens:  # what was recorded before is out of reach now
+            self.history.clear()
+        if record:
+            self.history.append((state[:, :-1], None if tail is None else tail[:, :-1]))
+            state, tail = _pick(state, -1), _pick(tail, -1)
+        self.model_dtype = model_dtype
+        self.update_conv_state(tail)
+        self.update_recurrent_state(state, num_new_tokens=num_new_tokens)
 
     def update_conv_state(self, conv_states: torch.Tensor | None, state_idx: int = 0, **kwargs) -> torch.Tensor | None:
         """Stores the last inputs of the convolution, `(batch, conv_kernel_size - 1, channels)`; `None` if there is none."""
@@ -97,23 +129,58 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         return -1 if state is None else state.shape[0]
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forgets everything but whether it records."""
+        record_past = self.record_past
         self.__init__()
+        self.record_past = record_past
 
     def activate_past_recording(self):
-        """Raises: states are not recorded, so a forward cannot be taken back."""
-        raise NotImplementedError("a MinRNN cache cannot be rolled back: generate without an assistant")
+        """From now on, keeps the states before each new token until the next `crop`.
+
+        Of a forward over a long text it keeps the last `RECORDED_TOKENS`, or as many as logits were asked for.
+        """
+        self.record_past = True
 
     def crop(self, tokens_to_remove: int):
-        """Raises unless nothing is to be removed: a forward cannot be taken back."""
-        if tokens_to_remove:
-            raise NotImplementedError("a MinRNN cache cannot be rolled back: keep a copy.deepcopy of it instead")
+        """Goes back by `-tokens_to_remove` tokens, exactly, and drops what was recorded; `crop(0)` only drops it.
+
+        Raises:
+            RuntimeError: If it is positive, or goes back further than was recorded since the last crop.
+        """
+        steps = -tokens_to_remove
+        recorded = sum(states.shape[1] for states, _ in self.history)
+        if steps < 0:
+            raise RuntimeError(
+                f"crop takes the number of tokens to remove as a negative number, got {tokens_to_remove}"
+            )
+        if steps > recorded:
+            raise RuntimeError(
+                f"cannot take back {steps} tokens, only the last {recorded} are recorded: call activate_past_recording() "
+                "before the forward to be taken back, and crop() after each"
+            )
+        if steps:
+            self.cumulative_length -= steps
+            left = steps
+            for states, tails in reversed(self.history):
+                if left <= states.shape[1]:
+                    self.recurrent_states[0], self.conv_states[0] = _pick(states, -left), _pick(tails, -left)
+                    break
+                left -= states.shape[1]
+            if not self.cumulative_length:
+                self.reset()
+        self.history = []
+
+    def detach(self):
+        """Cuts the graph: a loss on what follows is not propagated into what came before."""
+        for states in (self.conv_states, self.recurrent_states):
+            states.update({index: None if state is None else state.detach() for index, state in states.items()})
 
     def _select_rows(self, select):
         for states in (self.conv_states, self.recurrent_states):
             for index, state in states.items():
                 if state is not None:
                     states[index] = select(state)
+        self.history = [tuple(None if x is None else select(x) for x in entry) for entry in self.history]
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Takes the rows `beam_idx`, as beam search does."""
@@ -133,6 +200,7 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
 
     _layer_type = None
     is_compileable = True
+    is_croppable = False
 
     def __init__(self, max_cache_len: int = -1, **kwargs):
         super().__init__()
@@ -157,10 +225,34 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
             carried = tuple(x if x is None else x.clone() for x in carried)
         return carried
 
+    def activate_past_recording(self):
+        """Raises: what has been written over cannot be taken back."""
+        raise NotImplementedError("a static cache cannot be rolled back: use a DynamicCache(config=model.config)")
+
     def reset(self) -> None:
         """Forgets everything, in place."""
         LinearAttentionLayer.reset(self)
         self.cumulative_length.zero_()
+
+
+def detach_cache(past_key_values):
+    """Cuts the graph at a cache, in place: for training over a text longer than one segment (truncated backpropagation).
+
+    Args:
+        past_key_values (`Cache`): What a model returned for the segment before.
+
+    Returns:
+        `Cache`: The same object.
+
+    >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+    >>> model = MinRNNForCausalLM(MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1))
+    >>> first = model(torch.tensor([[1, 2, 3]]))
+    >>> rest = model(torch.tensor([[4, 5]]), past_key_values=detach_cache(first.past_key_values), labels=torch.tensor([[4, 5]]))
+    >>> rest.loss.backward()  # reaches the second segment only
+    """
+    for layer in past_key_values.layers:
+        layer.detach()
+    return past_key_values
 
 
 STATIC_LAYER_TYPE_MAPPING[LAYER_TYPE] = MinRNNStaticCacheLayer

@@ -24,12 +24,12 @@ try:
     )
     from transformers.configuration_utils import PreTrainedConfig
     from transformers.generation import GenerationMixin
+    from transformers.generation.configuration_utils import GenerationMode
     from transformers.modeling_layers import GradientCheckpointingLayer
     from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
     from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
     from transformers.processing_utils import Unpack
     from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
-    from transformers.utils.generic import merge_with_config_defaults
     from transformers.utils.import_utils import is_torchdynamo_compiling
     from transformers.utils.output_capturing import capture_outputs
 except ImportError as error:
@@ -54,6 +54,7 @@ __all__ = [
     "CausalLMOutputWithPast",
     "DynamicCache",
     "GenerationMixin",
+    "GenerationMode",
     "GradientCheckpointingLayer",
     "LinearAttentionLayer",
     "PreTrainedConfig",
@@ -66,7 +67,6 @@ __all__ = [
     "initialization",
     "is_torchdynamo_compiling",
     "logging",
-    "merge_with_config_defaults",
     "slice_logits_to_keep",
     "transformers_version",
 ]

@@ -24,36 +24,69 @@ class MinRNNCausalConv1d(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, 1, kernel_size))  # the layout of a depthwise nn.Conv1d
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
 
-    def forward(self, x, tail=None, attention_mask=None):
+    def forward(self, x, tail=None, attention_mask=None, starts=None, record: int = 0):
         """
         Args:
             x (`torch.Tensor` of shape `(batch, time, channels)`): The input.
             tail (`torch.Tensor` of shape `(batch, kernel_size - 1, channels)`, *optional*): The inputs before it.
             attention_mask (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): False at padding.
+            starts (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): True where a packed sequence begins: it
+                sees nothing of what came before.
+            record (`int`, defaults to 0): The number of last steps before which the tail is wanted too; not with `starts`.
 
         Returns:
-            `(y, tail)`, shaped as `x` and `tail`: the output, 0 at padding, and the last real inputs.
+            `(y, tail)`: the output, shaped as `x` and 0 at padding, and the last real inputs, shaped as `tail`. With
+            `record`, the tail is `(batch, record + 1, kernel_size - 1, channels)`: before each of these steps and after
+            the last.
         """
         time, reach = x.shape[1], self.kernel_size - 1
+        weight, bias = self.weight, self.bias
         if tail is None:
             tail = x.new_zeros(x.shape[0], reach, x.shape[2])
+        tail = tail.to(x.dtype)
         if time == 0:
             return x, tail
+        sequence = None if starts is None else starts.cumsum(1)  # 0 for what goes on from the tail
+        newest = None if starts is None else sequence[:, -1:]
         if attention_mask is not None:  # real tokens to the front, in order
             order = torch.argsort(attention_mask.logical_not().to(torch.uint8), dim=1, stable=True)
             x = torch.take_along_dim(x, order.unsqueeze(-1), 1)
-        context = torch.cat([tail.to(x.dtype), x], 1)
-        if time == 1 and not torch.is_autocast_enabled(x.device.type):
+            sequence = None if starts is None else torch.take_along_dim(sequence, order, 1)
+        context = torch.cat([tail, x], 1)
+        if starts is not None:
+            sequence = F.pad(sequence, (reach, 0))
+            y = self._within(context, sequence)
+        elif time == 1 and not torch.is_autocast_enabled(x.device.type):
             # A sum of a few products: a convolution costs more to call than to compute.
-            y = (context * self.weight[:, 0].t()).sum(1, keepdim=True)
-            y = y if self.bias is None else y + self.bias
+            y = (context * weight.squeeze(1).t()).sum(1, keepdim=True)
+            y = y if bias is None else y + bias
         else:  # as an image one pixel high, whose channels-last layout is that of the hidden states
             image = context.unsqueeze(1).permute(0, 3, 1, 2)
-            y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=x.shape[2])
+            y = F.conv2d(image, weight.unsqueeze(2), bias, groups=x.shape[2])
             y = y.permute(0, 2, 3, 1).squeeze(1)
-        if attention_mask is None:
+        if attention_mask is None and starts is None and not record:
             return y, context[:, time:].clone()  # a view would keep the whole context alive in a cache
-        rank = attention_mask.cumsum(1)
-        y = torch.take_along_dim(y, (rank - 1).clamp(min=0).unsqueeze(-1), 1)
-        last = rank[:, -1:] + torch.arange(reach, device=x.device)
-        return y.masked_fill(~attention_mask.unsqueeze(-1), 0), torch.take_along_dim(context, last.unsqueeze(-1), 1)
+        rank = torch.arange(1, time + 1, device=x.device).expand(x.shape[0], -1)
+        if attention_mask is not None:
+            rank = attention_mask.cumsum(1)
+            y = torch.take_along_dim(y, (rank - 1).clamp(min=0).unsqueeze(-1), 1)
+            y = y.masked_fill(~attention_mask.unsqueeze(-1), 0)
+        # Where in `context` the tails begin: after as many inputs as there were real tokens.
+        begins = F.pad(rank, (1, 0))[:, time - record :]
+        at = (begins.unsqueeze(-1) + torch.arange(reach, device=x.device)).flatten(1)
+        tail = torch.take_along_dim(context, at.unsqueeze(-1), 1)
+        if starts is not None:
+            same = torch.take_along_dim(sequence, at, 1) == newest
+            tail = torch.where(same.unsqueeze(-1), tail, 0)
+        return y, tail.unflatten(1, (record + 1, reach)) if record else tail
+
+    def _within(self, context, sequence):
+        # Tap by tap, with what lies in another sequence selected out: multiplied by zero, a NaN there would leak.
+        reach = self.kernel_size - 1
+        time = context.shape[1] - reach
+        own = sequence[:, reach:]
+        y = context[:, reach:] * self.weight[:, 0, reach]
+        for j in range(reach):
+            same = (sequence[:, j : j + time] == own).unsqueeze(-1)
+            y = torch.addcmul(y, torch.where(same, context[:, j : j + time], 0), self.weight[:, 0, j])
+        return y if self.bias is None else y + self.bias

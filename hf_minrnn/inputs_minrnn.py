@@ -1,5 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the models are given, checked at the door: masks, caches, and packing, which they refuse."""
+"""What the models are given, checked at the door: caches, masks, labels, and the bounds of packed sequences.
+
+Values are looked at on the CPU alone: elsewhere that would make the host wait for the device, and under torch.compile it
+would freeze them into the graph.
+"""
 
 import torch
 
@@ -7,7 +11,15 @@ from .cache_minrnn import MinRNNCacheLayer
 from .compat import Cache
 
 
-def check_cache(past_key_values, num_layers: int, batch: int):
+def _readable(x) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _described(x) -> str:
+    return f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else f"{x!r:.200}"
+
+
+def check_cache(past_key_values, num_layers: int, batch: int, state_size: int, dtype: torch.dtype):
     """The layers of a cache.
 
     Raises:
@@ -21,19 +33,24 @@ def check_cache(past_key_values, num_layers: int, batch: int):
             f"past_key_values must be a cache of this model, with {num_layers} MinRNN layers, got {past_key_values!r:.200}: "
             "build it with DynamicCache(config=model.config)"
         )
-    if layers[0].batch_size not in (-1, batch):
+    state = layers[0].recurrent_states[0]
+    if state is None:
+        return layers
+    if state.shape[0] != batch:
         raise ValueError(
-            f"past_key_values holds {layers[0].batch_size} rows but the input has {batch}: select or repeat its rows with "
+            f"past_key_values holds {state.shape[0]} rows but the input has {batch}: select or repeat its rows with "
             "batch_select_indices or batch_repeat_interleave"
+        )
+    if state.shape[1] != state_size or layers[0].model_dtype not in (None, dtype):
+        raise ValueError(
+            f"past_key_values holds states of {state.shape[1]} channels of a {layers[0].model_dtype} model, this is a "
+            f"{dtype} model of {state_size}: use the cache that this very model returned"
         )
     return layers
 
 
 def padding_mask(attention_mask, batch: int, time: int, continued: bool):
     """The bool mask `(batch, time)` of the current tokens, or `None` where nothing is padded.
-
-    Its values are looked at on the CPU alone: elsewhere that would make the host wait for the device, and under
-    torch.compile it would freeze them into the graph.
 
     Raises:
         ValueError: If the mask does not fit the input, or is a mask of scores to be added.
@@ -45,29 +62,88 @@ def padding_mask(attention_mask, batch: int, time: int, continued: bool):
     if not fits or (columns < time if continued else columns != time) or attention_mask.is_floating_point():
         raise ValueError(
             f"attention_mask must be bool or integer of shape ({batch}, {time}), or with columns for the tokens before "
-            f"where a cache is continued; got {attention_mask.dtype} of shape {tuple(attention_mask.shape)}"
+            f"where a cache is continued; got {_described(attention_mask)}"
         )
     mask = attention_mask[:, columns - time :].bool()
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
+    if _readable(mask) and bool(mask.all()):
         return None
     return mask
 
 
-def refuse_packing(kwargs: dict, mask, continued: bool):
-    """Sequences packed into one row would leak into each other without a word.
+def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
+    """
+    Raises:
+        ValueError: If labels are not integers of `shape`, in [0, vocab_size) or `ignore_index`.
+    """
+    if not isinstance(labels, torch.Tensor) or labels.shape != shape or labels.is_floating_point():
+        raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {_described(labels)}")
+    if _readable(labels):
+        wrong = labels[((labels < 0) | (labels >= vocab_size)) & (labels != ignore_index)]
+        if wrong.numel():
+            raise ValueError(
+                f"labels must be in [0, {vocab_size}), or {ignore_index} where there is none; got {wrong[0].item()}"
+            )
+
+
+def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=None, cache=None):
+    """True where a sequence begins that is packed into a row behind others, bool `(batch, time)`, or `None`.
+
+    Args:
+        batch, time (`int`): Shape of the input.
+        kwargs (`dict`): May hold `cu_seq_lens_q` `(sequences + 1,)` for a batch of one, `seq_idx` `(batch, time)`, which
+            changes from a sequence to the next, or `position_ids` `(batch, time)`, which grow by one within a sequence.
+        packable (`bool`): Whether a row may be packed: not where it goes on from a cache, or a cache records it.
+        mask, cache (*optional*): What the caller was given: with either, `position_ids` are no more than positions.
 
     Raises:
-        ValueError: For `position_ids` that do not grow by one from a token to the next, `seq_idx` or `cu_seq_lens_q`.
+        ValueError: If bounds or numbers do not fit the input, or the row may not be packed.
     """
-    packed = any(kwargs.get(name) is not None for name in ("seq_idx", "cu_seq_lens_q", "cu_seqlens"))
-    position_ids = kwargs.get("position_ids")
-    if position_ids is not None and not continued and not torch.compiler.is_compiling():
-        breaks = position_ids.diff() != 1
-        if mask is not None:
-            breaks = breaks & mask[:, 1:] & mask[:, :-1]
-        packed = packed or bool(breaks.any())
-    if packed:
+    cu_seqlens, seq_idx, position_ids = (kwargs.get(name) for name in ("cu_seq_lens_q", "seq_idx", "position_ids"))
+    if mask is not None or cache is not None:
+        position_ids = None
+    if cu_seqlens is None and seq_idx is None and position_ids is None:
+        return None
+    found = []
+    if cu_seqlens is not None:
+        found.append(_from_bounds(cu_seqlens, batch, time))
+    for name, numbers, step in (("seq_idx", seq_idx, 0), ("position_ids", position_ids, 1)):
+        if numbers is None:
+            continue
+        if not isinstance(numbers, torch.Tensor) or numbers.shape not in ((batch, time), (1, time)):
+            raise ValueError(f"{name} must be of shape {(batch, time)}, got {_described(numbers)}")
+        found.append(_before_first(numbers[:, :1]) if time < 2 else _breaks(numbers, step))
+    if (cu_seqlens is not None or seq_idx is not None) and not packable:
         raise ValueError(
-            "packed sequences (position_ids that start anew, seq_idx, cu_seq_lens_q) are not supported by the model: "
-            "give each sequence a row of its own and an attention_mask"
+            "packed sequences (cu_seq_lens_q, seq_idx) cannot go on from a cache, or into one that records: give each a "
+            "row of its own"
         )
+    starts = found[0]
+    for more in found[1:]:
+        starts = starts | more
+    if _readable(starts) and not bool(starts.any()):
+        return None
+    return starts.expand(batch, time)
+
+
+def _before_first(like):
+    # A row's first step needs no mark: the state before it is the initial one.
+    return torch.zeros_like(like, dtype=torch.bool)
+
+
+def _breaks(numbers, step: int):
+    return torch.cat([_before_first(numbers[:, :1]), numbers.diff(dim=1) != step], 1)
+
+
+def _from_bounds(cu_seqlens, batch: int, time: int):
+    integer = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dtype in (torch.int32, torch.int64)
+    if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
+        raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
+    if batch != 1:
+        raise ValueError(f"cu_seq_lens_q needs batch size 1, got {batch}: flatten the batch first")
+    if _readable(cu_seqlens):
+        bounds = cu_seqlens.tolist()
+        if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
+            raise ValueError(f"cu_seq_lens_q must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
+    starts = torch.zeros(time + 1, dtype=torch.bool, device=cu_seqlens.device)  # an empty sequence may begin at the end
+    starts = starts.index_fill(0, cu_seqlens.long(), True)
+    return torch.cat([_before_first(starts[:1]), starts[1:time]])[None] if time else starts[None, :0]

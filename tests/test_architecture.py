@@ -15,16 +15,19 @@ FLOORS = {
     "compat": 0,
     "gates": 0,
     "conv_minrnn": 0,
+    "norm_minrnn": 0,
     "configuration_minrnn": 1,
     "cache_minrnn": 1,
+    "generation_minrnn": 1,
     "inputs_minrnn": 2,
     "scan_reference": 1,
     "scan_torch": 1,
     "scan_associative": 1,
     "scan": 2,
     "cells": 3,
-    "modeling_minrnn": 4,
-    "__init__": 5,
+    "block_minrnn": 4,
+    "modeling_minrnn": 5,
+    "__init__": 6,
 }
 # What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
 THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}

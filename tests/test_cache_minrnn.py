@@ -6,11 +6,16 @@ import torch
 from model_cases import CONFIGS, build, token_ids
 from transformers import DynamicCache, StaticCache
 
+from hf_minrnn import detach_cache
 from hf_minrnn.cache_minrnn import MinRNNCacheLayer, MinRNNStaticCacheLayer
 
 
 def make(kind):
-    config = CONFIGS["mingru"]
+    return make_for("mingru", kind)
+
+
+def make_for(name, kind):
+    config = CONFIGS[name]
     return DynamicCache(config=config) if kind == "dynamic" else StaticCache(config=config, max_cache_len=8)
 
 
@@ -109,12 +114,33 @@ def test_a_copy_is_independent():
         assert torch.equal(model(token_ids(2, 3, seed=1), past_key_values=kept).logits, first)
 
 
-def test_what_it_cannot_do_is_refused():
-    cache = filled("dynamic", token_ids(1, 4))
-    cache.crop(0)
-    with pytest.raises(NotImplementedError, match="rolled back"):
-        cache.crop(-1)
-    with pytest.raises(NotImplementedError, match="without an assistant"):
-        cache.activate_past_recording()
+def test_keys_and_values_are_refused():
     with pytest.raises(TypeError, match="not keys and values"):
-        cache.update(torch.zeros(1), torch.zeros(1), 0)
+        make("dynamic").update(torch.zeros(1), torch.zeros(1), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+def test_segments_of_an_endless_text(kind, checkpointing):
+    """Detached, a segment's gradient is that of the segment alone, from a state that is given; the values are the whole's."""
+    model, ids, cache = build("no-conv").train(), token_ids(2, 12), make_for("no-conv", kind)
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    whole = model(ids, use_cache=False).logits.detach()
+    for begin in (0, 4, 8):
+        given = [layer.recurrent_states[0] for layer in cache.layers]
+        given = [None if state is None else state.detach().clone() for state in given]
+        output = model(ids[:, begin : begin + 4], past_key_values=detach_cache(cache))
+        assert output.past_key_values is cache
+        assert (output.logits - whole[:, begin : begin + 4]).abs().max() < 1e-4
+        model.zero_grad()
+        output.logits.square().sum().backward()  # a second segment's would raise, had it reached the first
+        grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        fresh = make_for("no-conv", "dynamic")
+        if begin:
+            for layer, state in zip(fresh.layers, given):
+                layer.advance(state, None, begin)
+        model.zero_grad()
+        model(ids[:, begin : begin + 4], past_key_values=fresh).logits.square().sum().backward()
+        for name, p in model.named_parameters():
+            assert p.grad is None or torch.allclose(grads[name], p.grad, rtol=1e-4, atol=1e-5), name

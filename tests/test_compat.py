@@ -74,6 +74,13 @@ def test_generation_passes_what_is_overridden():
         "is_first_iteration",
     }
     assert wanted <= parameters(compat.GenerationMixin.prepare_inputs_for_generation)
+    # In this order: the last two are passed on by place.
+    hook = list(inspect.signature(compat.GenerationMixin._prepare_cache_for_generation).parameters)
+    assert hook[1:5] == ["generation_config", "model_kwargs", "generation_mode", "batch_size"]
+    assert list(inspect.signature(compat.GenerationMixin.generate).parameters)[1:3] == ["inputs", "generation_config"]
+    assert callable(compat.GenerationMixin._get_static_cache_init_shape)
+    assert compat.GenerationMode.ASSISTED_GENERATION
+    assert compat.DynamicCache().layers == [] and callable(compat.Cache.is_recording_past)
 
 
 def test_class_attributes_that_are_set_exist():

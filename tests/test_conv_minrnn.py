@@ -60,3 +60,56 @@ def test_looks_past_padding_anywhere():
 def test_a_tail_does_not_keep_the_input_alive():
     tail = build()(torch.randn(1, 1000, 5, dtype=torch.float64))[1]
     assert tail.untyped_storage().nbytes() == 3 * 5 * 8
+
+
+def test_packed_sequences_see_nothing_of_each_other():
+    conv, x, tail = build(), torch.randn(3, 14, 5, dtype=torch.float64), torch.randn(3, 3, 5, dtype=torch.float64)
+    starts = torch.zeros(3, 14, dtype=torch.bool)
+    starts[0, [5, 6, 8]], starts[1, 0], starts[2, 12] = True, True, True
+    y, new_tail = conv(x, tail, starts=starts)
+    for row in range(3):
+        cuts = [0, *starts[row].nonzero().flatten().tolist(), 14]
+        carried, parts = tail[row : row + 1], []
+        for n, (begin, end) in enumerate(zip(cuts, cuts[1:])):
+            part, last = conv(x[row : row + 1, begin:end], carried if n == 0 else None)
+            parts.append(part)
+        assert torch.allclose(y[row], torch.cat(parts, 1)[0]) and torch.allclose(new_tail[row], last[0])
+
+
+def test_packing_and_padding_together():
+    conv, x = build(), torch.randn(2, 14, 5, dtype=torch.float64)
+    starts, mask = torch.zeros(2, 14, dtype=torch.bool), torch.ones(2, 14, dtype=torch.bool)
+    starts[0, [4, 9]], mask[0, [0, 4, 5, 8, 13]] = True, False  # one begins in padding
+    starts[1, 12], mask[1, 10:] = True, False  # and one has no real token at all
+    x[~mask] = torch.nan
+    y, tail = conv(x, None, mask, starts)
+    for row, cuts in ((0, [0, 4, 9, 14]), (1, [0, 12, 14])):
+        for begin, end in zip(cuts, cuts[1:]):
+            now = slice(begin, end)
+            alone, last = conv(x[row, now][mask[row, now]][None])
+            assert torch.allclose(y[row, now][mask[row, now]], alone[0])
+        assert torch.allclose(tail[row], last[0])
+
+
+def test_a_nan_does_not_pass_a_boundary():
+    conv, x = build(), torch.randn(1, 9, 5, dtype=torch.float64)
+    x[0, 3] = torch.nan
+    x.requires_grad_()
+    starts = torch.arange(9)[None] == 4
+    y, tail = conv(x, None, None, starts)
+    assert y[0, 4:].isfinite().all() and tail.isfinite().all()
+    (grad,) = torch.autograd.grad(y[0, 4:].sum(), x)
+    assert grad.isfinite().all() and (grad[0, :4] == 0).all() and (grad[0, 4:] != 0).any()
+
+
+@pytest.mark.parametrize("record", [1, 3, 8])
+@pytest.mark.parametrize("masked", [False, True])
+def test_recorded_tails_are_those_before_each_step(record, masked):
+    conv, x, tail = build(), torch.randn(2, 8, 5, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    mask = torch.rand(2, 8, generator=torch.Generator().manual_seed(3)) > 0.4 if masked else None
+    y, tails = conv(x, tail, mask, record=record)
+    assert torch.equal(y, conv(x, tail, mask)[0]) and tails.shape == (2, record + 1, 3, 5)
+    for n in range(record + 1):
+        end = 8 - record + n
+        _, wanted = conv(x[:, :end], tail, None if mask is None else mask[:, :end])
+        assert torch.equal(tails[:, n], wanted)

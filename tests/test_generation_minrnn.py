@@ -3,7 +3,8 @@ import copy
 
 import pytest
 import torch
-from model_cases import CONFIGS, PLACES, build, pad, token_ids
+from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
+from transformers import CompileConfig, StoppingCriteriaList
 
 NAMES = tuple(CONFIGS)
 
@@ -15,29 +16,104 @@ def greedy(model, ids, steps):
     return ids
 
 
+CACHES = {
+    "dynamic": {},
+    "static": {"cache_implementation": "static"},
+    "offloaded": {"cache_implementation": "offloaded"},
+    "offloaded-static": {"cache_implementation": "offloaded_static"},
+    "chunks": {"prefill_chunk_size": 4},
+    "chunks-static": {"prefill_chunk_size": 4, "cache_implementation": "static"},
+}
+SEARCHES = {
+    "greedy": {},
+    "sample": {"do_sample": True, "top_k": 20, "temperature": 1.3},
+    "samples": {"do_sample": True, "num_return_sequences": 3},
+    "beam": {"num_beams": 3, "num_return_sequences": 2},
+    "beam-sample": {"num_beams": 3, "num_return_sequences": 2, "do_sample": True},
+    "processors": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, {"cache_implementation": "static"}, {"prefill_chunk_size": 4}], ids=str)
-def test_greedy_generate_equals_decoding_without_cache(name, options):
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("kind", CACHES)
+def test_every_mode_equals_computing_everything_anew(name, search, kind):
     model, ids = build(name, eos_token_id=None), token_ids(2, 9)
-    with torch.no_grad():
-        assert torch.equal(model.generate(ids, max_new_tokens=8, do_sample=False, **options), greedy(model, ids, 8))
+    out = []
+    for options in (CACHES[kind], {"use_cache": False}):
+        torch.manual_seed(5)
+        out.append(model.generate(ids, max_new_tokens=8, **{"do_sample": False, **SEARCHES[search]}, **options))
+    assert torch.equal(*out) and out[0].shape == (2 * SEARCHES[search].get("num_return_sequences", 1), 17)
+    if search == "greedy":
+        with torch.no_grad():
+            assert torch.equal(out[0], greedy(model, ids, 8))
+
+
+def test_beams_that_end_equal_beams_without_cache():
+    model, ids = build("mingru"), token_ids(3, 6)
+    options = {"max_new_tokens": 12, "num_beams": 3, "num_return_sequences": 2, "early_stopping": True}
+    free = build("mingru", eos_token_id=None).generate(ids, **options)
+    model.generation_config.eos_token_id = free[0, 9].item()
+    out = [model.generate(ids, use_cache=use_cache, **options) for use_cache in (True, False)]
+    assert torch.equal(*out) and (out[0][:, 6:-1] == free[0, 9]).any()
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "options", [{"num_beams": 3}, {"do_sample": True}, {"num_beams": 2, "do_sample": True}], ids=str
-)
-def test_generate_with_and_without_cache_agree(name, options):
+def test_scores_and_hidden_states_equal_those_without_cache(name):
     model, ids = build(name, eos_token_id=None), token_ids(2, 6)
-    out = []
-    for use_cache in (True, False):
-        torch.manual_seed(5)
-        out.append(
-            model.generate(ids, max_new_tokens=7, use_cache=use_cache, num_return_sequences=2, **options)
-            if options.get("num_beams", 1) > 1
-            else model.generate(ids, max_new_tokens=7, use_cache=use_cache, **options)
+    wanted = {"output_scores": True, "output_logits": True, "output_hidden_states": True}
+    out, anew = (
+        model.generate(
+            ids, max_new_tokens=5, do_sample=False, use_cache=use_cache, return_dict_in_generate=True, **wanted
         )
-    assert torch.equal(*out)
+        for use_cache in (True, False)
+    )
+    assert torch.equal(out.sequences, anew.sequences) and len(out.scores) == len(out.hidden_states) == 5
+    assert all(close(*pair) for pair in zip(out.scores, anew.scores))
+    assert all(close(*pair) for pair in zip(out.logits, anew.logits))
+    for step, full in zip(out.hidden_states, anew.hidden_states):
+        assert len(step) == model.config.num_hidden_layers + 1
+        assert all(close(x[:, -1], y[:, -1]) for x, y in zip(step, full))
+
+
+def test_streamer_and_stopping_criteria():
+    class Streamer:
+        def __init__(self):
+            self.tokens, self.ended = [], False
+
+        def put(self, value):
+            self.tokens += value.flatten().tolist()
+
+        def end(self):
+            self.ended = True
+
+    model, ids, streamer = build("mingru", eos_token_id=None), token_ids(1, 6), Streamer()
+    plain = model.generate(ids, max_new_tokens=8, do_sample=False)[0].tolist()
+
+    def stop(input_ids, scores, **kwargs):
+        return torch.full((input_ids.shape[0],), input_ids[0, -1].item() == plain[10])
+
+    out = model.generate(
+        ids, max_new_tokens=8, do_sample=False, streamer=streamer, stopping_criteria=StoppingCriteriaList([stop])
+    )
+    assert out[0].tolist() == plain[: plain.index(plain[10], 6) + 1] == streamer.tokens and streamer.ended
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
+def test_decoding_compiles_to_one_graph(name):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 9)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = CompileConfig(backend=backend, fullgraph=True, dynamic=False, mode=None)
+    compiled._compile_all_devices = True
+    out = model.generate(ids, max_new_tokens=8, do_sample=False, cache_implementation="static", compile_config=compiled)
+    assert torch.equal(out, model.generate(ids, max_new_tokens=8, do_sample=False))
+    assert len(graphs) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,10 +138,18 @@ def test_generate_continues_a_returned_cache(name):
         assert torch.equal(out, greedy(model, grown, 5))
 
 
-def test_generate_from_embeddings():
-    model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
-    out = model.generate(inputs_embeds=model.get_input_embeddings()(ids), max_new_tokens=5, do_sample=False)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["dynamic", "static", "offloaded"])
+def test_generate_from_embeddings(name, kind):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 7)
+    embeds = model.get_input_embeddings()(ids)
+    out = model.generate(inputs_embeds=embeds, max_new_tokens=5, do_sample=False, **CACHES[kind])
     assert torch.equal(out, greedy(model, ids, 5)[:, 7:])
+    padded = torch.cat([torch.full_like(embeds[:, :2], 30.0), embeds], 1)
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[:, :2] = 0
+    options = {"max_new_tokens": 5, "do_sample": False, **CACHES[kind]}
+    assert torch.equal(model.generate(inputs_embeds=padded, attention_mask=mask, **options), out)
 
 
 @pytest.mark.parametrize("options", [{"cache_implementation": "static"}, {"prefill_chunk_size": 4}], ids=str)
@@ -106,9 +190,62 @@ def test_generate_refuses_padding_after_the_prompt(side):
         model.generate(padded, attention_mask=mask, max_new_tokens=2)
 
 
-def test_assisted_generation_is_refused():
-    model, ids = build("mingru"), token_ids(1, 7)
-    with pytest.raises(ValueError, match="stateful"):
-        model.generate(ids, assistant_model=build("mingru"), max_new_tokens=3)
-    with pytest.raises(ValueError, match="stateful"):
-        model.generate(ids, prompt_lookup_num_tokens=2, max_new_tokens=3)
+def test_padding_that_only_the_token_tells_is_refused_after_the_prompt():
+    model, ids = build("mingru"), token_ids(2, 6)
+    ids[0, -1] = model.config.pad_token_id
+    with pytest.raises(ValueError, match="padding_side='left'"):
+        model.generate(ids, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, {"prefill_chunk_size": 2}, {"num_beams": 2}], ids=str)
+def test_continuing_with_new_ids_and_the_full_mask(name, options):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 7)
+    prompt, mask = pad(ids, [[2, 3, 4, 5, 6], list(range(7))], 7)
+    first = model.generate(prompt, attention_mask=mask, max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
+    grown = torch.cat([first.sequences, token_ids(2, 3, seed=2)], 1)
+    whole = torch.cat([mask, torch.ones(2, 7, dtype=torch.long)], 1)
+    new = grown[:, first.past_key_values.get_seq_length() :]
+    options = {"attention_mask": whole, "max_new_tokens": 5, "do_sample": False, **options}
+    if options.get("num_beams"):
+        first.past_key_values.batch_repeat_interleave(2)
+    out = model.generate(new, past_key_values=first.past_key_values, **options)
+    assert torch.equal(out[:, -5:], model.generate(grown, **options)[:, -5:])
+
+
+def test_continuing_with_what_does_not_fit_the_cache_is_refused():
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
+    with torch.no_grad():
+        cache = model(ids).past_key_values
+        for inputs in (
+            {"input_ids": ids[:, :3]},  # new, without the mask for all
+            {"input_ids": ids},  # nothing new
+            {"input_ids": ids[:, :3], "attention_mask": torch.ones(2, 9).long()},
+            {"inputs_embeds": model.get_input_embeddings()(ids[:, :3])},
+        ):
+            with pytest.raises(ValueError, match="past_key_values has seen 7 tokens"):
+                model.generate(past_key_values=cache, max_new_tokens=2, **inputs)
+        assert cache.get_seq_length() == 7
+
+
+def test_ended_rows_are_known_by_what_the_call_says():
+    """The end given to one call alone is seen too, and a row's padding is known even where it is the ending token."""
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
+    free = model.generate(ids, max_new_tokens=8, do_sample=False)[:, 7:]
+    eos = next(t for t in free[0].tolist()[:4] if t not in free[1])
+    for pad_token in (eos, 0, free[1, 3].item()):
+        first = model.generate(
+            ids,
+            max_new_tokens=8,
+            do_sample=False,
+            return_dict_in_generate=True,
+            eos_token_id=eos,
+            pad_token_id=pad_token,
+        )
+        assert torch.equal(first.sequences[1, 7:], free[1])
+        length = 7 + first.sequences[0, 7:].tolist().index(eos) + 1
+        with torch.no_grad():
+            alone = model(first.sequences[:1, :length]).past_key_values
+        for layer, wanted in zip(first.past_key_values.layers, alone.layers):
+            assert close(layer.recurrent_states[0][:1], wanted.recurrent_states[0])
+            assert close(layer.conv_states[0][:1], wanted.conv_states[0])

@@ -9,6 +9,10 @@ from hf_minrnn import MinRNNConfig
 IDS = token_ids(2, 6)
 
 
+def one_row(cu_seqlens):
+    return {"input_ids": IDS[:1], "cu_seq_lens_q": cu_seqlens}
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -22,17 +26,25 @@ IDS = token_ids(2, 6)
         (lambda model: {"past_key_values": ((None, None),)}, "cache of this model"),
         (lambda model: {"past_key_values": DynamicCache(config=MinRNNConfig(num_hidden_layers=2))}, "with 3 MinRNN"),
         (lambda model: {"past_key_values": model(IDS[:1]).past_key_values}, "holds 1 rows but the input has 2"),
-        (lambda model: {"seq_idx": torch.zeros(2, 6)}, "packed"),
-        (lambda model: {"cu_seq_lens_q": torch.tensor([0, 6])}, "packed"),
-        (lambda model: {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])}, "packed"),
         (
-            lambda model: {
-                "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]]),
-                "attention_mask": torch.ones(2, 6).long(),
-                "past_key_values": DynamicCache(config=model.config),
-            },
-            "packed",
+            lambda model: {"past_key_values": build("mingru").double()(IDS).past_key_values},
+            "states of 24 .* torch.float64",
         ),
+        (lambda model: {"past_key_values": build("mingru").bfloat16()(IDS).past_key_values}, "torch.bfloat16 model"),
+        (lambda model: {"past_key_values": build("mingru", hidden_size=16)(IDS).past_key_values}, "holds states of 16"),
+        (lambda model: {"seq_idx": torch.zeros(2, 5)}, r"seq_idx must be of shape \(2, 6\), got .* \(2, 5\)"),
+        (lambda model: {"position_ids": torch.zeros(2, 7)}, r"position_ids must be of shape \(2, 6\)"),
+        (lambda model: {"cu_seq_lens_q": torch.tensor([0, 6])}, "needs batch size 1, got 2: flatten the batch first"),
+        (lambda model: one_row(torch.tensor([1, 6])), r"must rise from 0 to the length 6, got \[1, 6\]"),
+        (lambda model: one_row(torch.tensor([0, 5])), "must rise from 0 to the length 6"),
+        (lambda model: one_row(torch.tensor([0, 4, 3, 6])), "must rise from 0 to the length 6"),
+        (lambda model: one_row(torch.tensor([0.0, 6.0])), "cu_seq_lens_q must be a 1-D integer tensor"),
+        (lambda model: one_row(torch.tensor([[0, 6]])), "cu_seq_lens_q must be a 1-D integer tensor"),
+        (lambda model: {"seq_idx": IDS, "past_key_values": model(IDS).past_key_values}, "cannot go on from a cache"),
+        (lambda model: {"labels": torch.full((2, 6), 97)}, r"labels must be in \[0, 97\), or -100 .* got 97"),
+        (lambda model: {"labels": torch.full((2, 6), -1)}, "got -1"),
+        (lambda model: {"labels": IDS[:, :5]}, r"labels must be integers of shape \(2, 6\)"),
+        (lambda model: {"labels": IDS.float()}, "labels must be integers"),
     ],
 )
 def test_bad_input_is_refused_by_name(inputs, message):

@@ -119,7 +119,7 @@ def test_gradient_checkpointing_keeps_a_carried_state(name, reentrant):
             (output.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
         )
     (plain, grads), (checkpointed, checkpointed_grads) = results
-    assert close(checkpointed, plain, 1e-6) and grads.keys() == checkpointed_grads.keys()
+    assert close(checkpointed, plain, 1e-5) and grads.keys() == checkpointed_grads.keys()
     assert all(close(checkpointed_grads[key], grads[key]) for key in grads)
     assert close(plain, build(name)(ids).logits[:, 8:])
 

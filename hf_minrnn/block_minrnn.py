@@ -1,0 +1,167 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The block: convolution, cell, norm, gate and MLP, as the configuration combines them."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .cells import CELLS
+from .compat import ACT2FN, GradientCheckpointingLayer, logging
+from .configuration_minrnn import MinRNNConfig
+from .conv_minrnn import MinRNNCausalConv1d
+from .gates import g, to_dtype
+from .norm_minrnn import MinRNNRMSNorm
+from .scan import BACKENDS, scan_step
+
+logger = logging.get_logger(__name__)
+
+
+class MinRNNResidualConv(nn.Module):
+    """The paper's convolution: depthwise, then pointwise."""
+
+    def __init__(self, config: MinRNNConfig):
+        super().__init__()
+        self.depthwise = MinRNNCausalConv1d(config.hidden_size, config.conv_kernel_size, config.conv_bias)
+        self.pointwise = nn.Linear(config.hidden_size, config.hidden_size, bias=config.conv_bias)
+
+    def forward(self, hidden_states, tail=None, attention_mask=None, starts=None, record: int = 0):
+        hidden_states, tail = self.depthwise(hidden_states, tail, attention_mask, starts, record)
+        return self.pointwise(hidden_states), tail
+
+
+class MinRNNMixer(nn.Module):
+    """The recurrent half of a block: convolution, cell, norm of the state, output gate, output projection."""
+
+    def __init__(self, config: MinRNNConfig, layer_idx: int):
+        super().__init__()
+        size = config.state_size
+        self.candidate_activation, self.output_gate = config.candidate_activation, config.output_gate
+        self.conv = None
+        if config.conv_kernel_size and config.conv_position == "mixer":
+            self.conv = MinRNNCausalConv1d(config.hidden_size, config.conv_kernel_size, config.conv_bias)
+        backend = config.scan_backend
+        if backend not in BACKENDS:
+            logger.warning_once(f"scan_backend {backend!r} is not one of {', '.join(BACKENDS)}: using 'auto'")
+            backend = "auto"
+        self.cell = CELLS[config.cell_type](
+            config.hidden_size,
+            size,
+            bias=config.use_bias,
+            candidate_activation=config.candidate_activation,
+            normalize_gates=config.normalize_gates,
+            forget_gate_floor=config.layer_forget_gate_floor(layer_idx),
+            gate_bias=config.gate_bias,
+            extra_size=size if config.output_gate else 0,
+            backend=backend,
+        )
+        self.initial_state = nn.Parameter(torch.empty(size)) if config.learn_initial_state else None
+        self.norm = MinRNNRMSNorm(size, eps=config.rms_norm_eps) if config.state_norm else None
+        self.out_proj = nn.Linear(size, config.hidden_size, bias=config.use_bias) if config.output_projection else None
+
+    def first_state(self) -> torch.Tensor | None:
+        """The state that a sequence starts from, `(state_size,)`, or `None` for zeros."""
+        if self.initial_state is None:
+            return None
+        state = self.initial_state.to(torch.promote_types(self.initial_state.dtype, torch.float32))
+        # g is for the parameter alone: a carried state is the state itself.
+        return g(state) if self.candidate_activation == "g" else state
+
+    def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
+        # A module's attributes are slow to look up: for a single token that is felt, so each is looked up once.
+        conv, cell, norm, out_proj = self.conv, self.cell, self.norm, self.out_proj
+        if conv is not None:
+            hidden_states, tail = conv(hidden_states, tail, attention_mask, starts, record)
+        projected, gate = cell.project(hidden_states)
+        first = self.first_state() if state is None or starts is not None else None
+        if state is None and first is not None:
+            state = first.expand(hidden_states.shape[0], -1)
+        h, state = self._scan(cell, projected, state, attention_mask, starts, first, record)
+        if norm is not None:
+            h = norm(h)
+        if self.output_gate:
+            h = h * F.silu(gate)
+        return h if out_proj is None else out_proj(h), state, tail
+
+    @staticmethod
+    def _scan(cell, projected, state, attention_mask, starts, first, record: int):
+        time = projected.shape[1]
+        plain = attention_mask is None and starts is None and not record
+        if plain and isinstance(time, int) and time == 1 and not torch.is_grad_enabled():
+            # Nothing to check and nothing to dispatch: what generation spends its time in. The two results may share
+            # memory, so nothing below may write to h in place.
+            h, state = scan_step(projected[:, 0], state, cell.spec)
+            return h.unsqueeze(1), state
+        if not record:
+            reset_state = first if starts is not None else None
+            return cell.scan(projected, state, attention_mask=attention_mask, resets=starts, reset_state=reset_state)
+        # Every h is wanted as it is, not as the model's dtype rounds it: given the same projection, they are the states.
+        wide = torch.promote_types(projected.dtype, torch.float32)
+        h, last = cell.scan(projected.to(wide), state, attention_mask=attention_mask)
+        before = torch.zeros_like(last) if state is None else state.to(wide)
+        states = torch.cat([before.unsqueeze(1), h], 1)[:, time - record :]
+        return to_dtype(h, projected.dtype), states.clone()
+
+
+class MinRNNMLP(nn.Module):
+    """The feed-forward half of a block."""
+
+    def __init__(self, config: MinRNNConfig):
+        super().__init__()
+        self.act = ACT2FN[config.hidden_act]
+        self.gate_proj = None
+        if config.gated_mlp:
+            self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+
+    def forward(self, hidden_states):
+        up, gate_proj = self.up_proj(hidden_states), self.gate_proj
+        up = self.act(up) if gate_proj is None else self.act(gate_proj(hidden_states)) * up
+        return self.down_proj(up)
+
+
+class MinRNNLayer(GradientCheckpointingLayer):
+    """One block. It takes and returns its state as tensors, so that gradient checkpointing, which withholds the cache from
+    a layer, cannot lose it.
+    """
+
+    def __init__(self, config: MinRNNConfig, layer_idx: int):
+        super().__init__()
+        residual_conv = config.conv_kernel_size and config.conv_position == "residual"
+        self.conv = MinRNNResidualConv(config) if residual_conv else None
+        self.norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mixer = MinRNNMixer(config, layer_idx)
+        self.mlp_norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.intermediate_size else None
+        self.mlp = MinRNNMLP(config) if config.intermediate_size else None
+        self.dropout = config.dropout
+
+    def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch, time, hidden_size)`): The residual stream.
+            state (`torch.Tensor` of shape `(batch, state_size)`, *optional*): Recurrent state before the first step.
+            tail (`torch.Tensor` of shape `(batch, conv_kernel_size - 1, hidden_size)`, *optional*): The convolution's
+                inputs before the first step.
+            attention_mask (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): False at padding.
+            starts (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): True where a packed sequence begins.
+            record (`int`, defaults to 0): The number of last steps before which the state is wanted too; not with
+                `starts`.
+
+        Returns:
+            `(hidden_states, state, tail)` after the last step. With `record`, state and tail have `record + 1` entries in
+            a new dimension after the batch: before each of these steps and after the last.
+        """
+        conv, mlp = self.conv, self.mlp
+        if conv is not None:
+            added, tail = conv(hidden_states, tail, attention_mask, starts, record)
+            hidden_states = self._add(hidden_states, added)
+        added, state, tail = self.mixer(self.norm(hidden_states), state, tail, attention_mask, starts, record)
+        hidden_states = self._add(hidden_states, added)
+        if mlp is not None:
+            hidden_states = self._add(hidden_states, mlp(self.mlp_norm(hidden_states)))
+        return hidden_states, state, tail
+
+    def _add(self, hidden_states, added):
+        if self.training and self.dropout:
+            added = F.dropout(added, self.dropout)
+        return hidden_states + added

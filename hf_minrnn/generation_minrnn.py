@@ -1,0 +1,137 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What `generate` needs beyond transformers' own, so that no mode of it corrupts a state."""
+
+from functools import wraps
+
+import torch
+
+from .compat import Cache, GenerationMixin, GenerationMode
+
+
+def _check_continuation(given, cache, mask, embedded: bool) -> int:
+    """Refuses new tokens after a cache without a mask for all: `generate` would take them for the whole text and cut them.
+
+    Returns:
+        `int`: How many tokens of `given` the cache has seen, where that is the whole text.
+
+    Raises:
+        ValueError: If `given` is neither the whole text, nor new tokens with a mask for the whole text.
+    """
+    seen = int(cache.get_seq_length())
+    if given is None or not seen:
+        return 0
+    new, columns = given.shape[1], given.shape[1] if mask is None else mask.shape[-1]
+    whole = columns == new and new > seen
+    if not whole and (embedded or columns != seen + new):
+        raise ValueError(
+            f"past_key_values has seen {seen} tokens; got {new} tokens and a mask of {columns}: give all tokens, more than "
+            f"{seen}, or only the new ones with an attention_mask of {seen + new} columns"
+        )
+    return seen if whole else 0
+
+
+def _refuse_right_padding(mask):
+    if mask is not None and mask.dim() == 2 and bool((mask[:, -1] == 0).any()):
+        raise ValueError(
+            "attention_mask ends in padding: generate continues from the last column, so pad prompts on the left "
+            "(padding_side='left' in the tokenizer)"
+        )
+
+
+class _EndedRows:
+    """Rows of a batch that have ended, while others are still being written.
+
+    They are fed padding. Masked, it leaves their state alone, so that the returned cache can be continued.
+    """
+
+    def __init__(self, eos):
+        self.eos = torch.as_tensor(eos)
+        self.ended = None
+
+    def mask(self, newest):
+        """The mask `(batch, 1)` of the newest tokens `(batch, 1)`, called once for each; `None` while no row can have ended."""
+        self.eos = self.eos.to(newest.device)
+        before, ends = self.ended, torch.isin(newest, self.eos)
+        self.ended = ends if before is None else before | ends
+        return None if before is None else before.logical_not()
+
+
+class MinRNNGenerationMixin(GenerationMixin):
+    """`generate` that refuses what would silently give something else, keeps the state of ended rows, and returns a cache
+    that no longer records.
+    """
+
+    @wraps(GenerationMixin.generate)
+    def generate(self, inputs=None, generation_config=None, *args, **kwargs):
+        cache = kwargs.get("past_key_values")
+        cache = cache if isinstance(cache, Cache) else None
+        embeds, ids = kwargs.get("inputs_embeds"), kwargs.get("input_ids") if inputs is None else inputs
+        is_assistant = getattr(generation_config, "is_assistant", False)
+        if is_assistant and ids is not None and kwargs.get("attention_mask") is None:
+            # Or generate would take for padding what equals it in the text.
+            kwargs["attention_mask"] = torch.ones_like(ids)
+        mask = kwargs.get("attention_mask")
+        if cache is not None:
+            # Assisted generation, unlike any other mode, would feed the whole text again.
+            cache._seen_of_whole = _check_continuation(
+                ids if embeds is None else embeds, cache, mask, embeds is not None
+            )
+        _refuse_right_padding(mask)
+        # An assistant's cache goes on recording from one call to the next, and so does one that did before.
+        keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
+        caches = [cache]
+        try:
+            result = super().generate(inputs, generation_config, *args, **kwargs)
+            caches.append(getattr(result, "past_key_values", None))
+        finally:
+            if not keep:
+                for layer in (layer for cache in caches if cache is not None for layer in cache.layers):
+                    layer.record_past, layer.history = False, []
+        return result
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, batch_size, *args):
+        # The last stop before anything is computed, where the mask is known that generate infers from padding tokens.
+        _refuse_right_padding(model_kwargs.get("attention_mask"))
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, batch_size, *args)
+        cache = model_kwargs.get("past_key_values")
+        if getattr(cache, "_seen_of_whole", 0):
+            cache._assisted = generation_mode == GenerationMode.ASSISTED_GENERATION
+        several = batch_size * (generation_config.num_return_sequences or 1) > 1
+        if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:
+            model_kwargs["ended_rows"] = _EndedRows(generation_config.eos_token_id)
+
+    def _get_static_cache_init_shape(self):
+        # There are no heads to lay a static cache out for: it takes its shape from the first state.
+        return None
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids,
+        next_sequence_length=None,
+        past_key_values=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        is_first_iteration=False,
+        ended_rows=None,
+        **kwargs,
+    ):
+        if is_first_iteration and next_sequence_length is None and getattr(past_key_values, "_assisted", False):
+            next_sequence_length = input_ids.shape[1] - past_key_values._seen_of_whole
+        if next_sequence_length == 1 and not is_first_iteration and past_key_values is not None:
+            # One more token, of which nothing is padding: what transformers does beyond this is for attention.
+            newest = input_ids[:, -1:].to(self.get_input_embeddings().weight.device)
+            # With strides that grow with the text, a compiled forward would be compiled anew for each token.
+            newest = newest.clone(memory_format=torch.contiguous_format)
+            mask = None if ended_rows is None else ended_rows.mask(newest)
+            for name in ("position_ids", "token_type_ids", "labels"):
+                kwargs.pop(name, None)
+            return {"input_ids": newest, "past_key_values": past_key_values, "attention_mask": mask, **kwargs}
+        return super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
+        )

@@ -1,0 +1,34 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""RMSNorm that does not cost more than what stands around it."""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+
+@cache
+def _scalar(value: float, dtype: torch.dtype) -> torch.Tensor:
+    return torch.tensor(value, dtype=dtype, device="cpu")
+
+
+class MinRNNRMSNorm(nn.RMSNorm):
+    """`torch.nn.RMSNorm` over the last dimension, with a shorter way where no gradient is wanted.
+
+    On the CPU, torch composes this norm of nine operations, with fresh memory for each: more than half of what a step of
+    a small block costs.
+
+    >>> norm = MinRNNRMSNorm(4, eps=0.0)
+    >>> with torch.no_grad():
+    ...     print(norm(torch.tensor([2.0, 2.0, -2.0, 2.0])))
+    tensor([ 1.,  1., -1.,  1.])
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight
+        full = x.dtype is weight.dtype and x.dtype in (torch.float32, torch.float64)
+        if torch.is_grad_enabled() or not full or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = torch.addcmul(_scalar(self.eps, x.dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
+        return torch.mul(x, weight).mul_(scale)

@@ -1,0 +1,33 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import pytest
+import torch
+
+from hf_minrnn.norm_minrnn import MinRNNRMSNorm
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(7,), (1, 1, 64), (3, 5, 7), (2, 0, 4)], ids=str)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_with_and_without_gradients_it_is_the_same(dtype, shape, scale):
+    torch.manual_seed(0)
+    norm = MinRNNRMSNorm(shape[-1], eps=1e-6).to(dtype)
+    torch.nn.init.normal_(norm.weight)
+    x = (scale * torch.randn(shape)).to(dtype)
+    kept = x.clone()
+    with torch.no_grad():
+        short = norm(x)
+    exact = x.double() / torch.sqrt(x.double().square().mean(-1, keepdim=True) + 1e-6) * norm.weight.double()
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    for y in (short, norm(x)):
+        assert (
+            y.dtype == dtype
+            and y.shape == x.shape
+            and torch.allclose(y.double(), exact, rtol=tolerance, atol=tolerance)
+        )
+    assert torch.equal(x, kept)
+
+
+def test_a_wider_input_than_the_weight_is_normalised_too():
+    norm, x = MinRNNRMSNorm(4, eps=1e-6).to(torch.bfloat16), torch.randn(2, 4)
+    with torch.no_grad():
+        assert torch.equal(norm(x), torch.nn.functional.rms_norm(x, (4,), norm.weight, 1e-6))
