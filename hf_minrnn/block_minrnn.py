@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .calls_minrnn import forwards
 from .cells import CELLS
 from .compat import ACT2FN, GradientCheckpointingLayer, logging
 from .configuration_minrnn import MinRNNConfig
@@ -67,8 +68,8 @@ class MinRNNMixer(nn.Module):
         return g(state) if self.candidate_activation == "g" else state
 
     def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
-        # A module's attributes are slow to look up: for a single token that is felt, so each is looked up once.
-        conv, cell, norm, out_proj = self.conv, self.cell, self.norm, self.out_proj
+        conv, norm, out_proj = forwards(self, "conv", "norm", "out_proj")
+        cell = self.cell
         if conv is not None:
             hidden_states, tail = conv(hidden_states, tail, attention_mask, starts, record)
         projected, gate = cell.project(hidden_states)
@@ -115,9 +116,10 @@ class MinRNNMLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, hidden_states):
-        up, gate_proj = self.up_proj(hidden_states), self.gate_proj
-        up = self.act(up) if gate_proj is None else self.act(gate_proj(hidden_states)) * up
-        return self.down_proj(up)
+        act, gate_proj, up_proj, down_proj = forwards(self, "act", "gate_proj", "up_proj", "down_proj")
+        up = up_proj(hidden_states)
+        up = act(up) if gate_proj is None else act(gate_proj(hidden_states)) * up
+        return down_proj(up)
 
 
 class MinRNNLayer(GradientCheckpointingLayer):
@@ -151,17 +153,15 @@ class MinRNNLayer(GradientCheckpointingLayer):
             `(hidden_states, state, tail)` after the last step. With `record`, state and tail have `record + 1` entries in
             a new dimension after the batch: before each of these steps and after the last.
         """
-        conv, mlp = self.conv, self.mlp
+        conv, norm, mixer, mlp_norm, mlp = forwards(self, "conv", "norm", "mixer", "mlp_norm", "mlp")
         if conv is not None:
             added, tail = conv(hidden_states, tail, attention_mask, starts, record)
-            hidden_states = self._add(hidden_states, added)
-        added, state, tail = self.mixer(self.norm(hidden_states), state, tail, attention_mask, starts, record)
-        hidden_states = self._add(hidden_states, added)
+            hidden_states = hidden_states + self._dropped(added)
+        added, state, tail = mixer(norm(hidden_states), state, tail, attention_mask, starts, record)
+        hidden_states = hidden_states + self._dropped(added)
         if mlp is not None:
-            hidden_states = self._add(hidden_states, mlp(self.mlp_norm(hidden_states)))
+            hidden_states = hidden_states + self._dropped(mlp(mlp_norm(hidden_states)))
         return hidden_states, state, tail
 
-    def _add(self, hidden_states, added):
-        if self.training and self.dropout:
-            added = F.dropout(added, self.dropout)
-        return hidden_states + added
+    def _dropped(self, added):
+        return F.dropout(added, self.dropout) if self.training and self.dropout else added

@@ -4,6 +4,7 @@
 import torch
 from torch import nn
 
+from .calls_minrnn import forwards
 from .scan import make_spec, minrnn_scan, resolve_backend, scan_step
 
 
@@ -61,7 +62,8 @@ class MinRNNCell(nn.Module):
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul."""
-        projected = self.in_proj(x)
+        (in_proj,) = forwards(self, "in_proj")
+        projected = in_proj(x)
         return projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
 
     def scan(

@@ -29,7 +29,7 @@ try:
     from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
     from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
     from transformers.processing_utils import Unpack
-    from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+    from transformers.utils import TransformersKwargs, auto_docstring, logging
     from transformers.utils.import_utils import is_torchdynamo_compiling
     from transformers.utils.output_capturing import capture_outputs
 except ImportError as error:
@@ -62,7 +62,6 @@ __all__ = [
     "TransformersKwargs",
     "Unpack",
     "auto_docstring",
-    "can_return_tuple",
     "capture_outputs",
     "initialization",
     "is_torchdynamo_compiling",

@@ -6,6 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def _take(x, steps):
+    # Not take_along_dim: torch.export takes the sizes that it compares for constants.
+    return x.gather(1, steps.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
 class MinRNNCausalConv1d(nn.Module):
     """Depthwise causal convolution over time: y[t] = bias + sum over j of weight[j] * x[t - kernel_size + 1 + j].
 
@@ -43,20 +48,21 @@ class MinRNNCausalConv1d(nn.Module):
         weight, bias = self.weight, self.bias
         if tail is None:
             tail = x.new_zeros(x.shape[0], reach, x.shape[2])
-        tail = tail.to(x.dtype)
+        elif tail.dtype != x.dtype:
+            tail = tail.to(x.dtype)
         if time == 0:
             return x, tail
         sequence = None if starts is None else starts.cumsum(1)  # 0 for what goes on from the tail
         newest = None if starts is None else sequence[:, -1:]
         if attention_mask is not None:  # real tokens to the front, in order
             order = torch.argsort(attention_mask.logical_not().to(torch.uint8), dim=1, stable=True)
-            x = torch.take_along_dim(x, order.unsqueeze(-1), 1)
-            sequence = None if starts is None else torch.take_along_dim(sequence, order, 1)
+            x = _take(x, order)
+            sequence = None if starts is None else sequence.gather(1, order)
         context = torch.cat([tail, x], 1)
         if starts is not None:
             sequence = F.pad(sequence, (reach, 0))
             y = self._within(context, sequence)
-        elif time == 1 and not torch.is_autocast_enabled(x.device.type):
+        elif time == 1:
             # A sum of a few products: a convolution costs more to call than to compute.
             y = (context * weight.squeeze(1).t()).sum(1, keepdim=True)
             y = y if bias is None else y + bias
@@ -69,14 +75,14 @@ class MinRNNCausalConv1d(nn.Module):
         rank = torch.arange(1, time + 1, device=x.device).expand(x.shape[0], -1)
         if attention_mask is not None:
             rank = attention_mask.cumsum(1)
-            y = torch.take_along_dim(y, (rank - 1).clamp(min=0).unsqueeze(-1), 1)
+            y = _take(y, (rank - 1).clamp(min=0))
             y = y.masked_fill(~attention_mask.unsqueeze(-1), 0)
         # Where in `context` the tails begin: after as many inputs as there were real tokens.
         begins = F.pad(rank, (1, 0))[:, time - record :]
         at = (begins.unsqueeze(-1) + torch.arange(reach, device=x.device)).flatten(1)
-        tail = torch.take_along_dim(context, at.unsqueeze(-1), 1)
+        tail = _take(context, at)
         if starts is not None:
-            same = torch.take_along_dim(sequence, at, 1) == newest
+            same = sequence.gather(1, at) == newest
             tail = torch.where(same.unsqueeze(-1), tail, 0)
         return y, tail.unflatten(1, (record + 1, reach)) if record else tail
 

@@ -10,9 +10,16 @@ import torch
 from .cache_minrnn import MinRNNCacheLayer
 from .compat import Cache
 
+PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids"})
+
 
 def _readable(x) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _is_table(x, batch, time) -> bool:
+    # Size by size: torch.compile does not compare whole shapes where some are symbols.
+    return isinstance(x, torch.Tensor) and x.dim() == 2 and x.shape[0] == batch and x.shape[1] == time
 
 
 def _described(x) -> str:
@@ -75,7 +82,7 @@ def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
     Raises:
         ValueError: If labels are not integers of `shape`, in [0, vocab_size) or `ignore_index`.
     """
-    if not isinstance(labels, torch.Tensor) or labels.shape != shape or labels.is_floating_point():
+    if not _is_table(labels, *shape) or labels.is_floating_point():
         raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {_described(labels)}")
     if _readable(labels):
         wrong = labels[((labels < 0) | (labels >= vocab_size)) & (labels != ignore_index)]
@@ -109,9 +116,9 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     for name, numbers, step in (("seq_idx", seq_idx, 0), ("position_ids", position_ids, 1)):
         if numbers is None:
             continue
-        if not isinstance(numbers, torch.Tensor) or numbers.shape not in ((batch, time), (1, time)):
+        if not _is_table(numbers, batch, time) and not _is_table(numbers, 1, time):
             raise ValueError(f"{name} must be of shape {(batch, time)}, got {_described(numbers)}")
-        found.append(_before_first(numbers[:, :1]) if time < 2 else _breaks(numbers, step))
+        found.append(_breaks(numbers, step))
     if (cu_seqlens is not None or seq_idx is not None) and not packable:
         raise ValueError(
             "packed sequences (cu_seq_lens_q, seq_idx) cannot go on from a cache, or into one that records: give each a "
@@ -125,13 +132,10 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     return starts.expand(batch, time)
 
 
-def _before_first(like):
-    # A row's first step needs no mark: the state before it is the initial one.
-    return torch.zeros_like(like, dtype=torch.bool)
-
-
 def _breaks(numbers, step: int):
-    return torch.cat([_before_first(numbers[:, :1]), numbers.diff(dim=1) != step], 1)
+    # True where a number is not the one before it plus `step`. Not the first: the state before it is the initial one.
+    previous = torch.cat([numbers[:, :1] - step, numbers], 1)[:, :-1]
+    return numbers - previous != step
 
 
 def _from_bounds(cu_seqlens, batch: int, time: int):
@@ -145,5 +149,5 @@ def _from_bounds(cu_seqlens, batch: int, time: int):
         if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
             raise ValueError(f"cu_seq_lens_q must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
     starts = torch.zeros(time + 1, dtype=torch.bool, device=cu_seqlens.device)  # an empty sequence may begin at the end
-    starts = starts.index_fill(0, cu_seqlens.long(), True)
-    return torch.cat([_before_first(starts[:1]), starts[1:time]])[None] if time else starts[None, :0]
+    starts = starts.index_fill(0, cu_seqlens.long(), True)[:time]
+    return (starts & (torch.arange(time, device=starts.device) > 0))[None]

@@ -9,6 +9,7 @@ from torch import nn
 
 from .block_minrnn import MinRNNLayer
 from .cache_minrnn import RECORDED_TOKENS
+from .calls_minrnn import forwards, make_output
 from .compat import (
     BaseModelOutputWithPast,
     Cache,
@@ -18,7 +19,6 @@ from .compat import (
     TransformersKwargs,
     Unpack,
     auto_docstring,
-    can_return_tuple,
     capture_outputs,
     initialization,
     logging,
@@ -27,7 +27,7 @@ from .compat import (
 from .configuration_minrnn import MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .generation_minrnn import MinRNNGenerationMixin
-from .inputs_minrnn import check_cache, check_labels, padding_mask, sequence_starts
+from .inputs_minrnn import PACKING, check_cache, check_labels, padding_mask, sequence_starts
 from .norm_minrnn import MinRNNRMSNorm
 
 logger = logging.get_logger(__name__)
@@ -77,7 +77,6 @@ class MinRNNModel(MinRNNPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    @capture_outputs
     @auto_docstring
     def forward(
         self,
@@ -86,12 +85,31 @@ class MinRNNModel(MinRNNPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
+        inputs = (input_ids, attention_mask, past_key_values, inputs_embeds, use_cache)
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        if kwargs.get("output_hidden_states", self.config.output_hidden_states):
+            return self._captured(*inputs, return_dict=return_dict, **kwargs)
+        # capture_outputs and the output class cost more than the matmuls of a small block's step.
+        hidden_states, past_key_values = self._run(*inputs, kwargs)
+        if return_dict is not False:
+            return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
+        return (hidden_states,) if past_key_values is None else (hidden_states, past_key_values)
+
+    @capture_outputs
+    def _captured(self, *inputs, **kwargs):
+        hidden_states, past_key_values = self._run(*inputs, kwargs)
+        return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
+
+    def _run(self, input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, kwargs):
+        embed_tokens, norm = forwards(self, "embed_tokens", "norm")
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
+            inputs_embeds = embed_tokens(input_ids)
         if inputs_embeds.dim() != 3:
             raise ValueError(
                 f"input_ids must be [batch, time], got an input of shape {tuple(inputs_embeds.shape[:-1])}"
@@ -112,7 +130,9 @@ class MinRNNModel(MinRNNPreTrainedModel):
                 asked = kwargs.get("logits_to_keep")
                 record = min(time, max(asked if isinstance(asked, int) else 0, RECORDED_TOKENS))
         mask = padding_mask(attention_mask, batch, time, continued)
-        starts = sequence_starts(batch, time, kwargs, not (continued or record), attention_mask, given)
+        starts = None
+        if not PACKING.isdisjoint(kwargs):
+            starts = sequence_starts(batch, time, kwargs, not (continued or record), attention_mask, given)
 
         hidden_states = F.dropout(inputs_embeds, config.dropout, True) if self.training else inputs_embeds
         states = []
@@ -124,7 +144,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         if past_key_values is not None:
             for cache, (state, tail) in zip(cached, states):
                 cache.advance(state, tail, time, record, dtype)
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values)
+        return norm(hidden_states), past_key_values
 
     def _wants_cache(self, use_cache):
         if use_cache is None:
@@ -146,7 +166,6 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    @can_return_tuple
     @auto_docstring
     def forward(
         self,
@@ -157,6 +176,7 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        return_dict: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         r"""
@@ -178,25 +198,37 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         if labels is not None and not isinstance(logits_to_keep, torch.Tensor) and logits_to_keep == 0:
             inputs = input_ids if inputs_embeds is None else inputs_embeds
             check_labels(labels, inputs.shape[:2], self.config.vocab_size, kwargs.get("ignore_index", -100))
-        outputs: BaseModelOutputWithPast = self.model(
+        config = self.config
+        asked = bool(kwargs.get("output_hidden_states", config.output_hidden_states))
+        backbone, lm_head = forwards(self, "model", "lm_head")
+        outputs = backbone(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            return_dict=asked,  # a tuple is quicker to make
             **kwargs,
         )
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        hidden_states = outputs.last_hidden_state if asked else outputs[0]
+        past_key_values = outputs.get("past_key_values") if asked else (*outputs, None)[1]
+        if hidden_states.shape[1] != 1 or not isinstance(logits_to_keep, int):  # else there is nothing to leave out
+            hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
+        logits = lm_head(hidden_states)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
+        output = make_output(
+            CausalLMOutputWithPast,
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
+            past_key_values=past_key_values,
+            hidden_states=outputs.hidden_states if asked else None,
         )
+        if return_dict is None:
+            return_dict = config.return_dict
+        return output.to_tuple() if return_dict is False else output
 
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

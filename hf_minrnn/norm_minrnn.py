@@ -9,6 +9,7 @@ from torch import nn
 
 @cache
 def _scalar(value: float, dtype: torch.dtype) -> torch.Tensor:
+    # An operand that is a tensor already costs half of one that has to be made into one each time.
     return torch.tensor(value, dtype=dtype, device="cpu")
 
 
@@ -26,9 +27,13 @@ class MinRNNRMSNorm(nn.RMSNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.weight
-        full = x.dtype is weight.dtype and x.dtype in (torch.float32, torch.float64)
-        if torch.is_grad_enabled() or not full or x.device.type != "cpu" or torch.compiler.is_compiling():
+        dtype = x.dtype
+        full = dtype == weight.dtype and (dtype == torch.float32 or dtype == torch.float64)
+        if torch.is_grad_enabled() or not full or not x.is_cpu or torch.compiler.is_compiling():
             return super().forward(x)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = torch.addcmul(_scalar(self.eps, x.dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
+        if x.numel() == x.shape[-1]:  # one row: its scale may as well be a number
+            scale = (torch.linalg.vector_norm(x).item() ** 2 / x.shape[-1] + self.eps) ** -0.5
+            return torch.addcmul(_scalar(0.0, dtype), x, weight, value=scale)
+        length = torch.linalg.vector_norm(x, 2.0, -1, True)
+        scale = torch.addcmul(_scalar(self.eps, dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
         return torch.mul(x, weight).mul_(scale)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_minrnn"
 FLOORS = {
     "compat": 0,
+    "calls_minrnn": 0,
     "gates": 0,
     "conv_minrnn": 0,
     "norm_minrnn": 0,

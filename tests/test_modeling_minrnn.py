@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from model_definition import logits as defined_logits
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, StaticCache, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel
@@ -237,25 +237,6 @@ def test_bfloat16_is_near_float32(name):
         cache = model(ids[:, :60]).past_key_values
         steps = [model(ids[:, t : t + 1], past_key_values=cache).logits for t in range(60, 64)]
         assert (torch.cat(steps, 1).float() - exact[:, 60:]).norm() < 0.05 * exact.norm()
-
-
-@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
-def test_compiles_in_one_graph_and_decodes(name):
-    model, ids = build(name), token_ids(2, 12)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    assert close(compiled(ids, use_cache=False).logits, model(ids).logits)
-    loss = compiled(ids, labels=ids, use_cache=False).loss
-    loss.backward()
-    compiled_grads = {n: p.grad.clone() for n, p in model.named_parameters()}
-    model.zero_grad()
-    model(ids, labels=ids, use_cache=False).loss.backward()
-    assert all(close(compiled_grads[n], p.grad) for n, p in model.named_parameters())
-    cache = StaticCache(config=model.config, max_cache_len=32)
-    with torch.no_grad():
-        model(ids[:, :8], past_key_values=cache)
-        for t in range(8, 12):
-            step = compiled(ids[:, t : t + 1], past_key_values=cache)
-        assert close(step.logits, model(ids).logits[:, -1:])
 
 
 def test_pipeline_generates_from_a_saved_folder(tmp_path):

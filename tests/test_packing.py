@@ -147,9 +147,18 @@ def test_nothing_leaks_over_a_boundary():
         assert bad != 1.0 or (grad[0, :4] == 0).all()
 
 
-def test_packing_compiles_in_one_graph():
-    model, rows = build("no-conv"), sequences(LENGTHS)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    ids = torch.cat(rows)[None]
-    for way in described(LENGTHS).values():
-        assert close(compiled(ids, use_cache=False, **way).logits, model(ids, **way).logits)
+def test_packing_compiles_in_one_graph_for_every_length():
+    torch._dynamo.reset()
+    model, graphs = build("no-conv"), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=True)
+    for lengths in (LENGTHS, (7, 4), (2, 3, 30)):
+        ids = torch.cat(sequences(lengths))[None]
+        for way in described(lengths).values():
+            got, want = (run(ids, labels=ids, use_cache=False, **way) for run in (compiled, model))
+            assert close(got.logits, want.logits) and close(got.loss, want.loss)
+    assert len(graphs) <= 4  # one for each way, and one more where a number of sequences is a new symbol

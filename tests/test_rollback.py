@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from model_cases import CONFIGS, build, close, token_ids
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
 
-from hf_minrnn.cache_minrnn import RECORDED_TOKENS, MinRNNCacheLayer
+from hf_minrnn.cache_minrnn import RECORDED_TOKENS
+from hf_minrnn.compat import DYNAMIC_LAYER_TYPE_MAPPING, LAYER_TYPE
 
 NAMES = tuple(CONFIGS)
 
@@ -178,13 +179,14 @@ def test_a_reset_cache_still_records():
 @pytest.fixture
 def crops(monkeypatch):
     """The arguments of every crop of a MinRNN layer."""
-    calls, crop = [], MinRNNCacheLayer.crop
+    layer_class = DYNAMIC_LAYER_TYPE_MAPPING[LAYER_TYPE]  # another copy of the code may have registered its own
+    calls, crop = [], layer_class.crop
 
     def spy(self, tokens_to_remove):
         calls.append(tokens_to_remove)
         return crop(self, tokens_to_remove)
 
-    monkeypatch.setattr(MinRNNCacheLayer, "crop", spy)
+    monkeypatch.setattr(layer_class, "crop", spy)
     return calls
 
 

@@ -1,0 +1,57 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Shorter ways to what one token needs, for small models, where calling costs more than the arithmetic.
+
+They lead to the same code: where something is hooked to a module, put in its place or to be differentiated, they are the
+ordinary ways.
+"""
+
+from collections import OrderedDict
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules import module as _global
+
+
+def forwards(module: nn.Module, *names: str) -> list:
+    """What calling each of a module's submodules comes to; `None` for one that is not there.
+
+    >>> model = nn.Sequential(nn.Linear(2, 3))
+    >>> with torch.no_grad():
+    ...     (first, second) = forwards(model, "0", "1")
+    >>> torch.equal(first(torch.ones(1, 2)), model(torch.ones(1, 2))), second
+    (True, None)
+    """
+    found = [module._modules.get(name) for name in names]
+    hooked = _global._global_forward_hooks or _global._global_forward_pre_hooks
+    if hooked or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return found
+    return [_forward(submodule) for submodule in found]
+
+
+def _forward(module):
+    if module is None or module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl:
+        return module
+    if type(module) is nn.Linear and "forward" not in module.__dict__:
+        weight = module._parameters.get("weight")  # not there where something else provides it
+        if weight is not None:
+            return partial(F.linear, weight=weight, bias=module._parameters["bias"])
+    return module.forward
+
+
+def make_output(output_class, **values):
+    """`output_class(**values)`, an output class of transformers.
+
+    >>> from transformers.modeling_outputs import BaseModelOutput
+    >>> make_output(BaseModelOutput, last_hidden_state=torch.ones(1)).keys()
+    odict_keys(['last_hidden_state'])
+    """
+    if torch.compiler.is_compiling():
+        return output_class(**values)
+    output = output_class.__new__(output_class)
+    output.__dict__.update(dict.fromkeys(output_class.__dataclass_fields__), **values)
+    for name in output_class.__dataclass_fields__:
+        if values.get(name) is not None:
+            OrderedDict.__setitem__(output, name, values[name])
+    return output

@@ -1,0 +1,119 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The shorter ways lead to the same code: whatever is hooked to a module or put in its place is still called."""
+
+import pickle
+
+import pytest
+import torch
+from model_cases import build, token_ids
+from torch import nn
+from torch.nn.utils import prune
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hf_minrnn.calls_minrnn import forwards, make_output
+
+
+class Parent(nn.Module):
+    def __init__(self, child):
+        super().__init__()
+        self.child = child
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+X = torch.ones(2, 3)
+
+
+def replaced(linear):
+    linear.forward = lambda x: torch.zeros(2, 4)
+    return linear
+
+
+def hooked(linear):
+    linear.register_forward_hook(lambda module, args, output: output + 1)
+    return linear
+
+
+def pre_hooked(linear):
+    linear.register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+    return linear
+
+
+def compiled(linear):
+    linear.compile(backend=lambda graph, inputs: lambda *args: (torch.full((2, 4), 5.0),))
+    return linear
+
+
+def pruned(linear):
+    return prune.l1_unstructured(linear, "weight", amount=0.5)
+
+
+CHILDREN = {
+    "linear": lambda: nn.Linear(3, 4),
+    "without-bias": lambda: nn.Linear(3, 4, bias=False),
+    "subclass": lambda: Doubled(3, 4),
+    "norm": lambda: nn.LayerNorm(3),
+    "replaced": lambda: replaced(nn.Linear(3, 4)),
+    "hooked": lambda: hooked(nn.Linear(3, 4)),
+    "pre-hooked": lambda: pre_hooked(nn.Linear(3, 4)),
+    "compiled": lambda: compiled(nn.Linear(3, 4)),
+    "pruned": lambda: pruned(nn.Linear(3, 4)),
+    "parametrized": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_the_same_as_calling(kind):
+    parent = Parent(CHILDREN[kind]())
+    with torch.no_grad():
+        (child,) = forwards(parent, "child")
+        assert torch.equal(child(X), parent.child(X))
+        assert (child is parent.child) == (kind in ("hooked", "pre-hooked", "compiled", "pruned"))
+    (child,) = forwards(parent, "child")
+    assert child is parent.child
+
+
+def test_hooks_on_every_module_are_called():
+    parent, seen = Parent(nn.Linear(3, 4)), []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
+    try:
+        with torch.no_grad():
+            forwards(parent, "child")[0](X)
+    finally:
+        handle.remove()
+    assert seen == [parent.child]
+
+
+def test_every_hook_of_a_model_sees_every_token():
+    """Whatever is hooked to any part of a model is called for a token as it is for a text."""
+    model, ids, calls = build("mingru"), token_ids(1, 5), {}
+
+    def count(name):
+        return lambda *_: calls.__setitem__(name, calls.get(name, 0) + 1)
+
+    for name, module in model.named_modules():
+        if name and not isinstance(module, nn.ModuleList):
+            module.register_forward_hook(count(name))
+    with torch.no_grad():
+        cache = model(ids).past_key_values
+        whole, calls_of_whole = model(ids).logits, dict(calls)
+        calls.clear()
+        model(ids[:, :1], past_key_values=cache)
+    # The cell's project and scan are called by name, not the cell itself.
+    assert calls.keys() == calls_of_whole.keys() and set(calls.values()) == {1} and whole.isfinite().all()
+    called = {name for name, _ in model.named_modules() if name and not name.endswith((".cell", "layers"))}
+    assert called == calls.keys()
+
+
+def test_an_output_is_what_its_class_makes():
+    values = {"loss": None, "logits": torch.ones(2), "past_key_values": "cache"}
+    made, wanted = make_output(CausalLMOutputWithPast, **values), CausalLMOutputWithPast(**values)
+    assert type(made) is type(wanted) and list(made.items()) == list(wanted.items()) and vars(made) == vars(wanted)
+    assert made.to_tuple() == wanted.to_tuple() and made["logits"] is made.logits is made[0]
+    assert made.hidden_states is None and "hidden_states" not in made
+    made.loss = 1.0
+    assert made["loss"] == 1.0 and pickle.loads(pickle.dumps(made)).past_key_values == "cache"
+    assert torch.utils._pytree.tree_map(lambda x: x, made).keys() == made.keys()

@@ -1,0 +1,75 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The model under torch.compile, in one graph, forward and backward, and as an exported graph for any batch and length."""
+
+import pytest
+import torch
+from model_cases import CONFIGS, build, close, pad, token_ids
+from torch import nn
+from transformers import StaticCache
+
+NAMES = tuple(CONFIGS)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_in_one_graph_forward_and_backward(name, compiler):
+    torch._dynamo.reset()
+    model, ids = build(name), token_ids(2, 12)
+    compiled = torch.compile(model, fullgraph=True, backend=compiler)
+    assert close(compiled(ids, use_cache=False).logits, model(ids).logits)
+    grads = gradients(model, compiled(ids, labels=ids, use_cache=False).loss)
+    wanted = gradients(model, model(ids, labels=ids, use_cache=False).loss)
+    assert grads.keys() == wanted.keys() and all(close(grads[n], wanted[n]) for n in wanted)
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+    assert close(
+        compiled(ids, attention_mask=mask, use_cache=False).logits[mask == 1],
+        model(ids, attention_mask=mask, use_cache=False).logits[mask == 1],
+    )
+    cache = StaticCache(config=model.config, max_cache_len=32)
+    with torch.no_grad():
+        model(ids[:, :8], past_key_values=cache)
+        for t in range(8, 12):
+            step = compiled(ids[:, t : t + 1], past_key_values=cache)
+        assert close(step.logits, model(ids).logits[:, -1:])
+
+
+class Logits(nn.Module):
+    """A model of plain tensors, as exporters want them."""
+
+    def __init__(self, model, name):
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, input_ids, other):
+        return self.model(input_ids, use_cache=False, **({self.name: other} if self.name else {})).logits
+
+
+GIVEN = (None, "attention_mask", "position_ids", "seq_idx")
+QUICK = [(name, given, "auto") for name in ("mingru", "minlstm-paper") for given in GIVEN]
+REST = sorted({(n, g, b) for n in NAMES for g in GIVEN for b in ("auto", "associative")} - set(QUICK), key=str)
+
+
+@pytest.mark.parametrize(("name", "given", "backend"), QUICK + [pytest.param(*x, marks=pytest.mark.slow) for x in REST])
+def test_exports_with_dynamic_batch_and_length(name, given, backend):
+    model, ids = build(name, scan_backend=backend), token_ids(3, 12)
+    batch, time = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("time", min=2, max=1024)
+    shapes = {"input_ids": {0: batch, 1: time}, "other": {0: batch, 1: time}}
+    with torch.no_grad():
+        program = torch.export.export(Logits(model, given), (ids, torch.ones_like(ids)), dynamic_shapes=shapes)
+        for rows, length in ((1, 2), (2, 7), (5, 133)):
+            ids, mask = pad(token_ids(rows, length), [list(range(row % 2, length)) for row in range(rows)], length)
+            other = {
+                "position_ids": torch.arange(length).expand(rows, -1) % 5,
+                "seq_idx": torch.arange(length).expand(rows, -1) // 3,
+            }.get(given, mask)
+            want = model(ids, use_cache=False, **({given: other} if given else {})).logits
+            got = program.module()(ids, other)
+            kept = mask.bool() if given == "attention_mask" else torch.ones_like(mask).bool()
+            assert close(got[kept], want[kept])
