@@ -153,6 +153,36 @@ def generate_table() -> str:
     return "".join(lines)
 
 
+def verdict_cell(ways: dict) -> str:
+    """A mode's verdicts in a few words; of several that are alike the worst, of several that are not each with its ways.
+
+    >>> verdict_cell({"a": {"verdict": "exact", "difference": 0.0}, "b": {"verdict": "refused", "error": "..."}})
+    'a: exact; b: refused'
+    """
+    groups = {}
+    for way, entry in ways.items():
+        groups.setdefault(entry["verdict"], []).append(way)
+    parts = []
+    for verdict, members in groups.items():
+        text = verdict
+        if verdict == "wrong":
+            found = [ways[way]["difference"] for way in members if ways[way]["difference"] is not None]
+            text = f"wrong ({max(found):.2f})" if found else "wrong"
+        parts.append(text if len(groups) == 1 else f"{', '.join(members)}: {text}")
+    return "; ".join(parts)
+
+
+def modes_table() -> str:
+    """Verdicts on recurrent language models, mode by mode."""
+    result = load("compare_modes")
+    names = list(next(iter(result["models"].values()))["modes"])
+    rows = [[name, *(verdict_cell(entry["modes"][mode]) for mode in names)] for name, entry in result["models"].items()]
+    return markdown(["model", *names], rows) + (
+        "\nIn parentheses the largest difference of logits relative to the largest logit, or the share of tokens that "
+        f"differ. Float32 in plain torch, no optional kernels. {where(result)}.\n"
+    )
+
+
 def sweep_table(group: str) -> str:
     """The runs of one group of sweep.py, best first; the block group in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
@@ -179,6 +209,7 @@ TABLES = {
     "scan": scan_table,
     "decode": decode_table,
     "generate": generate_table,
+    "modes": modes_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
 }
