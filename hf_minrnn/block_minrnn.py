@@ -154,14 +154,13 @@ class MinRNNLayer(GradientCheckpointingLayer):
             a new dimension after the batch: before each of these steps and after the last.
         """
         conv, norm, mixer, mlp_norm, mlp = forwards(self, "conv", "norm", "mixer", "mlp_norm", "mlp")
+        dropout = self.training and self.dropout
         if conv is not None:
             added, tail = conv(hidden_states, tail, attention_mask, starts, record)
-            hidden_states = hidden_states + self._dropped(added)
+            hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
         added, state, tail = mixer(norm(hidden_states), state, tail, attention_mask, starts, record)
-        hidden_states = hidden_states + self._dropped(added)
+        hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
         if mlp is not None:
-            hidden_states = hidden_states + self._dropped(mlp(mlp_norm(hidden_states)))
+            added = mlp(mlp_norm(hidden_states))
+            hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
         return hidden_states, state, tail
-
-    def _dropped(self, added):
-        return F.dropout(added, self.dropout) if self.training and self.dropout else added

@@ -10,20 +10,29 @@ last n tokens, or `crop(0)` accepts them all.
 """
 
 import copy
+import hashlib
+from pathlib import Path
 
 import torch
 
 from .compat import (
-    LAYER_TYPE,
     STATIC_LAYER_TYPE_MAPPING,
     CacheLayerMixin,
     LinearAttentionLayer,
     is_torchdynamo_compiling,
 )
 
+# The name under which DynamicCache and StaticCache find this package's cache layers. It carries a hash of their source:
+# two revisions of remote code in one process would otherwise build each other's.
+LAYER_TYPE = "minrnn_" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
 # How many of a forward's last tokens can be taken back where nothing tells how many are candidates: more than that would
 # make the memory of a prompt, while recording, grow with its length.
 RECORDED_TOKENS = 64
+
+
+# As many, for an assistant: another tokenizer's texts may differ in tokens long taken over.
+ASSISTANT_TOKENS = 256
 
 
 def _pick(recorded, index: int):
@@ -52,7 +61,9 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         LinearAttentionLayer.__init__(self)
         self.cumulative_length = 0
         self.history = []
-        self.model_dtype = None
+        self.recorded_tokens, self.kept_tokens = RECORDED_TOKENS, 0
+        self.made_by = None
+        self.last_tokens = None
 
     def update(self, key_states, value_states, *args, **kwargs):
         """Raises: there are no keys and values."""
@@ -73,14 +84,16 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         """The state and the convolution's last inputs, to start the next forward from."""
         return self.recurrent_states[0], self.conv_states[0]
 
-    def advance(self, state, tail, num_new_tokens: int, record: int = 0, model_dtype: torch.dtype | None = None):
-        """Stores what a block returned for `num_new_tokens` tokens, see `MinRNNLayer.forward` for `record`."""
+    def advance(self, state, tail, num_new_tokens: int, record: int = 0, made_by: tuple | None = None):
+        """Stores what a block returned for `num_new_tokens` tokens, see `MinRNNLayer.forward` for `record`; `made_by` tells
+        one model's states from another's.
+        """
         if record < num_new_tokens:  # what was recorded before is out of reach now
             self.history.clear()
         if record:
             self.history.append((state[:, :-1], None if tail is None else tail[:, :-1]))
             state, tail = _pick(state, -1), _pick(tail, -1)
-        self.model_dtype = model_dtype
+        self.made_by = made_by
         self.update_conv_state(tail)
         self.update_recurrent_state(state, num_new_tokens=num_new_tokens)
 
@@ -130,19 +143,20 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def reset(self) -> None:
         """Forgets everything but whether it records."""
-        record_past = self.record_past
+        kept = self.record_past, self.recorded_tokens, self.kept_tokens
         self.__init__()
-        self.record_past = record_past
+        self.record_past, self.recorded_tokens, self.kept_tokens = kept
 
     def activate_past_recording(self):
         """From now on, keeps the states before each new token until the next `crop`.
 
-        Of a forward over a long text it keeps the last `RECORDED_TOKENS`, or as many as logits were asked for.
+        Of a forward over a long text it keeps the last `recorded_tokens`, or as many as logits were asked for.
         """
         self.record_past = True
 
     def crop(self, tokens_to_remove: int):
-        """Goes back by `-tokens_to_remove` tokens, exactly, and drops what was recorded; `crop(0)` only drops it.
+        """Goes back by `-tokens_to_remove` tokens, exactly, and drops what was recorded, up to `kept_tokens` (none, but for
+        an assistant); `crop(0)` only drops it.
 
         Raises:
             RuntimeError: If it is positive, or goes back further than was recorded since the last crop.
@@ -160,20 +174,31 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             )
         if steps:
             self.cumulative_length -= steps
+            self.last_tokens = None
             left = steps
-            for states, tails in reversed(self.history):
-                if left <= states.shape[1]:
-                    self.recurrent_states[0], self.conv_states[0] = _pick(states, -left), _pick(tails, -left)
-                    break
-                left -= states.shape[1]
+            while left:
+                states, tails = self.history.pop()
+                stay = max(states.shape[1] - left, 0)
+                left -= states.shape[1] - stay
+                if stay:
+                    self.history.append((states[:, :stay], None if tails is None else tails[:, :stay]))
+            self.recurrent_states[0], self.conv_states[0] = _pick(states, stay), _pick(tails, stay)
             if not self.cumulative_length:
                 self.reset()
-        self.history = []
+        self._forget(self.kept_tokens)
+
+    def _forget(self, kept: int):
+        # Whole entries only: what is left of the first one is no more than a forward's candidates.
+        lengths = [states.shape[1] for states, _ in self.history]
+        while lengths and sum(lengths[1:]) >= kept:
+            del lengths[0], self.history[0]
 
     def detach(self):
         """Cuts the graph: a loss on what follows is not propagated into what came before."""
         for states in (self.conv_states, self.recurrent_states):
-            states.update({index: None if state is None else state.detach() for index, state in states.items()})
+            for index, state in states.items():
+                if state is not None:  # torch.inference_mode's own may not be saved for a backward at all
+                    states[index] = state.clone() if state.is_inference() else state.detach()
 
     def _select_rows(self, select):
         for states in (self.conv_states, self.recurrent_states):
@@ -181,6 +206,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
                 if state is not None:
                     states[index] = select(state)
         self.history = [tuple(None if x is None else select(x) for x in entry) for entry in self.history]
+        self.last_tokens = None if self.last_tokens is None else select(self.last_tokens)
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Takes the rows `beam_idx`, as beam search does."""

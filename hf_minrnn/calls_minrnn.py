@@ -11,7 +11,27 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.modules import module as _global
+
+
+def is_plain() -> bool:
+    """Whether tensors are no more than their numbers here: nothing differentiates, traces, transforms or fakes them.
+
+    >>> is_plain()
+    False
+    >>> with torch.no_grad():
+    ...     is_plain()
+    True
+    """
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+    )
 
 
 def forwards(module: nn.Module, *names: str) -> list:
@@ -33,10 +53,13 @@ def forwards(module: nn.Module, *names: str) -> list:
 def _forward(module):
     if module is None or module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl:
         return module
-    if type(module) is nn.Linear and "forward" not in module.__dict__:
+    kind = type(module)
+    if (kind is nn.Linear or kind is nn.Embedding) and "forward" not in module.__dict__:
         weight = module._parameters.get("weight")  # not there where something else provides it
-        if weight is not None:
+        if kind is nn.Linear and weight is not None:
             return partial(F.linear, weight=weight, bias=module._parameters["bias"])
+        if weight is not None and module.max_norm is None:
+            return partial(torch.embedding, weight)
     return module.forward
 
 

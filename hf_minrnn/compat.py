@@ -1,14 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Everything this package takes from inside transformers, in one place, and one clear line for a version that lacks it."""
 
-import hashlib
-from pathlib import Path
-
 MINIMUM_TRANSFORMERS, TESTED_TRANSFORMERS = "5.21.1", "5.23.0"
-
-# The name under which DynamicCache and StaticCache find this package's cache layers. It carries a hash of their source:
-# two revisions of remote code in one process would otherwise build each other's.
-LAYER_TYPE = "minrnn_" + hashlib.sha256(Path(__file__).with_name("cache_minrnn.py").read_bytes()).hexdigest()[:16]
 
 try:
     from transformers import __version__ as transformers_version
@@ -23,7 +16,7 @@ try:
         LinearAttentionLayer,
     )
     from transformers.configuration_utils import PreTrainedConfig
-    from transformers.generation import GenerationMixin
+    from transformers.generation import GenerationMixin, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
     from transformers.modeling_layers import GradientCheckpointingLayer
     from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -45,7 +38,6 @@ except ImportError as error:
 __all__ = [
     "ACT2FN",
     "DYNAMIC_LAYER_TYPE_MAPPING",
-    "LAYER_TYPE",
     "MINIMUM_TRANSFORMERS",
     "STATIC_LAYER_TYPE_MAPPING",
     "BaseModelOutputWithPast",
@@ -59,6 +51,7 @@ __all__ = [
     "LinearAttentionLayer",
     "PreTrainedConfig",
     "PreTrainedModel",
+    "StoppingCriteriaList",
     "TransformersKwargs",
     "Unpack",
     "auto_docstring",

@@ -5,7 +5,8 @@ import math
 
 from huggingface_hub.dataclasses import strict
 
-from .compat import ACT2FN, LAYER_TYPE, PreTrainedConfig
+from .cache_minrnn import LAYER_TYPE
+from .compat import ACT2FN, PreTrainedConfig
 
 CHOICES = {
     "cell_type": ("mingru", "minlstm"),

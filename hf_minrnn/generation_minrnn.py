@@ -5,7 +5,8 @@ from functools import wraps
 
 import torch
 
-from .compat import Cache, GenerationMixin, GenerationMode
+from .cache_minrnn import ASSISTANT_TOKENS
+from .compat import Cache, GenerationMixin, GenerationMode, StoppingCriteriaList
 
 
 def _check_continuation(given, cache, mask, embedded: bool) -> int:
@@ -27,7 +28,31 @@ def _check_continuation(given, cache, mask, embedded: bool) -> int:
             f"past_key_values has seen {seen} tokens; got {new} tokens and a mask of {columns}: give all tokens, more than "
             f"{seen}, or only the new ones with an attention_mask of {seen + new} columns"
         )
+    last = getattr(cache.layers[0], "last_tokens", None)
+    if whole and not embedded and last is not None and last.shape[0] == given.shape[0]:
+        differs = given[:, seen - 1] != last[:, 0].to(given.device)
+        if mask is not None:
+            differs = differs & mask[:, seen - 1].bool().to(given.device)
+        if bool(differs.any()):
+            raise ValueError(
+                f"past_key_values has seen {seen} tokens, but not those that stand first in the {new} given: for new tokens "
+                f"only, give an attention_mask of {seen + new} columns"
+            )
     return seen if whole else 0
+
+
+def _note_last_tokens(cache, result, embeds):
+    # For _check_continuation, of a cache whose rows are the texts returned. Beam search's are not.
+    layer = cache.layers[0] if cache is not None and cache.layers else None
+    if (
+        embeds is None
+        and layer is not None
+        and not hasattr(result, "beam_indices")
+        and layer.batch_size == result.sequences.shape[0]
+    ):
+        seen = int(cache.get_seq_length())
+        if 0 < seen <= result.sequences.shape[1]:
+            layer.last_tokens = result.sequences[:, seen - 1 : seen].clone()
 
 
 def _refuse_right_padding(mask):
@@ -44,16 +69,32 @@ class _EndedRows:
     They are fed padding. Masked, it leaves their state alone, so that the returned cache can be continued.
     """
 
-    def __init__(self, eos):
-        self.eos = torch.as_tensor(eos)
-        self.ended = None
+    def __init__(self):
+        self.before = self.now = None
 
-    def mask(self, newest):
-        """The mask `(batch, 1)` of the newest tokens `(batch, 1)`, called once for each; `None` while no row can have ended."""
-        self.eos = self.eos.to(newest.device)
-        before, ends = self.ended, torch.isin(newest, self.eos)
-        self.ended = ends if before is None else before | ends
-        return None if before is None else before.logical_not()
+    def watch(self, criteria):
+        """The same stopping criteria, which tell this object what they find."""
+        watched = _WatchedCriteria(criteria)
+        watched.rows = self
+        return watched
+
+    def add(self, done):
+        """Takes what the criteria said of the newest token: a row that ends with it is still to be fed it."""
+        self.before = torch.zeros_like(done) if self.now is None else self.now
+        self.now = self.before | done
+
+    def mask(self):
+        """The mask `(batch, 1)` of the newest tokens."""
+        return None if self.before is None else self.before.logical_not().unsqueeze(1)
+
+
+class _WatchedCriteria(StoppingCriteriaList):
+    rows: _EndedRows
+
+    def __call__(self, input_ids, scores, **kwargs):
+        done = super().__call__(input_ids, scores, **kwargs)
+        self.rows.add(done)
+        return done
 
 
 class MinRNNGenerationMixin(GenerationMixin):
@@ -63,6 +104,11 @@ class MinRNNGenerationMixin(GenerationMixin):
 
     @wraps(GenerationMixin.generate)
     def generate(self, inputs=None, generation_config=None, *args, **kwargs):
+        for name in ("cu_seq_lens_q", "seq_idx"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"generate writes one sequence a row, and cannot take {name}: give each a row of its own"
+                )
         cache = kwargs.get("past_key_values")
         cache = cache if isinstance(cache, Cache) else None
         embeds, ids = kwargs.get("inputs_embeds"), kwargs.get("input_ids") if inputs is None else inputs
@@ -83,6 +129,7 @@ class MinRNNGenerationMixin(GenerationMixin):
         try:
             result = super().generate(inputs, generation_config, *args, **kwargs)
             caches.append(getattr(result, "past_key_values", None))
+            _note_last_tokens(caches[-1], result, embeds)
         finally:
             if not keep:
                 for layer in (layer for cache in caches if cache is not None for layer in cache.layers):
@@ -96,9 +143,18 @@ class MinRNNGenerationMixin(GenerationMixin):
         cache = model_kwargs.get("past_key_values")
         if getattr(cache, "_seen_of_whole", 0):
             cache._assisted = generation_mode == GenerationMode.ASSISTED_GENERATION
+        if generation_config.is_assistant and cache is not None:
+            for layer in cache.layers:
+                layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
         several = batch_size * (generation_config.num_return_sequences or 1) > 1
+        # Without an ending token, transformers feeds ended rows what they would have gone on with.
         if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:
-            model_kwargs["ended_rows"] = _EndedRows(generation_config.eos_token_id)
+            generation_config._ended_rows = model_kwargs["ended_rows"] = _EndedRows()
+
+    def _get_stopping_criteria(self, generation_config, *args, **kwargs):
+        criteria = super()._get_stopping_criteria(generation_config, *args, **kwargs)
+        ended_rows = getattr(generation_config, "_ended_rows", None)
+        return criteria if ended_rows is None else ended_rows.watch(criteria)
 
     def _get_static_cache_init_shape(self):
         # There are no heads to lay a static cache out for: it takes its shape from the first state.
@@ -119,10 +175,11 @@ class MinRNNGenerationMixin(GenerationMixin):
             next_sequence_length = input_ids.shape[1] - past_key_values._seen_of_whole
         if next_sequence_length == 1 and not is_first_iteration and past_key_values is not None:
             # One more token, of which nothing is padding: what transformers does beyond this is for attention.
-            newest = input_ids[:, -1:].to(self.get_input_embeddings().weight.device)
+            newest, device = input_ids[:, -1:], self.get_input_embeddings().weight.device
+            newest = newest if device.type == "meta" else newest.to(device)  # offloaded weights find their inputs
             # With strides that grow with the text, a compiled forward would be compiled anew for each token.
             newest = newest.clone(memory_format=torch.contiguous_format)
-            mask = None if ended_rows is None else ended_rows.mask(newest)
+            mask = None if ended_rows is None else ended_rows.mask()
             for name in ("position_ids", "token_type_ids", "labels"):
                 kwargs.pop(name, None)
             return {"input_ids": newest, "past_key_values": past_key_values, "attention_mask": mask, **kwargs}

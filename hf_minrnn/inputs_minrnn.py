@@ -10,6 +10,7 @@ import torch
 from .cache_minrnn import MinRNNCacheLayer
 from .compat import Cache
 
+_INTEGERS = (torch.int32, torch.int64)
 PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids"})
 
 
@@ -26,8 +27,8 @@ def _described(x) -> str:
     return f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else f"{x!r:.200}"
 
 
-def check_cache(past_key_values, num_layers: int, batch: int, state_size: int, dtype: torch.dtype):
-    """The layers of a cache.
+def check_cache(past_key_values, num_layers: int, batch: int, made_by: tuple):
+    """The layers of a cache. `made_by` is what tells the model's states from another's: pairs of a name and a value.
 
     Raises:
         ValueError: If it is not a cache for this model and batch.
@@ -48,11 +49,10 @@ def check_cache(past_key_values, num_layers: int, batch: int, state_size: int, d
             f"past_key_values holds {state.shape[0]} rows but the input has {batch}: select or repeat its rows with "
             "batch_select_indices or batch_repeat_interleave"
         )
-    if state.shape[1] != state_size or layers[0].model_dtype not in (None, dtype):
-        raise ValueError(
-            f"past_key_values holds states of {state.shape[1]} channels of a {layers[0].model_dtype} model, this is a "
-            f"{dtype} model of {state_size}: use the cache that this very model returned"
-        )
+    maker = layers[0].made_by
+    if maker is not None and maker != made_by:
+        wrong = ", ".join(f"{name} {one} and not {own}" for (name, one), (_, own) in zip(maker, made_by) if one != own)
+        raise ValueError(f"past_key_values is of a model with {wrong}: use the cache that this very model returned")
     return layers
 
 
@@ -64,8 +64,8 @@ def padding_mask(attention_mask, batch: int, time: int, continued: bool):
     """
     if attention_mask is None:
         return None
-    columns = attention_mask.shape[-1]
-    fits = attention_mask.dim() == 2 and attention_mask.shape[0] == batch
+    fits = isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 and attention_mask.shape[0] == batch
+    columns = attention_mask.shape[1] if fits else 0
     if not fits or (columns < time if continued else columns != time) or attention_mask.is_floating_point():
         raise ValueError(
             f"attention_mask must be bool or integer of shape ({batch}, {time}), or with columns for the tokens before "
@@ -80,10 +80,12 @@ def padding_mask(attention_mask, batch: int, time: int, continued: bool):
 def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
     """
     Raises:
-        ValueError: If labels are not integers of `shape`, in [0, vocab_size) or `ignore_index`.
+        ValueError: If labels are not int64 of `shape` (any, for `None`), in [0, vocab_size) or `ignore_index`.
     """
-    if not _is_table(labels, *shape) or labels.is_floating_point():
-        raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {_described(labels)}")
+    fits = isinstance(labels, torch.Tensor) and labels.dtype == torch.int64
+    if not fits or (shape is not None and not _is_table(labels, *shape)):
+        wanted = "" if shape is None else f" of shape {tuple(shape)}"
+        raise ValueError(f"labels must be integers (torch.int64){wanted}, got {_described(labels)}")
     if _readable(labels):
         wrong = labels[((labels < 0) | (labels >= vocab_size)) & (labels != ignore_index)]
         if wrong.numel():
@@ -116,8 +118,9 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     for name, numbers, step in (("seq_idx", seq_idx, 0), ("position_ids", position_ids, 1)):
         if numbers is None:
             continue
-        if not _is_table(numbers, batch, time) and not _is_table(numbers, 1, time):
-            raise ValueError(f"{name} must be of shape {(batch, time)}, got {_described(numbers)}")
+        fits = _is_table(numbers, batch, time) or _is_table(numbers, 1, time)
+        if not fits or numbers.dtype not in _INTEGERS:
+            raise ValueError(f"{name} must be integers of shape {(batch, time)}, got {_described(numbers)}")
         found.append(_breaks(numbers, step))
     if (cu_seqlens is not None or seq_idx is not None) and not packable:
         raise ValueError(
@@ -139,7 +142,7 @@ def _breaks(numbers, step: int):
 
 
 def _from_bounds(cu_seqlens, batch: int, time: int):
-    integer = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dtype in (torch.int32, torch.int64)
+    integer = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dtype in _INTEGERS
     if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
         raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if batch != 1:

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from .block_minrnn import MinRNNLayer
-from .cache_minrnn import RECORDED_TOKENS
 from .calls_minrnn import forwards, make_output
 from .compat import (
     BaseModelOutputWithPast,
@@ -73,7 +72,8 @@ class MinRNNModel(MinRNNPreTrainedModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([MinRNNLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.state_size = config.state_size
+        names = ("cell_type", "hidden_size", "state_size", "conv_kernel_size", "conv_position", "normalize_gates")
+        self.made_by = tuple((name, getattr(config, name)) for name in names)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -91,7 +91,8 @@ class MinRNNModel(MinRNNPreTrainedModel):
         inputs = (input_ids, attention_mask, past_key_values, inputs_embeds, use_cache)
         if return_dict is None:
             return_dict = self.config.return_dict
-        if kwargs.get("output_hidden_states", self.config.output_hidden_states):
+        asked = kwargs.get("output_hidden_states")
+        if asked or (asked is None and self.config.output_hidden_states):
             return self._captured(*inputs, return_dict=return_dict, **kwargs)
         # capture_outputs and the output class cost more than the matmuls of a small block's step.
         hidden_states, past_key_values = self._run(*inputs, kwargs)
@@ -123,12 +124,12 @@ class MinRNNModel(MinRNNPreTrainedModel):
         if past_key_values is None and self._wants_cache(use_cache):
             past_key_values = DynamicCache(config=config)
         if past_key_values is not None:
-            dtype = self.norm.weight.dtype
-            cached = check_cache(past_key_values, depth, batch, self.state_size, dtype)
+            made_by = (*self.made_by, ("dtype", self.norm.weight.dtype))
+            cached = check_cache(past_key_values, depth, batch, made_by)
             continued = cached[0].has_previous_state[0]
             if cached[0].record_past:
                 asked = kwargs.get("logits_to_keep")
-                record = min(time, max(asked if isinstance(asked, int) else 0, RECORDED_TOKENS))
+                record = min(time, max(asked if isinstance(asked, int) else 0, cached[0].recorded_tokens))
         mask = padding_mask(attention_mask, batch, time, continued)
         starts = None
         if not PACKING.isdisjoint(kwargs):
@@ -143,7 +144,10 @@ class MinRNNModel(MinRNNPreTrainedModel):
         # Only now, so that a forward that fails halfway leaves the cache as it was.
         if past_key_values is not None:
             for cache, (state, tail) in zip(cached, states):
-                cache.advance(state, tail, time, record, dtype)
+                cache.advance(state, tail, time, record, made_by)
+            # What a text must have in this place to be the one that the cache has seen; generate notes it for its own.
+            known = input_ids is not None and time > 1 and not cached[0].is_compileable
+            cached[0].last_tokens = input_ids[:, -1:].clone() if known else None
         return norm(hidden_states), past_key_values
 
     def _wants_cache(self, use_cache):
@@ -195,11 +199,12 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         True
 
         ```"""
-        if labels is not None and not isinstance(logits_to_keep, torch.Tensor) and logits_to_keep == 0:
-            inputs = input_ids if inputs_embeds is None else inputs_embeds
-            check_labels(labels, inputs.shape[:2], self.config.vocab_size, kwargs.get("ignore_index", -100))
         config = self.config
-        asked = bool(kwargs.get("output_hidden_states", config.output_hidden_states))
+        if labels is not None or "shift_labels" in kwargs:
+            self._check_labels(input_ids if inputs_embeds is None else inputs_embeds, labels, logits_to_keep, kwargs)
+        asked = kwargs.pop("output_hidden_states", None)
+        if asked is None:
+            asked = config.output_hidden_states
         backbone, lm_head = forwards(self, "model", "lm_head")
         outputs = backbone(
             input_ids=input_ids,
@@ -208,7 +213,8 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
-            return_dict=asked,  # a tuple is quicker to make
+            output_hidden_states=asked,
+            return_dict=bool(asked),  # a tuple is quicker to make
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state if asked else outputs[0]
@@ -229,6 +235,12 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         if return_dict is None:
             return_dict = config.return_dict
         return output.to_tuple() if return_dict is False else output
+
+    def _check_labels(self, inputs, labels, logits_to_keep, kwargs):
+        every = isinstance(logits_to_keep, int) and logits_to_keep == 0
+        for given, shape in ((labels, inputs.shape[:2] if every else None), (kwargs.get("shift_labels"), None)):
+            if given is not None:
+                check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))
 
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

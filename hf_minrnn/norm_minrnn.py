@@ -6,6 +6,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from .calls_minrnn import is_plain
+
 
 @cache
 def _scalar(value: float, dtype: torch.dtype) -> torch.Tensor:
@@ -29,11 +31,12 @@ class MinRNNRMSNorm(nn.RMSNorm):
         weight = self.weight
         dtype = x.dtype
         full = dtype == weight.dtype and (dtype == torch.float32 or dtype == torch.float64)
-        if torch.is_grad_enabled() or not full or not x.is_cpu or torch.compiler.is_compiling():
+        if not full or not x.is_cpu or not is_plain():
             return super().forward(x)
+        eps = torch.finfo(dtype).eps if self.eps is None else self.eps
         if x.numel() == x.shape[-1]:  # one row: its scale may as well be a number
-            scale = (torch.linalg.vector_norm(x).item() ** 2 / x.shape[-1] + self.eps) ** -0.5
+            scale = (torch.linalg.vector_norm(x).item() ** 2 / x.shape[-1] + eps) ** -0.5
             return torch.addcmul(_scalar(0.0, dtype), x, weight, value=scale)
         length = torch.linalg.vector_norm(x, 2.0, -1, True)
-        scale = torch.addcmul(_scalar(self.eps, dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
+        scale = torch.addcmul(_scalar(eps, dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
         return torch.mul(x, weight).mul_(scale)

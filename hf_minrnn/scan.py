@@ -332,16 +332,18 @@ def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -
     if projected.dim() != 2 or projected.shape[1] % spec.num_parts:
         _refuse("projected", projected, f"[batch, {spec.num_parts} * channels]")
     dtype = torch.promote_types(projected.dtype, torch.float32)
-    w, x = coefficients(projected.to(dtype).chunk(spec.num_parts, -1), spec)
+    wide = projected if projected.dtype == dtype else projected.to(dtype)
+    w, x = coefficients(wide.chunk(spec.num_parts, -1), spec)
     if state is not None and state.shape != w.shape:
         _refuse("state", state, f"of shape {tuple(w.shape)}")
-    state = torch.zeros_like(w) if state is None else state.to(dtype)
+    if state is None or state.dtype != dtype:
+        state = torch.zeros_like(w) if state is None else state.to(dtype)
     if reset_state is not None:
         _check_reset_state(reset_state, resets, w.shape[1])
     if resets is not None:
         state = _reset(state, resets, reset_state)
     state = step(state, w, x, spec.form)
-    return to_dtype(state, projected.dtype), state
+    return state if projected.dtype == dtype else to_dtype(state, projected.dtype), state
 
 
 def linear_scan(

@@ -144,3 +144,12 @@ def test_segments_of_an_endless_text(kind, checkpointing):
         model(ids[:, begin : begin + 4], past_key_values=fresh).logits.square().sum().backward()
         for name, p in model.named_parameters():
             assert p.grad is None or torch.allclose(grads[name], p.grad, rtol=1e-4, atol=1e-5), name
+
+
+def test_training_goes_on_from_a_state_of_inference_mode():
+    model, ids = build("mingru"), token_ids(2, 6)
+    with torch.inference_mode():
+        cache = model(ids).past_key_values
+    loss = model(ids, past_key_values=detach_cache(cache), labels=ids).loss
+    loss.backward()
+    assert model.lm_head.weight.grad.isfinite().all()

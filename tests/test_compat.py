@@ -8,7 +8,7 @@ import sys
 import torch
 from packaging.version import Version
 
-from hf_minrnn import compat
+from hf_minrnn import cache_minrnn, compat
 
 
 def parameters(function):
@@ -28,8 +28,8 @@ def test_cache_layers_register_themselves_by_type():
         assert compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"] is Layer
     finally:
         del compat.DYNAMIC_LAYER_TYPE_MAPPING["minrnn-contract-test"]
-    assert compat.DYNAMIC_LAYER_TYPE_MAPPING[compat.LAYER_TYPE].__name__ == "MinRNNCacheLayer"
-    assert compat.STATIC_LAYER_TYPE_MAPPING[compat.LAYER_TYPE].__name__ == "MinRNNStaticCacheLayer"
+    assert compat.DYNAMIC_LAYER_TYPE_MAPPING[cache_minrnn.LAYER_TYPE].__name__ == "MinRNNCacheLayer"
+    assert compat.STATIC_LAYER_TYPE_MAPPING[cache_minrnn.LAYER_TYPE].__name__ == "MinRNNStaticCacheLayer"
 
 
 def test_cache_layers_have_the_state_interface():
@@ -79,6 +79,7 @@ def test_generation_passes_what_is_overridden():
     assert hook[1:5] == ["generation_config", "model_kwargs", "generation_mode", "batch_size"]
     assert list(inspect.signature(compat.GenerationMixin.generate).parameters)[1:3] == ["inputs", "generation_config"]
     assert callable(compat.GenerationMixin._get_static_cache_init_shape)
+    assert list(inspect.signature(compat.GenerationMixin._get_stopping_criteria).parameters)[1] == "generation_config"
     assert compat.GenerationMode.ASSISTED_GENERATION
     assert compat.DynamicCache().layers == [] and callable(compat.Cache.is_recording_past)
 
@@ -104,6 +105,10 @@ def test_private_names_of_torch():
 
     assert forward_ad._current_level == -1 and statically_known_true(True)
     assert callable(torch._dynamo.mark_static_address)
+    assert torch._C._get_tracing_state() is None and torch._C._len_torch_dispatch_stack() == 0
+    assert torch._C._functorch.peek_interpreter_stack() is None
+    assert torch.nn.modules.module._global_forward_hooks == torch.nn.modules.module._global_forward_pre_hooks == {}
+    assert torch.nn.Linear(1, 1)._compiled_call_impl is None
 
 
 def test_slice_logits_to_keep():

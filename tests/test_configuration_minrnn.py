@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 
-from hf_minrnn import MinRNNConfig, compat
+from hf_minrnn import MinRNNConfig
+from hf_minrnn.cache_minrnn import LAYER_TYPE
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_the_remedy_for_a_fractional_state_is_right():
 
 def test_derived_values():
     config = MinRNNConfig(hidden_size=96, num_hidden_layers=4, expand_ratio=2)
-    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, [compat.LAYER_TYPE] * 4)
+    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, [LAYER_TYPE] * 4)
     assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
     assert MinRNNConfig(hidden_size=96, gated_mlp=False).intermediate_size == 384
     assert MinRNNConfig(num_hidden_layers=1).layer_forget_gate_floor(0) == 0

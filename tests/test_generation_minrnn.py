@@ -114,6 +114,10 @@ def test_decoding_compiles_to_one_graph(name):
     out = model.generate(ids, max_new_tokens=8, do_sample=False, cache_implementation="static", compile_config=compiled)
     assert torch.equal(out, model.generate(ids, max_new_tokens=8, do_sample=False))
     assert len(graphs) == 1
+    out = model.generate(  # with rows that may end, too
+        ids, max_new_tokens=8, do_sample=False, cache_implementation="static", compile_config=compiled, eos_token_id=96
+    )
+    assert len(graphs) == 2 and out.shape[1] <= 17
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,9 +226,13 @@ def test_continuing_with_what_does_not_fit_the_cache_is_refused():
             {"input_ids": ids},  # nothing new
             {"input_ids": ids[:, :3], "attention_mask": torch.ones(2, 9).long()},
             {"inputs_embeds": model.get_input_embeddings()(ids[:, :3])},
+            {"input_ids": token_ids(2, 9, seed=3)},  # new, and more than the cache has seen
         ):
             with pytest.raises(ValueError, match="past_key_values has seen 7 tokens"):
                 model.generate(past_key_values=cache, max_new_tokens=2, **inputs)
+        for name in ("seq_idx", "cu_seq_lens_q"):
+            with pytest.raises(ValueError, match=f"cannot take {name}"):
+                model.generate(ids, max_new_tokens=2, **{name: torch.zeros_like(ids)})
         assert cache.get_seq_length() == 7
 
 
@@ -249,3 +257,38 @@ def test_ended_rows_are_known_by_what_the_call_says():
         for layer, wanted in zip(first.past_key_values.layers, alone.layers):
             assert close(layer.recurrent_states[0][:1], wanted.recurrent_states[0])
             assert close(layer.conv_states[0][:1], wanted.conv_states[0])
+
+
+@pytest.mark.parametrize("num_return_sequences", [1, 2])
+def test_rows_ended_by_any_criterion_keep_their_state(num_return_sequences):
+    """Once the ending token exists, transformers feeds padding to whatever has ended, by a token or not."""
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
+    options = {"do_sample": True, "num_return_sequences": num_return_sequences, "max_new_tokens": 8}
+
+    def stop(input_ids, scores, **kwargs):
+        return torch.arange(input_ids.shape[0]) < (input_ids.shape[1] >= 10)  # the first row, at 10 tokens
+
+    torch.manual_seed(1)
+    out = model.generate(
+        ids,
+        stopping_criteria=StoppingCriteriaList([stop]),
+        return_dict_in_generate=True,
+        eos_token_id=96,
+        suppress_tokens=[96],
+        pad_token_id=0,
+        **options,
+    )
+    assert (out.sequences[0, 10:] == 0).all() and (out.sequences[1, 10:] != 0).any()
+    with torch.no_grad():
+        alone = model(out.sequences[:1, :10]).past_key_values
+    for layer, wanted in zip(out.past_key_values.layers, alone.layers):
+        assert close(layer.recurrent_states[0][:1], wanted.recurrent_states[0])
+
+
+def test_generation_with_offloaded_weights():
+    from accelerate import cpu_offload
+
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
+    plain = model.generate(ids, max_new_tokens=5, do_sample=False)
+    offloaded = cpu_offload(build("mingru", eos_token_id=None), execution_device=torch.device("cpu"))
+    assert torch.equal(offloaded.generate(ids, max_new_tokens=5, do_sample=False), plain)

@@ -1,6 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from hf_minrnn.norm_minrnn import MinRNNRMSNorm
 
@@ -31,3 +34,21 @@ def test_a_wider_input_than_the_weight_is_normalised_too():
     norm, x = MinRNNRMSNorm(4, eps=1e-6).to(torch.bfloat16), torch.randn(2, 4)
     with torch.no_grad():
         assert torch.equal(norm(x), torch.nn.functional.rms_norm(x, (4,), norm.weight, 1e-6))
+
+
+def test_what_sees_through_a_tensor_gets_the_ordinary_norm():
+    norm, x, other = MinRNNRMSNorm(4), torch.randn(1, 4), torch.randn(1, 4)
+    assert norm.eps is None
+    with torch.no_grad():
+        short = norm(other)
+        assert torch.allclose(torch.jit.trace(norm, x)(other), short)
+        assert torch.allclose(torch.vmap(norm)(torch.cat([x, other]))[1:], short)
+        assert torch.allclose(make_fx(norm)(x)(other), short)
+        wanted = torch.func.jvp(norm, (x,), (other,))[1]
+        with forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(norm(forward_ad.make_dual(x, other))).tangent
+        assert torch.allclose(tangent, wanted)
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            for rows in (1, 3):
+                assert norm(fake.from_tensor(torch.ones(rows, 4))).shape == (rows, 4)
+        assert torch.equal(norm(other), short)  # and nothing of that is left behind

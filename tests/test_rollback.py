@@ -8,10 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import CONFIGS, build, close, token_ids
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    ByT5Tokenizer,
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    StaticCache,
+)
 
-from hf_minrnn.cache_minrnn import RECORDED_TOKENS
-from hf_minrnn.compat import DYNAMIC_LAYER_TYPE_MAPPING, LAYER_TYPE
+from hf_minrnn.cache_minrnn import LAYER_TYPE, RECORDED_TOKENS
+from hf_minrnn.compat import DYNAMIC_LAYER_TYPE_MAPPING
 
 NAMES = tuple(CONFIGS)
 
@@ -194,9 +202,9 @@ def crops(monkeypatch):
 NO_TOKENS = {"eos_token_id": None, "pad_token_id": None}
 
 
-def llama():
+def llama(vocab_size=97):
     torch.manual_seed(1)
-    shape = {"vocab_size": 97, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape = {"vocab_size": vocab_size, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     return LlamaForCausalLM(LlamaConfig(intermediate_size=32, **NO_TOKENS, **shape)).eval()
 
 
@@ -282,3 +290,55 @@ def test_assisted_generation_continues_a_cache_and_gives_it_back():
     out = model.generate(ids, past_key_values=cache, max_new_tokens=20, do_sample=False, assistant_model=draft)
     assert torch.equal(out, model.generate(ids, max_new_tokens=20, do_sample=False))
     assert cache.get_seq_length() == 30 and not cache.layers[0].record_past
+
+
+def test_an_assistant_keeps_some_of_what_it_took_over():
+    """Another tokenizer's text may differ from it in tokens that were accepted long ago."""
+    model, text = build("mingru", **NO_TOKENS), token_ids(1, 60)
+    cache = recording(model)
+    for layer in cache.layers:
+        layer.kept_tokens = 20
+    with torch.no_grad():
+        for t in range(0, 60, 3):
+            model(text[:, t : t + 3], past_key_values=cache)
+            cache.crop(0)
+            assert sum(states.shape[1] for states, _ in cache.layers[0].history) <= 20 + 3
+        cache.crop(-7)
+        cache.crop(-10)
+        assert cache.get_seq_length() == 43
+        whole = model(text).logits[:, 43:]
+        assert close(model(text[:, 43:], past_key_values=cache).logits, whole)
+
+
+TEXT = "the quick brown fox jumps over the lazy dog and the cat sat on the mat while it rained"
+
+
+def learnt(model, tokenizer):
+    """The model after a few steps on the text, so that what it writes can be taken over or not."""
+    ids = tokenizer(2 * TEXT, add_special_tokens=False, return_tensors="pt").input_ids
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(40):
+        model(ids, labels=ids, use_cache=False).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.mark.parametrize("target", ["llama", "minrnn"])
+def test_assists_with_another_tokenizer(target, crops):
+    """Where the two tokenizers part, transformers goes back behind what was taken over before."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trained.train_from_iterator([TEXT] * 5, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    pieces, letters = PreTrainedTokenizerFast(tokenizer_object=trained), ByT5Tokenizer()
+    sizes = {"pieces": len(pieces), "letters": len(letters)}
+    model = llama(sizes["pieces"]) if target == "llama" else build("mingru", vocab_size=sizes["pieces"], **NO_TOKENS)
+    draft = build("minlstm", vocab_size=sizes["letters"], **NO_TOKENS)
+    learnt(model, pieces), learnt(draft, letters)
+    draft.generation_config.update(num_assistant_tokens=8, assistant_confidence_threshold=0.0)
+    ids = pieces("the quick brown fox", return_tensors="pt").input_ids
+    options = {"max_new_tokens": 30, "do_sample": False}
+    out = model.generate(ids, assistant_model=draft, tokenizer=pieces, assistant_tokenizer=letters, **options)
+    assert torch.equal(out, model.generate(ids, **options)) and min(crops) < -8
