@@ -1,14 +1,26 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) for Hugging Face Transformers.
 
-Importing the package registers its models with `AutoConfig`, `AutoModel` and `AutoModelForCausalLM`.
+Importing the package registers its models with `AutoConfig`, `AutoModel` and the `AutoModelFor...` of each head.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from .cache_minrnn import detach_cache
 from .cells import MinGRUCell, MinLSTMCell
 from .configuration_minrnn import MinRNNConfig
+from .heads_minrnn import (
+    MinRNNForQuestionAnswering,
+    MinRNNForSequenceClassification,
+    MinRNNForTokenClassification,
+)
 from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
 from .scan import linear_scan, minrnn_scan, resolve_backend
 
@@ -17,12 +29,18 @@ __version__ = "0.1.0"
 AutoConfig.register("minrnn", MinRNNConfig, exist_ok=True)
 AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
 AutoModelForCausalLM.register(MinRNNConfig, MinRNNForCausalLM, exist_ok=True)
+AutoModelForSequenceClassification.register(MinRNNConfig, MinRNNForSequenceClassification, exist_ok=True)
+AutoModelForTokenClassification.register(MinRNNConfig, MinRNNForTokenClassification, exist_ok=True)
+AutoModelForQuestionAnswering.register(MinRNNConfig, MinRNNForQuestionAnswering, exist_ok=True)
 
 __all__ = [
     "MinGRUCell",
     "MinLSTMCell",
     "MinRNNConfig",
     "MinRNNForCausalLM",
+    "MinRNNForQuestionAnswering",
+    "MinRNNForSequenceClassification",
+    "MinRNNForTokenClassification",
     "MinRNNModel",
     "MinRNNPreTrainedModel",
     "detach_cache",

@@ -18,11 +18,20 @@ try:
     from transformers.configuration_utils import PreTrainedConfig
     from transformers.generation import GenerationMixin, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
-    from transformers.modeling_layers import GradientCheckpointingLayer
-    from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+    from transformers.modeling_layers import (
+        GenericForQuestionAnswering,
+        GenericForSequenceClassification,
+        GenericForTokenClassification,
+        GradientCheckpointingLayer,
+    )
+    from transformers.modeling_outputs import (
+        BaseModelOutputWithPast,
+        CausalLMOutputWithPast,
+        SequenceClassifierOutputWithPast,
+    )
     from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
     from transformers.processing_utils import Unpack
-    from transformers.utils import TransformersKwargs, auto_docstring, logging
+    from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
     from transformers.utils.import_utils import is_torchdynamo_compiling
     from transformers.utils.output_capturing import capture_outputs
 except ImportError as error:
@@ -47,14 +56,19 @@ __all__ = [
     "DynamicCache",
     "GenerationMixin",
     "GenerationMode",
+    "GenericForQuestionAnswering",
+    "GenericForSequenceClassification",
+    "GenericForTokenClassification",
     "GradientCheckpointingLayer",
     "LinearAttentionLayer",
     "PreTrainedConfig",
     "PreTrainedModel",
+    "SequenceClassifierOutputWithPast",
     "StoppingCriteriaList",
     "TransformersKwargs",
     "Unpack",
     "auto_docstring",
+    "can_return_tuple",
     "capture_outputs",
     "initialization",
     "is_torchdynamo_compiling",

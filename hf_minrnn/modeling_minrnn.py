@@ -238,6 +238,8 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
 
     def _check_labels(self, inputs, labels, logits_to_keep, kwargs):
         every = isinstance(logits_to_keep, int) and logits_to_keep == 0
+        if inputs is None:  # which the model refuses by name
+            return
         for given, shape in ((labels, inputs.shape[:2] if every else None), (kwargs.get("shift_labels"), None)):
             if given is not None:
                 check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))

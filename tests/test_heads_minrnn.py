@@ -1,0 +1,114 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import pytest
+import torch
+from model_cases import CONFIGS, PLACES, close, pad, token_ids
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedTokenizerFast,
+    pipeline,
+)
+
+from hf_minrnn import (
+    MinRNNConfig,
+    MinRNNForQuestionAnswering,
+    MinRNNForSequenceClassification,
+    MinRNNForTokenClassification,
+)
+
+NAMES = tuple(CONFIGS)
+HEADS = {
+    "sequence": (MinRNNForSequenceClassification, AutoModelForSequenceClassification),
+    "token": (MinRNNForTokenClassification, AutoModelForTokenClassification),
+    "question": (MinRNNForQuestionAnswering, AutoModelForQuestionAnswering),
+}
+
+
+def build(kind, name="mingru", **changes):
+    torch.manual_seed(0)
+    given = {k: v for k, v in CONFIGS[name].to_dict().items() if k not in ("id2label", "label2id")}
+    config = MinRNNConfig.from_dict({**given, "num_labels": 3, **changes})
+    model = HEADS[kind][0](config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def outputs(kind, output):
+    return (output.start_logits, output.end_logits) if kind == "question" else (output.logits,)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", PLACES)
+def test_padded_rows_equal_the_rows_alone(kind, name, side):
+    model, ids, places = build(kind, name), token_ids(3, 17), PLACES[side]
+    padded, mask = pad(ids, places, 17)
+    got = outputs(kind, model(padded, attention_mask=mask))
+    for row, place in enumerate(places):
+        alone = outputs(kind, model(ids[row : row + 1, : len(place)]))
+        for x, y in zip(got, alone):
+            assert close(x[row] if kind == "sequence" else x[row, place], y[0])
+
+
+def test_without_a_mask_the_padding_token_tells_where_a_text_ends():
+    model, ids = build("sequence"), token_ids(2, 9)
+    ids[0, 6:] = model.config.pad_token_id
+    assert close(model(ids).logits, torch.cat([model(ids[:1, :6]).logits, model(ids[1:]).logits]))
+    model.config.pad_token_id = None
+    assert close(model(ids).logits, model(ids, attention_mask=torch.ones_like(ids)).logits)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_trains_saves_and_loads(kind, tmp_path):
+    model, ids = build(kind).train(), token_ids(4, 9)
+    labels = {
+        "sequence": {"labels": torch.tensor([0, 1, 2, 0])},
+        "token": {"labels": ids % 3},
+        "question": {"start_positions": torch.tensor([1, 2, 0, 3]), "end_positions": torch.tensor([4, 5, 6, 7])},
+    }[kind]
+    optimizer, losses = torch.optim.AdamW(model.parameters(), 0.01), []
+    for _ in range(30):
+        loss = model(ids, **labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    model.eval().save_pretrained(tmp_path)
+    loaded = HEADS[kind][1].from_pretrained(tmp_path)
+    assert type(loaded) is type(model)
+    for x, y in zip(outputs(kind, loaded(ids)), outputs(kind, model(ids))):
+        assert torch.equal(x, y)
+    as_tuple = model(ids, return_dict=False)
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], outputs(kind, model(ids))[0])
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_other_problems_of_sequence_classification(problem):
+    model, ids = build("sequence", problem_type=problem), token_ids(2, 5)
+    assert model(ids, labels=torch.rand(2, 3)).loss.isfinite()
+
+
+def saved(kind, folder):
+    alphabet = ["[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz ?."]
+    tokenizer = Tokenizer(models.WordLevel({symbol: n for n, symbol in enumerate(alphabet)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    build(kind).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return str(folder)
+
+
+def test_pipelines(tmp_path):
+    texts = ["a long text about nothing", "short"]
+    classify = pipeline("text-classification", model=saved("sequence", tmp_path / "sequence"))
+    together, alone = classify(texts, batch_size=2), [classify(text) for text in texts]
+    assert [x["label"] for x in together] == [x[0]["label"] for x in alone]
+    assert all(abs(x["score"] - y[0]["score"]) < 1e-5 for x, y in zip(together, alone))
+    tags = pipeline("token-classification", model=saved("token", tmp_path / "token"))(texts[0])
+    assert len(tags) == len(texts[0]) and {tag["entity"] for tag in tags} <= {"LABEL_0", "LABEL_1", "LABEL_2"}
+    features = pipeline("feature-extraction", model=saved("sequence", tmp_path / "features"))("abc")
+    assert len(features[0]) == 3 and len(features[0][0]) == 24
