@@ -133,6 +133,7 @@ class MinRNNLayer(GradientCheckpointingLayer):
         self.conv = MinRNNResidualConv(config) if residual_conv else None
         self.norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mixer = MinRNNMixer(config, layer_idx)
+        self.reverse_mixer = MinRNNMixer(config, layer_idx) if config.bidirectional else None
         self.mlp_norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.intermediate_size else None
         self.mlp = MinRNNMLP(config) if config.intermediate_size else None
         self.dropout = config.dropout
@@ -158,9 +159,20 @@ class MinRNNLayer(GradientCheckpointingLayer):
         if conv is not None:
             added, tail = conv(hidden_states, tail, attention_mask, starts, record)
             hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
-        added, state, tail = mixer(norm(hidden_states), state, tail, attention_mask, starts, record)
+        normed = norm(hidden_states)
+        added, state, tail = mixer(normed, state, tail, attention_mask, starts, record)
+        if self.reverse_mixer is not None:
+            added = added + self._reversed(normed, attention_mask, starts)
         hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
         if mlp is not None:
             added = mlp(mlp_norm(hidden_states))
             hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
         return hidden_states, state, tail
+
+    def _reversed(self, normed, attention_mask, starts):
+        # Padding is passed over wherever it stands, so a padded row may be turned round as it is.
+        if attention_mask is not None:
+            attention_mask = attention_mask.flip(1)
+        if starts is not None:  # a sequence's last step is the first now
+            starts = F.pad(starts[:, 1:], (0, 1)).flip(1)
+        return self.reverse_mixer(normed.flip(1), None, None, attention_mask, starts)[0].flip(1)

@@ -49,6 +49,9 @@ class MinRNNConfig(PreTrainedConfig):
         forget_gate_floor (`float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it rises linearly
             with depth from 0 in the first; a single block has none.
         state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
+        bidirectional (`bool`, defaults to `False`): A second mixer in each block that runs from the end of each text to its
+            beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
+            `generate`.
         use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
         conv_bias (`bool`, defaults to `False`): Biases in the convolution.
         mlp_bias (`bool`, defaults to `False`): Biases in the MLP.
@@ -95,6 +98,7 @@ class MinRNNConfig(PreTrainedConfig):
     output_gate: bool = True
     forget_gate_floor: float | int = 0.9
     state_norm: bool = True
+    bidirectional: bool = False
     use_bias: bool = True
     conv_bias: bool = False
     mlp_bias: bool = False

@@ -17,15 +17,13 @@ from .compat import (
 from .modeling_minrnn import MinRNNPreTrainedModel
 
 
-def _last_tokens(input_ids, attention_mask, pad_token_id, batch: int, time: int, device):
-    """Where each row's last real token stands, `(batch,)`: by the mask, or without one by the padding token."""
+def _real_tokens(input_ids, attention_mask, pad_token_id, batch: int, time: int, device):
+    """True at real tokens, bool `(batch, time)`: by the mask, or without one by the padding token."""
     if attention_mask is not None:
-        real = attention_mask[:, -time:] != 0
-    elif input_ids is not None and pad_token_id is not None:
-        real = input_ids != pad_token_id
-    else:
-        return torch.full((batch,), time - 1, device=device)
-    return (torch.arange(time, device=real.device) * real).argmax(-1).to(device)
+        return (attention_mask[:, -time:] != 0).to(device)
+    if input_ids is not None and pad_token_id is not None:
+        return (input_ids != pad_token_id).to(device)
+    return torch.ones(batch, time, dtype=torch.bool, device=device)
 
 
 @auto_docstring
@@ -43,8 +41,8 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutputWithPast:
         r"""
-        The label is read off at the last token that `attention_mask` leaves in; without a mask, at the last one that is no
-        padding token.
+        The label is read off at the last token that `attention_mask` leaves in, with `bidirectional` off their mean;
+        without a mask, what is no padding token counts.
 
         Example:
 
@@ -70,8 +68,13 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         hidden_states = outputs.last_hidden_state
         batch, time, _ = hidden_states.shape
         device = hidden_states.device
-        last = _last_tokens(input_ids, attention_mask, self.config.pad_token_id, batch, time, device)
-        logits = self.score(hidden_states[torch.arange(batch, device=device), last])
+        real = _real_tokens(input_ids, attention_mask, self.config.pad_token_id, batch, time, device)
+        if self.config.bidirectional:  # the last token alone knows nothing that comes behind it
+            pooled = torch.where(real.unsqueeze(-1), hidden_states, 0).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
+        else:
+            last = (torch.arange(time, device=device) * real).argmax(-1)
+            pooled = hidden_states[torch.arange(batch, device=device), last]
+        logits = self.score(pooled)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)

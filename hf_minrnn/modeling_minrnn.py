@@ -121,7 +121,9 @@ class MinRNNModel(MinRNNPreTrainedModel):
         if depth < len(layers):  # for a while, where generate exits early
             layers = layers[:depth]
         cached, continued, record = [None] * depth, False, 0
-        if past_key_values is None and self._wants_cache(use_cache):
+        if config.bidirectional and past_key_values is not None:
+            raise ValueError("a bidirectional model reads whole texts and carries no state: leave past_key_values out")
+        if past_key_values is None and not config.bidirectional and self._wants_cache(use_cache):
             past_key_values = DynamicCache(config=config)
         if past_key_values is not None:
             made_by = (*self.made_by, ("dtype", self.norm.weight.dtype))
@@ -165,6 +167,10 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
     _fsdp_plan = {"lm_head": "keep_full_weight"}
 
     def __init__(self, config: MinRNNConfig):
+        if config.bidirectional:
+            raise ValueError(
+                "bidirectional=True sees the tokens that a causal language model is to predict: set it to False"
+            )
         super().__init__(config)
         self.model = MinRNNModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

@@ -1,4 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import copy
+
 import pytest
 import torch
 from model_cases import CONFIGS, PLACES, close, pad, token_ids
@@ -7,18 +9,21 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    DynamicCache,
     PreTrainedTokenizerFast,
     pipeline,
 )
 
 from hf_minrnn import (
     MinRNNConfig,
+    MinRNNForCausalLM,
     MinRNNForQuestionAnswering,
     MinRNNForSequenceClassification,
     MinRNNForTokenClassification,
 )
 
 NAMES = tuple(CONFIGS)
+BOTH = pytest.mark.parametrize("bidirectional", [False, True], ids=["causal", "bidirectional"])
 HEADS = {
     "sequence": (MinRNNForSequenceClassification, AutoModelForSequenceClassification),
     "token": (MinRNNForTokenClassification, AutoModelForTokenClassification),
@@ -44,8 +49,9 @@ def outputs(kind, output):
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", PLACES)
-def test_padded_rows_equal_the_rows_alone(kind, name, side):
-    model, ids, places = build(kind, name), token_ids(3, 17), PLACES[side]
+@BOTH
+def test_padded_rows_equal_the_rows_alone(kind, name, side, bidirectional):
+    model, ids, places = build(kind, name, bidirectional=bidirectional), token_ids(3, 17), PLACES[side]
     padded, mask = pad(ids, places, 17)
     got = outputs(kind, model(padded, attention_mask=mask))
     for row, place in enumerate(places):
@@ -54,17 +60,20 @@ def test_padded_rows_equal_the_rows_alone(kind, name, side):
             assert close(x[row] if kind == "sequence" else x[row, place], y[0])
 
 
-def test_without_a_mask_the_padding_token_tells_where_a_text_ends():
-    model, ids = build("sequence"), token_ids(2, 9)
+@BOTH
+def test_without_a_mask_the_padding_token_tells_where_a_text_ends(bidirectional):
+    model, ids = build("sequence", bidirectional=bidirectional), token_ids(2, 9)
     ids[0, 6:] = model.config.pad_token_id
-    assert close(model(ids).logits, torch.cat([model(ids[:1, :6]).logits, model(ids[1:]).logits]))
+    if not bidirectional:  # which would read the padding
+        assert close(model(ids).logits, torch.cat([model(ids[:1, :6]).logits, model(ids[1:]).logits]))
     model.config.pad_token_id = None
     assert close(model(ids).logits, model(ids, attention_mask=torch.ones_like(ids)).logits)
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_trains_saves_and_loads(kind, tmp_path):
-    model, ids = build(kind).train(), token_ids(4, 9)
+@BOTH
+def test_trains_saves_and_loads(kind, bidirectional, tmp_path):
+    model, ids = build(kind, bidirectional=bidirectional).train(), token_ids(4, 9)
     labels = {
         "sequence": {"labels": torch.tensor([0, 1, 2, 0])},
         "token": {"labels": ids % 3},
@@ -112,3 +121,38 @@ def test_pipelines(tmp_path):
     assert len(tags) == len(texts[0]) and {tag["entity"] for tag in tags} <= {"LABEL_0", "LABEL_1", "LABEL_2"}
     features = pipeline("feature-extraction", model=saved("sequence", tmp_path / "features"))("abc")
     assert len(features[0]) == 3 and len(features[0][0]) == 24
+
+
+def turned(model):
+    """The model that reads backwards what this one reads forwards, and the other way round."""
+    other = copy.deepcopy(model)
+    for layer in other.model.layers:
+        layer.mixer, layer.reverse_mixer = layer.reverse_mixer, layer.mixer
+    return other
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CONFIGS[name].conv_position == "mixer"])
+def test_bidirectional_is_the_same_from_both_ends(name):
+    model, ids = build("token", name, bidirectional=True), token_ids(2, 11)
+    logits = model(ids).logits
+    assert close(turned(model)(ids.flip(1)).logits.flip(1), logits)
+    changed = ids.clone()
+    changed[:, 6] = 2 + (changed[:, 6] - 1) % 95
+    assert ((model(changed).logits - logits).abs().amax(-1) > 0).all()  # every place sees every other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bidirectional_packing_equals_the_sequences_alone(name):
+    model, ids, lengths = build("token", name, bidirectional=True), token_ids(1, 12), (5, 1, 6)
+    seq_idx = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])[None]
+    alone = torch.cat([model(part).logits for part in ids.split(lengths, 1)], 1)
+    assert close(model(ids, seq_idx=seq_idx).logits, alone)
+
+
+def test_bidirectional_carries_no_state():
+    model, ids = build("token", bidirectional=True), token_ids(1, 5)
+    assert model.model(ids, use_cache=True).past_key_values is None
+    with pytest.raises(ValueError, match="carries no state"):
+        model.model(ids, past_key_values=DynamicCache(config=model.config))
+    with pytest.raises(ValueError, match="bidirectional=True"):
+        MinRNNForCausalLM(model.config)
