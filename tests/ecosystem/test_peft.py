@@ -1,0 +1,55 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""LoRA through PEFT, on the targets that the README names."""
+
+import pytest
+import torch
+from model_cases import build, close, token_ids
+
+peft = pytest.importorskip("peft")
+
+TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def adapted(name="mingru", **options):
+    model = peft.get_peft_model(
+        build(name, **options), peft.LoraConfig(r=4, target_modules=TARGETS, task_type="CAUSAL_LM")
+    )
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_B" in key:
+                parameter.normal_(std=0.1)
+    return model
+
+
+def test_every_target_is_adapted_and_nothing_else_is_trained():
+    model = adapted()
+    for target in TARGETS:
+        assert sum(f"{target}.lora_A" in key for key, _ in model.named_parameters()) == 3, target
+    assert all("lora_" in key for key, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def test_trains_saves_reloads_and_merges(tmp_path):
+    model, ids = adapted().train(), token_ids(4, 12)
+    optimizer, losses = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.05), []
+    for _ in range(25):
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    model.eval().save_pretrained(tmp_path)
+    want = model(input_ids=ids).logits
+    loaded = peft.PeftModel.from_pretrained(build("mingru"), tmp_path).eval()
+    assert close(loaded(input_ids=ids).logits, want)
+    merged = loaded.merge_and_unload()
+    assert close(merged(ids).logits, want, 1e-4) and type(merged).__name__ == "MinRNNForCausalLM"
+
+
+def test_adapted_models_generate_with_their_adapter():
+    model, ids = adapted(eos_token_id=None).eval(), token_ids(2, 7)
+    out = [model.generate(input_ids=ids, max_new_tokens=8, do_sample=False, use_cache=cache) for cache in (True, False)]
+    assert torch.equal(*out)
+    with model.disable_adapter():
+        assert not torch.equal(model.generate(input_ids=ids, max_new_tokens=8, do_sample=False), out[0])
