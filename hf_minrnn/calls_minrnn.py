@@ -55,10 +55,12 @@ def _forward(module):
         return module
     kind = type(module)
     if (kind is nn.Linear or kind is nn.Embedding) and "forward" not in module.__dict__:
-        weight = module._parameters.get("weight")  # not there where something else provides it
-        if kind is nn.Linear and weight is not None:
+        weight = module._parameters.get("weight")  # not there where something else provides it, or of another kind
+        if type(weight) is not nn.Parameter:
+            return module.forward
+        if kind is nn.Linear:
             return partial(F.linear, weight=weight, bias=module._parameters["bias"])
-        if weight is not None and module.max_norm is None:
+        if module.max_norm is None:
             return partial(torch.embedding, weight)
     return module.forward
 

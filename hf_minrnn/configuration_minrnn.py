@@ -2,6 +2,8 @@
 """MinRNNConfig: the shape of a minGRU or minLSTM language model."""
 
 import math
+import shutil
+from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 
@@ -13,6 +15,20 @@ CHOICES = {
     "candidate_activation": ("g", "identity"),
     "conv_position": ("residual", "mixer"),
 }
+
+# What remote code is loaded by, see hub_minrnn.py.
+AUTO_MAP = {
+    "AutoConfig": "hub_minrnn.MinRNNConfig",
+    "AutoModel": "hub_minrnn.MinRNNModel",
+    "AutoModelForCausalLM": "hub_minrnn.MinRNNForCausalLM",
+    "AutoModelForQuestionAnswering": "hub_minrnn.MinRNNForQuestionAnswering",
+    "AutoModelForSequenceClassification": "hub_minrnn.MinRNNForSequenceClassification",
+    "AutoModelForTokenClassification": "hub_minrnn.MinRNNForTokenClassification",
+}
+
+
+def _class_name(reference: str) -> str:
+    return reference.rpartition(".")[2]
 
 
 @strict
@@ -156,6 +172,31 @@ class MinRNNConfig(PreTrainedConfig):
     def layer_forget_gate_floor(self, layer_idx: int) -> float:
         """Floor of the decay in block `layer_idx`: rises linearly with depth, from 0 to `forget_gate_floor`."""
         return self.forget_gate_floor * layer_idx / max(self.num_hidden_layers - 1, 1)
+
+    def to_dict(self) -> dict:
+        """The fields; an `auto_map`, where there is one, complete: transformers enters only the class that is saved, by the
+        file that defines it. Entries for classes of other names, as of a subclass, stay.
+        """
+        values = super().to_dict()
+        if values.get("auto_map"):
+            values["auto_map"] = AUTO_MAP | {
+                auto_class: reference
+                for auto_class, reference in values["auto_map"].items()
+                if auto_class not in AUTO_MAP or _class_name(reference) != _class_name(AUTO_MAP[auto_class])
+            }
+        return values
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """Saves the config, and with an `auto_map` all files of the code that it names."""
+        if not (getattr(self, "auto_map", None) or self._auto_class):
+            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        super().save_pretrained(save_directory)
+        for source in Path(__file__).parent.glob("*.py"):
+            target = Path(save_directory, source.name)
+            if source.name != "__init__.py" and not (target.exists() and target.samefile(source)):
+                shutil.copyfile(source, target)
+        if push_to_hub:  # by another way than transformers' own, which pushes only the files that it wrote itself
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
     def validate_layer_type(self):
         """`layer_types` is derived, and its one value is registered by this package, so there is nothing to check."""

@@ -23,7 +23,7 @@ from .compat import (
     logging,
     slice_logits_to_keep,
 )
-from .configuration_minrnn import MinRNNConfig
+from .configuration_minrnn import AUTO_MAP, MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .generation_minrnn import MinRNNGenerationMixin
 from .inputs_minrnn import PACKING, check_cache, check_labels, padding_mask, sequence_starts
@@ -42,6 +42,21 @@ class MinRNNPreTrainedModel(PreTrainedModel):
     _skip_keys_device_placement = ["past_key_values"]
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MinRNNLayer}
+
+    def carry_code(self):
+        """From now on this model is saved and pushed together with its code, by `Trainer` as well: a process without this
+        package loads it through any Auto class with `trust_remote_code=True`, and what that process saves carries the code on.
+
+        >>> import os, tempfile
+        >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+        >>> model = MinRNNForCausalLM(MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1))
+        >>> model.carry_code()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save_pretrained(folder)
+        ...     {"config.json", "hub_minrnn.py", "modeling_minrnn.py", "model.safetensors"} <= set(os.listdir(folder))
+        True
+        """
+        self.config.auto_map = dict(AUTO_MAP)
 
     @torch.no_grad()
     def _init_weights(self, module):

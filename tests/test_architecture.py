@@ -29,7 +29,8 @@ FLOORS = {
     "block_minrnn": 4,
     "modeling_minrnn": 5,
     "heads_minrnn": 6,
-    "__init__": 7,
+    "hub_minrnn": 7,
+    "__init__": 8,
 }
 # What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
 THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}

@@ -1,0 +1,65 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The ways in which transformers and accelerate change, split, place, load and quantise a model."""
+
+import json
+
+import pytest
+import torch
+from model_cases import CONFIGS, build, close, token_ids
+
+from hf_minrnn import MinRNNForCausalLM
+
+NAMES = tuple(CONFIGS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [90, 130])
+def test_resized_embeddings_keep_what_they_had(name, size, tmp_path):
+    model, ids = build(name, eos_token_id=None), token_ids(2, 9).clamp(max=80)
+    before = model(ids).logits
+    model.resize_token_embeddings(size)
+    after = model(ids).logits
+    kept = min(size, 97)
+    assert after.shape[-1] == size == model.config.vocab_size and close(after[..., :kept], before[..., :kept])
+    tied = model.lm_head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    assert tied == model.config.tie_word_embeddings
+    labels = torch.full_like(ids, size - 1)
+    assert model(ids, labels=labels).loss.isfinite()
+    with pytest.raises(ValueError, match=rf"\[0, {size}\)"):
+        model(ids, labels=labels + 1)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(MinRNNForCausalLM.from_pretrained(tmp_path)(ids).logits, after)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shards_device_maps_and_dtypes(name, tmp_path):
+    model, ids = build(name), token_ids(2, 9)
+    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
+    assert len(set(index.values())) > 2 and ("lm_head.weight" in index) != model.config.tie_word_embeddings
+    want = model(ids).logits
+    for options in ({}, {"device_map": "cpu"}, {"device_map": "auto"}, {"device_map": {"": "cpu"}}):
+        loaded = MinRNNForCausalLM.from_pretrained(tmp_path, **options)
+        assert torch.equal(loaded(ids).logits, want)
+    half = MinRNNForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and (half(ids).logits.float() - want).norm() < 0.05 * want.norm()
+
+
+def test_a_model_built_without_memory_takes_its_weights():
+    model, ids = build("minlstm-paper"), token_ids(2, 9)
+    with torch.device("meta"):
+        empty = MinRNNForCausalLM(model.config)
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    empty.load_state_dict(model.state_dict(), assign=True)
+    assert torch.equal(empty.eval()(ids).logits, model(ids).logits)
+
+
+def test_int8_weights_through_torchao(tmp_path):
+    quantization = pytest.importorskip("torchao.quantization")
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 9)
+    want = model(ids).logits
+    quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+    got = model(ids).logits
+    assert 0 < (got - want).norm() < 0.1 * want.norm()
+    out = [model.generate(ids, max_new_tokens=6, do_sample=False, use_cache=cache) for cache in (True, False)]
+    assert torch.equal(*out)
