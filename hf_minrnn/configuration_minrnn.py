@@ -193,7 +193,7 @@ class MinRNNConfig(PreTrainedConfig):
         super().save_pretrained(save_directory)
         for source in Path(__file__).parent.glob("*.py"):
             target = Path(save_directory, source.name)
-            if source.name != "__init__.py" and not (target.exists() and target.samefile(source)):
+            if not source.name.startswith("__") and not (target.exists() and target.samefile(source)):
                 shutil.copyfile(source, target)
         if push_to_hub:  # by another way than transformers' own, which pushes only the files that it wrote itself
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)

@@ -22,7 +22,7 @@ from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from hf_minrnn.configuration_minrnn import AUTO_MAP
 
 PACKAGE = Path(hf_minrnn.__file__).parent
-CODE = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+CODE = {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
 IDS = token_ids(2, 9)
 
 # What every process without the package starts with.

@@ -28,5 +28,6 @@ def test_the_commands_name_what_exists(command):
 
 
 def test_every_source_file_has_a_line_in_the_tree():
-    files = {path.name for path in (ROOT / "hf_minrnn").glob("*.py")} - {"__init__.py"}
-    assert files == set(re.findall(r"^  (\w+\.py) ", README, flags=re.MULTILINE))
+    package = ROOT / "hf_minrnn"
+    files = {str(path.relative_to(package).as_posix()) for path in package.rglob("*.py") if path.stem != "__init__"}
+    assert files == set(re.findall(r"^  ([\w/]+\.py) ", README, flags=re.MULTILINE))
