@@ -6,7 +6,6 @@ Importing the package registers its models with `AutoConfig`, `AutoModel` and th
 
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
@@ -27,7 +26,7 @@ from .scan import linear_scan, minrnn_scan, resolve_backend
 __version__ = "0.1.0"
 
 AutoConfig.register("minrnn", MinRNNConfig, exist_ok=True)
-AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
+# AutoModel: see heads_minrnn.py
 AutoModelForCausalLM.register(MinRNNConfig, MinRNNForCausalLM, exist_ok=True)
 AutoModelForSequenceClassification.register(MinRNNConfig, MinRNNForSequenceClassification, exist_ok=True)
 AutoModelForTokenClassification.register(MinRNNConfig, MinRNNForTokenClassification, exist_ok=True)

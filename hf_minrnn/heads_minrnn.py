@@ -2,6 +2,7 @@
 """The classification heads: a label for a text, for each token, and the span that answers a question."""
 
 import torch
+from transformers import AutoModel
 
 from .compat import (
     Cache,
@@ -14,7 +15,12 @@ from .compat import (
     auto_docstring,
     can_return_tuple,
 )
-from .modeling_minrnn import MinRNNPreTrainedModel
+from .configuration_minrnn import MinRNNConfig
+from .modeling_minrnn import MinRNNModel, MinRNNPreTrainedModel
+
+# transformers' heads make their base model through AutoModel. Where this file is remote code nothing else would have told it
+# of that model, and it would ask whether to trust the code that is running already.
+AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
 
 
 def _real_tokens(input_ids, attention_mask, pad_token_id, batch: int, time: int, device):

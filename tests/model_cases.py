@@ -26,11 +26,13 @@ CONFIGS = {
 }
 
 
-def build(name: str, **changes) -> MinRNNForCausalLM:
+def build(name: str, model_class=MinRNNForCausalLM, **changes):
     """A model with random weights everywhere, so that nothing is hidden by a zero or an identity it starts from."""
     torch.manual_seed(0)
-    config = MinRNNConfig.from_dict({**CONFIGS[name].to_dict(), **changes})
-    model = MinRNNForCausalLM(config).eval()
+    given = CONFIGS[name].to_dict() | changes
+    if "num_labels" in changes:  # which the names of the labels would contradict
+        given = {key: value for key, value in given.items() if key not in ("id2label", "label2id")}
+    model = model_class(MinRNNConfig.from_dict(given)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

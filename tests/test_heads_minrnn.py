@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import copy
 
+import model_cases
 import pytest
 import torch
 from model_cases import CONFIGS, PLACES, close, pad, token_ids
@@ -15,7 +16,6 @@ from transformers import (
 )
 
 from hf_minrnn import (
-    MinRNNConfig,
     MinRNNForCausalLM,
     MinRNNForQuestionAnswering,
     MinRNNForSequenceClassification,
@@ -32,14 +32,7 @@ HEADS = {
 
 
 def build(kind, name="mingru", **changes):
-    torch.manual_seed(0)
-    given = {k: v for k, v in CONFIGS[name].to_dict().items() if k not in ("id2label", "label2id")}
-    config = MinRNNConfig.from_dict({**given, "num_labels": 3, **changes})
-    model = HEADS[kind][0](config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
+    return model_cases.build(name, HEADS[kind][0], num_labels=3, **changes)
 
 
 def outputs(kind, output):

@@ -12,18 +12,24 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from huggingface_hub import ModelCard
 from model_cases import build, token_ids
 from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import hf_minrnn
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, hub_minrnn
 from hf_minrnn.configuration_minrnn import AUTO_MAP
 
 PACKAGE = Path(hf_minrnn.__file__).parent
 CODE = {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
 IDS = token_ids(2, 9)
+HEADS = {
+    auto_class: reference.rpartition(".")[2]
+    for auto_class, reference in AUTO_MAP.items()
+    if auto_class not in ("AutoConfig", "AutoModel", "AutoModelForCausalLM")
+}
 
 # What every process without the package starts with.
 WITHOUT = """
@@ -37,6 +43,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import torch
+import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 torch.set_num_threads(1)
@@ -69,6 +76,9 @@ with torch.no_grad():
     found["together"] = [one(ids).logits, two(ids).logits, one.generate(ids, max_new_tokens=5, do_sample=False)]
 load(AutoModelForCausalLM, "causal").save_pretrained(root / "again")
 load(AutoModel, "causal").save_pretrained(root / "again-base")
+heads = {name: getattr(transformers, name) for name in os.environ["HEADS"].split()}
+with torch.no_grad():
+    found |= {name: [load(auto, name)(ids)[0]] for name, auto in heads.items()}
 torch.save(found, root / "first.pt")
 """
 
@@ -79,7 +89,7 @@ fresh = AutoModelForCausalLM.from_config(load(AutoConfig, "from-config"), trust_
 
 
 def run(program, root, home):
-    environment = {**os.environ, "HF_HOME": str(root / home), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HOME": str(root / home), "HF_HUB_OFFLINE": "1", "HEADS": " ".join(HEADS)}
     for name in ("PYTHONPATH", "HF_MODULES_CACHE"):
         environment.pop(name, None)
     command = [sys.executable, "-P", "-c", WITHOUT + program]
@@ -122,6 +132,13 @@ def world(tmp_path_factory):
         shutil.copytree(folder, hub / "snapshots" / commit)
         (hub / "refs" / name).write_text(commit)
     expected = results(model)
+    heads = {}
+    for name, bidirectional in zip(HEADS, (False, True, True)):
+        head = build("mingru", getattr(hf_minrnn, HEADS[name]), num_labels=3, bidirectional=bidirectional)
+        head.carry_code()
+        head.save_pretrained(root / name)
+        with torch.no_grad():
+            heads[name] = [head(IDS)[0]]
     trained = build("mingru")
     trained.carry_code()
     args = TrainingArguments(str(root / "trainer"), max_steps=1, report_to=[], use_cpu=True, disable_tqdm=True)
@@ -131,7 +148,7 @@ def world(tmp_path_factory):
     run(FIRST, root, "home1")
     run(SECOND, root, "home2")
     first, second = torch.load(root / "first.pt"), torch.load(root / "second.pt")
-    return {"root": root, "model": expected, "trained": results(trained.eval()), **first, **second}
+    return {"root": root, "model": expected, "heads": heads, "trained": results(trained.eval()), **first, **second}
 
 
 def same(found, expected):
@@ -155,6 +172,19 @@ def test_every_save_carries_the_code_and_the_complete_auto_map(world, folder):
 @pytest.mark.parametrize("folder", ["causal", "one/model"])
 def test_a_process_without_the_package_computes_the_same(world, folder):
     assert same(world[folder], world["model"])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_process_without_the_package_loads_every_head(world, name):
+    assert carries(world["root"] / name) and same(world[name], world["heads"][name])
+
+
+def test_the_package_registers_what_remote_code_does():
+    for auto_class, reference in AUTO_MAP.items():
+        name = reference.rpartition(".")[2]
+        assert getattr(hub_minrnn, name) is getattr(hf_minrnn, name)
+        if auto_class != "AutoConfig":
+            assert getattr(transformers, auto_class)._model_mapping[MinRNNConfig] is getattr(hf_minrnn, name)
 
 
 def test_a_process_without_the_package_loads_what_trainer_saved(world):
