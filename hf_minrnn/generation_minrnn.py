@@ -118,11 +118,9 @@ class MinRNNGenerationMixin(GenerationMixin):
             kwargs["attention_mask"] = torch.ones_like(ids)
         mask = kwargs.get("attention_mask")
         if cache is not None:
-            # Assisted generation, unlike any other mode, would feed the whole text again.
             cache._seen_of_whole = _check_continuation(
                 ids if embeds is None else embeds, cache, mask, embeds is not None
             )
-        _refuse_right_padding(mask)
         # An assistant's cache goes on recording from one call to the next, and so does one that did before.
         keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
         caches = [cache]
@@ -137,12 +135,12 @@ class MinRNNGenerationMixin(GenerationMixin):
         return result
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, batch_size, *args):
-        # The last stop before anything is computed, where the mask is known that generate infers from padding tokens.
+        # The last stop before anything is computed, where the mask is known: the one given, or inferred from padding tokens.
         _refuse_right_padding(model_kwargs.get("attention_mask"))
         super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, batch_size, *args)
         cache = model_kwargs.get("past_key_values")
-        if getattr(cache, "_seen_of_whole", 0):
-            cache._assisted = generation_mode == GenerationMode.ASSISTED_GENERATION
+        if cache is not None and generation_mode != GenerationMode.ASSISTED_GENERATION:
+            cache._seen_of_whole = 0  # every other mode leaves out by itself what the cache has seen
         if generation_config.is_assistant and cache is not None:
             for layer in cache.layers:
                 layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
@@ -171,8 +169,9 @@ class MinRNNGenerationMixin(GenerationMixin):
         ended_rows=None,
         **kwargs,
     ):
-        if is_first_iteration and next_sequence_length is None and getattr(past_key_values, "_assisted", False):
-            next_sequence_length = input_ids.shape[1] - past_key_values._seen_of_whole
+        seen = getattr(past_key_values, "_seen_of_whole", 0)
+        if seen and is_first_iteration and next_sequence_length is None:
+            next_sequence_length = input_ids.shape[1] - seen
         if next_sequence_length == 1 and not is_first_iteration and past_key_values is not None:
             # One more token, of which nothing is padding: what transformers does beyond this is for attention.
             newest, device = input_ids[:, -1:], self.get_input_embeddings().weight.device
