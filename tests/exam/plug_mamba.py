@@ -1,0 +1,9 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The yardstick: transformers' own Mamba, a recurrent model too. What it passes must not be skipped here."""
+
+from transformers import MambaConfig, MambaForCausalLM, MambaModel
+
+config_class = MambaConfig
+base_model_class, causal_lm_class = MambaModel, MambaForCausalLM
+all_model_classes = (MambaModel, MambaForCausalLM)
+sizes = {"state_size": 8}
