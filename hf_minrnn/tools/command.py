@@ -5,7 +5,8 @@ import argparse
 import sys
 
 from ..compat import logging
-from .convert import convert
+from .convert import Options, read_model, write_model
+from .convert_paper import describe
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,22 +19,99 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     add = commands.add_parser(
         "convert",
-        help="make a model folder of a minGRU-pytorch checkpoint",
-        description="Convert a state dict of minGRU-pytorch's minLM to a folder that MinRNNForCausalLM.from_pretrained "
-        "loads. Nothing is written where the checkpoint is not exactly such a state dict.",
+        help="make a model folder of a checkpoint of minGRU-pytorch or of the paper's layers",
+        description="Convert a checkpoint to a folder that MinRNNForCausalLM.from_pretrained loads: a state dict of\n"
+        "minGRU-pytorch's minLM, or of the paper's layers as described below. The names in it tell which. Nothing is\n"
+        "written where the checkpoint is not exactly such a state dict.",
+        epilog=describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add.add_argument("checkpoint", help="file of torch.save or *.safetensors; only tensors are read, no code is run")
     add.add_argument("folder", help="folder to make; an existing one must be empty")
+    paper = add.add_argument_group(
+        "the paper's layers",
+        "What such a file cannot tell. The defaults are the paper's, which published code need not follow;\n"
+        "the line that is printed at the end says what was taken.",
+    )
+    default = Options()
+    paper.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        type=part_and_name,
+        metavar="PART=NAME",
+        help="what the file calls a part, inside its layer where it is a layer's, such as gates=cell.linear; repeatable",
+    )
+    paper.add_argument(
+        "--order",
+        type=lambda text: tuple(block.strip() for block in text.split(",")),
+        help="blocks of gates: gate,candidate (minGRU; the default) or forget,input,candidate (minLSTM), in any order",
+    )
+    paper.add_argument(
+        "--normalize-gates",
+        action=argparse.BooleanOptionalAction,
+        default=default.normalize_gates,
+        help="minLSTM: divide the two gates by their sum, as the paper does and its official code by default does not",
+    )
+    paper.add_argument(
+        "--candidate",
+        dest="candidate_activation",
+        choices=("g", "identity"),
+        default=default.candidate_activation,
+        help="g (appendix B; the default) or identity (section 3)",
+    )
+    paper.add_argument(
+        "--forget-bias",
+        type=float,
+        default=default.forget_bias,
+        help="minLSTM: what the original adds to the forget gate at run time, such as 3; 0 (the default) where the "
+        "stored bias holds it. What the stored ones average is printed",
+    )
+    paper.add_argument(
+        "--initial-state",
+        type=float,
+        default=default.initial_state,
+        help="every channel of the state before the first token: 0 (the default), or 0.5 where the original takes g of 0",
+    )
+    paper.add_argument(
+        "--activation",
+        dest="hidden_act",
+        default=default.hidden_act,
+        help="of the feed-forward part, by transformers' name for it (default: gelu)",
+    )
+    paper.add_argument(
+        "--norm-eps",
+        dest="rms_norm_eps",
+        type=float,
+        default=default.rms_norm_eps,
+        help="eps of every norm (default: what torch.nn.RMSNorm takes by itself)",
+    )
     add.set_defaults(run=run_convert)
     return top
 
 
+def part_and_name(text: str) -> tuple[str, str]:
+    """Reads an argument PART=NAME.
+
+    >>> part_and_name("gates=cell.linear")
+    ('gates', 'cell.linear')
+    """
+    part, equals, name = text.partition("=")
+    if not (part and equals and name):
+        raise argparse.ArgumentTypeError(f"PART=NAME is wanted, got {text!r}")
+    return part, name
+
+
 def run_convert(args) -> str:
     """Runs `convert` and says what came out, in one line."""
-    config = convert(args.checkpoint, args.folder)
+    values = vars(args) | {"names": dict(args.names) if args.names else None}
+    model = read_model(args.checkpoint, Options(**{field: values[field] for field in Options._fields}))
+    write_model(model, args.folder)
+    config = model.config
     return (
         f"{args.folder}: {config.cell_type}, layers {config.num_hidden_layers}, hidden size {config.hidden_size}, "
-        f"state size {config.state_size}, vocabulary {config.vocab_size}"
+        f"state size {config.state_size}, vocabulary {config.vocab_size}{'; taken: ' if model.taken else ''}"
+        f"{'; '.join(model.taken)}"
     )
 
 

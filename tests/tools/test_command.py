@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_cases import paper
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.command import main
+from hf_minrnn.tools.convert_paper import describe
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,6 +32,49 @@ def test_convert_prints_one_line(tmp_path, capfd):
     assert captured.out == f"{tmp_path / 'folder'}: mingru, layers 1, hidden size 4, state size 4, vocabulary 5\n"
     assert captured.err == ""
     assert MinRNNForCausalLM.from_pretrained(tmp_path / "folder").config.intermediate_size == 6
+
+
+def test_options_say_what_the_paper_s_layers_do_not(tmp_path, capfd):
+    tensors = renamed_paper()
+    torch.save(tensors, tmp_path / "paper.bin")
+    arguments = ["convert", str(tmp_path / "paper.bin"), str(tmp_path / "folder"), "--name", "gates=inner.linear"]
+    arguments += ["--name", "embedding=tokens", "--order", "candidate,forget, input", "--no-normalize-gates"]
+    arguments += ["--candidate", "identity", "--forget-bias", "3", "--initial-state", "-1", "--norm-eps", "1e-5"]
+    assert main([*arguments, "--activation", "relu"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert captured.out == (
+        f"{tmp_path / 'folder'}: minlstm, layers 2, hidden size 8, state size 12, vocabulary 13; taken: gates in the order "
+        "candidate, forget, input; not normalized; forget bias +3 on stored ones of 0.50 on average; candidate identity; "
+        "initial state -1; activation relu; RMSNorm with eps 1e-05\n"
+    )
+    model = MinRNNForCausalLM.from_pretrained(tmp_path / "folder")
+    config = model.config
+    assert (config.normalize_gates, config.candidate_activation, config.hidden_act) == (False, "identity", "relu")
+    cell = model.model.layers[1].mixer.cell.in_proj
+    assert cell.bias[:12].tolist() == [3.5] * 12  # the forget gate stands first here, and second there
+    assert torch.equal(cell.weight, tensors["layers.1.inner.linear.weight"].roll(-12, 0))
+    assert model.model.layers[0].mixer.initial_state.tolist() == [-1] * 12
+
+
+def renamed_paper():
+    tensors = {name.replace("rnn.gates", "inner.linear"): v for name, v in paper("minlstm", 2, 1.5, 0, 4).items()}
+    for n in range(2):
+        tensors[f"layers.{n}.inner.linear.bias"].chunk(3)[1].fill_(0.5)
+    return {name.replace("embedding", "tokens"): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize("argument", ["gates", "gates=", "=gates"])
+def test_a_name_needs_both_sides(argument, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["convert", "file", "folder", "--name", argument])
+    assert exit.value.code == 2 and f"PART=NAME is wanted, got {argument!r}" in capsys.readouterr().err
+
+
+def test_help_says_which_layout_is_accepted(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["convert", "--help"])
+    assert exit.value.code == 0 and describe() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text\nand more", {"a": torch.ones(1)}, {"a": 1}], ids=repr)

@@ -1,0 +1,44 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Files of tensors are read, and damaged ones, ones with code in them and ones without a state dict are refused."""
+
+import pytest
+import torch
+from checkpoint_cases import Code, minlm, paper
+from safetensors.torch import save_file
+
+from hf_minrnn.tools.convert import convert
+
+KINDS = {"minlm": minlm("mingru", 3, 1.5, 0, 4), "paper": paper("minlstm", 3, 1.5)}
+kinds = pytest.mark.parametrize("tensors", KINDS.values(), ids=KINDS)
+
+
+@kinds
+@pytest.mark.parametrize("name", ["some.pt", "some.safetensors"])
+@pytest.mark.parametrize("keep", [0, 9, 0.5, 0.99])
+def test_truncated_files_are_refused(tensors, name, keep, tmp_path):
+    path = tmp_path / name
+    (save_file if path.suffix == ".safetensors" else torch.save)(tensors, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(ValueError, match=f"{name} is damaged, or not a file of tensors alone"):
+        convert(path, tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@kinds
+def test_code_in_a_file_is_refused_and_not_run(tensors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(tensors | {"more": Code()}, "some.pt")
+    with pytest.raises(ValueError, match=r"not a file of tensors alone \(UnpicklingError: .*mkdir"):
+        convert("some.pt", "folder")
+    torch.save(torch.nn.Linear(2, 2), "some.pt")
+    with pytest.raises(ValueError, match=r"not a file of tensors alone \(UnpicklingError: .*Linear"):
+        convert("some.pt", "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["some.pt"]
+
+
+@pytest.mark.parametrize("content", [3, [], {}, {"model": {}}, {"model": 3}, {"epoch": 3}, {"state_dict": {1: 2}}])
+def test_files_without_a_state_dict_are_refused(content, tmp_path):
+    torch.save(content, tmp_path / "some.pt")
+    with pytest.raises(ValueError, match="holds no state dict"):
+        convert(tmp_path / "some.pt", tmp_path / "folder")
