@@ -20,6 +20,7 @@ from .heads_minrnn import (
     MinRNNForSequenceClassification,
     MinRNNForTokenClassification,
 )
+from .layers import MinGRU, MinLSTM
 from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
 from .scan import linear_scan, minrnn_scan, resolve_backend
 
@@ -33,7 +34,9 @@ AutoModelForTokenClassification.register(MinRNNConfig, MinRNNForTokenClassificat
 AutoModelForQuestionAnswering.register(MinRNNConfig, MinRNNForQuestionAnswering, exist_ok=True)
 
 __all__ = [
+    "MinGRU",
     "MinGRUCell",
+    "MinLSTM",
     "MinLSTMCell",
     "MinRNNConfig",
     "MinRNNForCausalLM",

@@ -27,6 +27,7 @@ FLOORS = {
     "scan": 2,
     "cells": 3,
     "block_minrnn": 4,
+    "layers": 4,
     "modeling_minrnn": 5,
     "heads_minrnn": 6,
     "hub_minrnn": 7,

@@ -1,0 +1,367 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""MinGRU and MinLSTM: layers to put where torch.nn.GRU and torch.nn.LSTM are. Needs torch only."""
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from .cells import CELLS
+
+OUTPUT_GATES = (None, "gate", "highway")
+
+
+class MinRNNBase(nn.Module):
+    """What `MinGRU` and `MinLSTM` share; arguments as there."""
+
+    cell_type: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device=None,
+        dtype=None,
+        *,
+        proj_size: int = 0,
+        candidate_activation: str = "g",
+        normalize_gates: bool = True,
+        forget_gate_floor: float = 0.0,
+        gate_bias: float = 0.0,
+        output_gate: str | None = None,
+        state_dtype: torch.dtype | None = None,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        if proj_size:
+            raise ValueError(
+                f"proj_size must be 0, got {proj_size}: no state enters the gates, so put an nn.Linear behind the layer"
+            )
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout must be a probability, from 0 to 1, got {dropout!r}")
+        if output_gate not in OUTPUT_GATES:
+            raise ValueError(f"output_gate must be one of {OUTPUT_GATES}, got {output_gate!r}")
+        if output_gate == "highway" and (bidirectional or input_size != hidden_size):
+            raise ValueError(
+                "output_gate='highway' passes the input on, which needs input_size equal to hidden_size and one direction, "
+                f"got {input_size}, {hidden_size} and bidirectional={bidirectional}"
+            )
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"dropout={dropout} stands between layers, and there is one only: it does nothing", stacklevel=2
+            )
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bidirectional, self.output_gate, self.state_dtype, self.proj_size = (
+            bidirectional,
+            output_gate,
+            state_dtype,
+            0,
+        )
+        directions = 2 if bidirectional else 1
+        options = {
+            "candidate_activation": candidate_activation,
+            "normalize_gates": normalize_gates,
+            "forget_gate_floor": forget_gate_floor,
+            "gate_bias": gate_bias,
+            "extra_size": 0 if output_gate is None else hidden_size,
+            "backend": backend,
+        }
+        cells = []
+        for layer in range(num_layers):
+            size = input_size if layer == 0 else directions * hidden_size
+            cells += [
+                CELLS[self.cell_type](size, hidden_size, bias, device=device, dtype=dtype, **options)
+                for _ in range(directions)
+            ]
+        self.cells = nn.ModuleList(cells)
+
+    @property
+    def num_directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def flatten_parameters(self) -> None:
+        """Nothing: there are no weights to lay out, and code written for `torch.nn.GRU` may call it."""
+
+    def extra_repr(self) -> str:
+        shown = f"{self.input_size}, {self.hidden_size}"
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults |= {"output_gate": None, "state_dtype": None}
+        return shown + "".join(f", {n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d)
+
+    # --- the door ----------------------------------------------------------------------------------------------------
+
+    def forward(self, input, hx=None, resets=None):
+        """Runs all layers over a sequence, a batch of them, or packed ones.
+
+        Args:
+            input (`torch.Tensor` or `PackedSequence`): `(time, batch, input_size)`, with `batch_first` `(batch, time,
+                input_size)`, unbatched `(time, input_size)`; or as `torch.nn.utils.rnn` packs it.
+            hx: The state before the first step, zeros by default; see the class.
+            resets (`torch.Tensor`, bool, *optional*): Laid out as `input` without its features; `PackedSequence` for a
+                packed input. Where True a new episode begins: the state is zero before that step, whatever it was. Backwards,
+                a bidirectional layer starts anew at each episode's last step.
+
+        Returns:
+            `(output, h_n)`; see the class.
+
+        Raises:
+            ValueError: For an input of other dimensions, or `resets` that do not fit.
+            RuntimeError: For features or an `hx` of another size, as `torch.nn.GRU` does.
+        """
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, resets)
+        name = type(self).__name__
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        self._check_features(input)
+        batched = input.dim() == 3
+        if resets is not None and (resets.shape != input.shape[:-1] or resets.dtype != torch.bool):
+            raise ValueError(
+                f"resets must be bool of shape {tuple(input.shape[:-1])}, got {resets.dtype} of {tuple(resets.shape)}"
+            )
+        if hx is not None and hx.dim() != input.dim():
+            raise RuntimeError(
+                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, hx should also be {input.dim()}-D but got "
+                f"{hx.dim()}-D tensor"
+            )
+        if not batched:
+            input, hx = input.unsqueeze(0), None if hx is None else hx.unsqueeze(1)
+            resets = None if resets is None else resets.unsqueeze(0)
+        elif not self.batch_first:
+            input, resets = input.transpose(0, 1), None if resets is None else resets.transpose(0, 1)
+        self._check_state(hx, input.shape[0])
+        output, states = self._run(input, hx, resets, None)
+        if not batched:
+            return output.squeeze(0), states.squeeze(1)
+        return output if self.batch_first else output.transpose(0, 1).contiguous(), states
+
+    def _check_features(self, x):
+        if x.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
+            )
+
+    def _check_state(self, hx, rows: int):
+        want = (len(self.cells), rows, self.hidden_size)
+        if hx is not None and hx.shape != want:
+            raise RuntimeError(f"Expected hidden size {want}, got {tuple(hx.shape)}")
+
+    def _packed(self, packed, hx, resets):
+        # Sequence by sequence instead of step by step, the sequences one after the other: what cu_seqlens describes.
+        data, batch_sizes, sorted_indices, unsorted_indices = packed
+        self._check_features(data)
+        if resets is not None:
+            if not isinstance(resets, PackedSequence) or not torch.equal(resets.batch_sizes, batch_sizes):
+                raise ValueError("resets of a packed input must be a PackedSequence of the same lengths")
+            if resets.data.dtype != torch.bool or resets.data.dim() != 1:
+                raise ValueError(
+                    f"resets must hold one bool a step, got {resets.data.dtype} of {tuple(resets.data.shape)}"
+                )
+            same = sorted_indices is None or torch.equal(resets.sorted_indices, sorted_indices)
+            if not same:
+                raise ValueError("resets of a packed input must be packed in the input's order")
+            resets = resets.data
+        rows = int(batch_sizes[0])
+        self._check_state(hx, rows)
+        if hx is not None and sorted_indices is not None:
+            hx = hx.index_select(1, sorted_indices)
+        order, cu_seqlens = _sequence_order(batch_sizes)
+        order, cu_seqlens = order.to(data.device), cu_seqlens.to(data.device)
+        resets = None if resets is None else resets[order].unsqueeze(0)
+        output, states = self._run(data[order].unsqueeze(0), hx, resets, cu_seqlens)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        if unsorted_indices is not None:
+            states = states.index_select(1, unsorted_indices)
+        return PackedSequence(output[0][back], batch_sizes, sorted_indices, unsorted_indices), states
+
+    # --- the layers --------------------------------------------------------------------------------------------------
+
+    def _run(self, x, hx, resets, cu_seqlens):
+        """`(batch, time, features)` to `(batch, time, directions * hidden_size)` and `(cells, rows, hidden_size)`."""
+        turn = turned_resets = None
+        if self.bidirectional:
+            turn = _turn(x.shape[1], cu_seqlens, x.device)
+            turned_resets = _turned(resets, turn, cu_seqlens)
+        states, directions = [], self.num_directions
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                number = layer * directions + direction
+                state = None if hx is None else hx[number]
+                if direction == 0:
+                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens)
+                else:
+                    h, last = self._cell(self.cells[number], x.index_select(1, turn), state, turned_resets, cu_seqlens)
+                    h = h.index_select(1, turn)
+                outputs.append(h)
+                states.append(last)
+            x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout)
+        return x, torch.stack(states).to(self.state_dtype or x.dtype)
+
+    def _cell(self, cell, x, state, resets, cu_seqlens):
+        projected, gate = cell.project(x)
+        h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)
+        if self.output_gate == "gate":
+            h = h * torch.sigmoid(gate)
+        elif self.output_gate == "highway":
+            h = torch.lerp(x.to(h.dtype), h, torch.sigmoid(gate))
+        return h, last
+
+
+def _sequence_order(batch_sizes):
+    """Where each step of each sequence, one sequence after the other, stands in a PackedSequence; and their bounds."""
+    lengths = (batch_sizes.unsqueeze(1) > torch.arange(int(batch_sizes[0]))).sum(0)
+    offsets = F.pad(batch_sizes.cumsum(0), (1, 0))[:-1]
+    time = torch.arange(len(batch_sizes)).expand(len(lengths), -1)
+    there = time < lengths.unsqueeze(1)
+    order = (offsets.unsqueeze(0) + torch.arange(len(lengths)).unsqueeze(1))[there]
+    return order, F.pad(lengths.cumsum(0), (1, 0))
+
+
+def _turn(time, cu_seqlens, device):
+    """The index that turns every sequence round."""
+    position = torch.arange(time, device=device)
+    if cu_seqlens is None:
+        return time - 1 - position
+    sequence = torch.searchsorted(cu_seqlens, position, right=True) - 1
+    return cu_seqlens[sequence] + cu_seqlens[sequence + 1] - 1 - position
+
+
+def _turned(resets, turn, cu_seqlens):
+    """Resets for the way back: an episode begins there with its last step, which comes before the next one's first."""
+    if resets is None:
+        return None
+    last = F.pad(resets[:, 1:], (0, 1))
+    if cu_seqlens is not None:  # the next sequence's first step is none of this one's business
+        last = last.index_fill(1, cu_seqlens[1:] - 1, False)
+    return last.index_select(1, turn)
+
+
+class MinGRU(MinRNNBase):
+    """minGRU (arXiv 2410.01201, section 3.1) in `torch.nn.GRU`'s place: same arguments, shapes and return values.
+
+    What differs: the gates look at the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
+    [0, 1] and do not mix channels, so that it cannot keep track of parity-like states at finite precision (arXiv
+    2411.12537), which a GRU can. The weights' names differ (`cells.0.in_proj.weight`), and their initial distribution is
+    `torch.nn.Linear`'s.
+
+    Args:
+        input_size (`int`): Features of the input.
+        hidden_size (`int`): Channels of the state.
+        num_layers (`int`, defaults to 1): Layers, one on the other.
+        bias (`bool`, defaults to `True`): Whether the projections have biases.
+        batch_first (`bool`, defaults to `False`): `(batch, time, features)` instead of `(time, batch, features)`.
+        dropout (`float`, defaults to 0.0): Dropout between layers, in training.
+        bidirectional (`bool`, defaults to `False`): A second cell in every layer reads backwards.
+        device, dtype: As for any `torch.nn` module.
+        proj_size (`int`): Refused unless 0.
+        candidate_activation (`str`, defaults to `"g"`): "g" (the paper's, never negative) or "identity".
+        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1): the higher, the longer the memory.
+        gate_bias (`float`, defaults to 0.0): Start of the forget side's bias; without input a fresh cell keeps the share
+            `sigmoid(gate_bias)` of its state at each step.
+        output_gate (`str`, *optional*): "gate" multiplies the output by a sigmoid of the input's projection; "highway" mixes
+            it with the layer's input by one, which needs `input_size == hidden_size` and one direction.
+        state_dtype (`torch.dtype`, *optional*): Of the returned `h_n`; the output's by default, as `torch.nn.GRU`'s is. A
+            bfloat16 model that carries its state from call to call needs `torch.float32`, or small updates are rounded away.
+        backend (`str`, defaults to `"auto"`): Backend of the scan, see `minrnn_scan`.
+
+    `layer(input, h_0, resets)` returns `(output, h_n)`: `output` `(time, batch, D * hidden_size)` or laid out as the input is,
+    `h_0` and `h_n` `(D * num_layers, batch, hidden_size)`, D directions; without a batch dimension if the input has none.
+
+    Raises:
+        ValueError: For an argument that does not fit, by name.
+
+    >>> layer = MinGRU(8, 16, num_layers=2, batch_first=True)
+    >>> output, h_n = layer(torch.randn(3, 5, 8))
+    >>> output.shape, h_n.shape
+    (torch.Size([3, 5, 16]), torch.Size([2, 3, 16]))
+    """
+
+    cell_type = "mingru"
+
+
+class MinLSTM(MinRNNBase):
+    """minLSTM (arXiv 2410.01201, section 3.2) in `torch.nn.LSTM`'s place: same arguments, shapes and return values.
+
+    What differs, beside what differs in `MinGRU`: there is no cell state. The second half of the returned pair is h_n again,
+    and that of an incoming pair is ignored, with one warning if it is not h_0's.
+
+    Args:
+        proj_size (`int`): Refused unless 0; stands where `torch.nn.LSTM` has it.
+        normalize_gates (`bool`, defaults to `True`): Divide the two gates by their sum.
+        gate_bias (`float`, defaults to 0.0): Start of the forget gate's bias, before the two gates are divided by their sum.
+        others: As `MinGRU`.
+
+    `layer(input, (h_0, c_0), resets)` returns `(output, (h_n, h_n))`, shapes as there.
+
+    >>> layer = MinLSTM(8, 16)
+    >>> output, (h_n, c_n) = layer(torch.randn(5, 3, 8))
+    >>> output.shape, h_n.shape, c_n is h_n
+    (torch.Size([5, 3, 16]), torch.Size([1, 3, 16]), True)
+    """
+
+    cell_type = "minlstm"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device=None,
+        dtype=None,
+        **options,
+    ):
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            proj_size=proj_size,
+            **options,
+        )
+        self.warned = False
+
+    def forward(self, input, hx=None, resets=None):
+        """As `MinGRU.forward`, with the pair `(h_0, c_0)` for `hx` and `(h_n, h_n)` in return."""
+        if hx is not None:
+            if not isinstance(hx, tuple | list) or len(hx) != 2:
+                raise RuntimeError(f"MinLSTM: hx must be a pair (h_0, c_0), got {type(hx).__name__}")
+            hx = self._without_cell_state(*hx)
+        output, state = super().forward(input, hx, resets)
+        return output, (state, state)
+
+    def _without_cell_state(self, h, c):
+        if h.shape != c.shape:
+            raise RuntimeError(f"Expected hidden[1] size {tuple(h.shape)}, got {tuple(c.shape)}")
+        # Comparing makes the host wait for a device, so elsewhere than on the CPU it is done at the first call only.
+        if c is h or self.warned or torch.compiler.is_compiling():
+            return h
+        same = torch.equal(h, c)
+        self.warned = not same or h.device.type != "cpu"
+        if not same:
+            warnings.warn("MinLSTM has no cell state: c_0 differs from h_0 and is ignored", stacklevel=3)
+        return h
