@@ -16,7 +16,7 @@ try:
         LinearAttentionLayer,
     )
     from transformers.configuration_utils import PreTrainedConfig
-    from transformers.generation import GenerationMixin, StoppingCriteriaList
+    from transformers.generation import GenerationMixin, MaxLengthCriteria, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
     from transformers.modeling_layers import (
         GenericForQuestionAnswering,
@@ -61,6 +61,7 @@ __all__ = [
     "GenericForTokenClassification",
     "GradientCheckpointingLayer",
     "LinearAttentionLayer",
+    "MaxLengthCriteria",
     "PreTrainedConfig",
     "PreTrainedModel",
     "SequenceClassifierOutputWithPast",

@@ -77,6 +77,9 @@ class MinRNNConfig(PreTrainedConfig):
         scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.scan.BACKENDS`. A wish: where it
             does not exist, "auto" is used and a warning says so.
         use_cache (`bool`, defaults to `True`): Whether the model returns its state.
+        max_position_embeddings (`int`, *optional*, defaults to 32768): No limit of the model, which has none and no
+            positions either, and none of its `generate`: what tools that ask for a longest text, such as lm-eval, cut texts
+            to. With `None` they take defaults of their own.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: For a value or a combination that makes no sense, by the field's name.
@@ -123,6 +126,8 @@ class MinRNNConfig(PreTrainedConfig):
     initializer_range: float | int = 0.02
     scan_backend: str = "auto"
     use_cache: bool = True
+    # Tools compute the logits of a text of this length at once: more would fill the memory, with the default vocabulary.
+    max_position_embeddings: int | None = 32768
     tie_word_embeddings: bool = True
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -213,6 +218,8 @@ class MinRNNConfig(PreTrainedConfig):
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "expand_ratio", "rms_norm_eps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.max_position_embeddings is not None and self.max_position_embeddings <= 0:
+            raise ValueError(f"max_position_embeddings must be positive or None, got {self.max_position_embeddings}")
         for name in ("intermediate_size", "conv_kernel_size", "initializer_range"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -6,7 +6,7 @@ from functools import wraps
 import torch
 
 from .cache_minrnn import ASSISTANT_TOKENS
-from .compat import Cache, GenerationMixin, GenerationMode, StoppingCriteriaList
+from .compat import Cache, GenerationMixin, GenerationMode, MaxLengthCriteria, StoppingCriteriaList
 
 
 def _check_continuation(given, cache, mask, embedded: bool) -> int:
@@ -149,8 +149,20 @@ class MinRNNGenerationMixin(GenerationMixin):
         if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:
             generation_config._ended_rows = model_kwargs["ended_rows"] = _EndedRows()
 
+    def _prepare_generated_length(self, generation_config, has_default_max_length, input_ids_length, **kwargs):
+        by_default = has_default_max_length and generation_config.max_new_tokens is None
+        max_new_tokens = generation_config.max_length
+        kwargs |= {"has_default_max_length": has_default_max_length, "input_ids_length": input_ids_length}
+        generation_config = super()._prepare_generated_length(generation_config, **kwargs)
+        if by_default:  # or it would end at config.max_position_embeddings, which is no limit here
+            generation_config.max_length = max_new_tokens + input_ids_length
+        return generation_config
+
     def _get_stopping_criteria(self, generation_config, *args, **kwargs):
         criteria = super()._get_stopping_criteria(generation_config, *args, **kwargs)
+        for criterion in criteria:
+            if isinstance(criterion, MaxLengthCriteria):
+                criterion.max_position_embeddings = None  # it would warn of longer texts
         ended_rows = getattr(generation_config, "_ended_rows", None)
         return criteria if ended_rows is None else ended_rows.watch(criteria)
 

@@ -2,6 +2,8 @@
 """MinRNN models: minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) as transformers models."""
 
 import math
+from functools import update_wrapper, wraps
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,16 @@ from .norm_minrnn import MinRNNRMSNorm
 logger = logging.get_logger(__name__)
 
 
+class _OnClassOrInstance:
+    """A method whose first argument is the instance it is called on, or the class."""
+
+    def __init__(self, function):
+        update_wrapper(self, function)
+
+    def __get__(self, instance, owner):
+        return MethodType(self.__wrapped__, owner if instance is None else instance)
+
+
 @auto_docstring
 class MinRNNPreTrainedModel(PreTrainedModel):
     config: MinRNNConfig
@@ -43,9 +55,15 @@ class MinRNNPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MinRNNLayer}
 
-    def carry_code(self):
+    _carries_code = False
+
+    @_OnClassOrInstance
+    def carry_code(model_or_class):
         """From now on this model is saved and pushed together with its code, by `Trainer` as well: a process without this
         package loads it through any Auto class with `trust_remote_code=True`, and what that process saves carries the code on.
+
+        Called on a class, `MinRNNForCausalLM.carry_code()`, it does so for every model of this class and of those derived
+        from it, as long as the process lives.
 
         >>> import os, tempfile
         >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
@@ -56,7 +74,16 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         ...     {"config.json", "hub_minrnn.py", "modeling_minrnn.py", "model.safetensors"} <= set(os.listdir(folder))
         True
         """
-        self.config.auto_map = dict(AUTO_MAP)
+        if isinstance(model_or_class, type):
+            model_or_class._carries_code = True
+        else:
+            model_or_class.config.auto_map = dict(AUTO_MAP)
+
+    @wraps(PreTrainedModel.save_pretrained)
+    def save_pretrained(self, *args, **kwargs):
+        if self._carries_code:
+            self.carry_code()
+        return super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):

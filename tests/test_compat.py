@@ -80,6 +80,9 @@ def test_generation_passes_what_is_overridden():
     assert list(inspect.signature(compat.GenerationMixin.generate).parameters)[1:3] == ["inputs", "generation_config"]
     assert callable(compat.GenerationMixin._get_static_cache_init_shape)
     assert list(inspect.signature(compat.GenerationMixin._get_stopping_criteria).parameters)[1] == "generation_config"
+    wanted = {"generation_config", "has_default_max_length", "input_ids_length"}
+    assert wanted <= parameters(compat.GenerationMixin._prepare_generated_length)
+    assert compat.MaxLengthCriteria(3, max_position_embeddings=2).max_position_embeddings == 2
     assert compat.GenerationMode.ASSISTED_GENERATION
     assert compat.DynamicCache().layers == [] and callable(compat.Cache.is_recording_past)
 

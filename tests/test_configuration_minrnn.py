@@ -28,6 +28,8 @@ from hf_minrnn.cache_minrnn import LAYER_TYPE
         ("gate_bias", float("nan")),
         ("initializer_range", float("inf")),
         ("expand_ratio", float("inf")),
+        ("max_position_embeddings", 0),
+        ("max_position_embeddings", -1),
     ],
 )
 def test_nonsense_is_refused_by_name(field, value):
@@ -35,7 +37,10 @@ def test_nonsense_is_refused_by_name(field, value):
         MinRNNConfig(**{field: value})
 
 
-@pytest.mark.parametrize("field", ["vocab_size", "cell_type", "output_gate", "scan_backend", "tie_word_embeddings"])
+@pytest.mark.parametrize(
+    "field",
+    ["vocab_size", "cell_type", "output_gate", "scan_backend", "tie_word_embeddings", "max_position_embeddings"],
+)
 def test_wrong_types_are_refused_by_name(field):
     with pytest.raises(Exception, match=field):
         MinRNNConfig(**{field: [1]})
@@ -68,11 +73,14 @@ def test_derived_values():
 
 
 def test_round_trip_through_json(tmp_path):
-    config = MinRNNConfig.paper("minlstm", hidden_size=48, expand_ratio=1.5, scan_backend="of tomorrow")
+    config = MinRNNConfig.paper(
+        "minlstm", hidden_size=48, expand_ratio=1.5, scan_backend="of tomorrow", max_position_embeddings=None
+    )
     config.save_pretrained(tmp_path)
     loaded = MinRNNConfig.from_pretrained(tmp_path)
     assert loaded.to_diff_dict() == config.to_diff_dict()
     assert (loaded.state_size, loaded.gate_bias, loaded.scan_backend) == (72, 3.0, "of tomorrow")
+    assert loaded.max_position_embeddings is None and MinRNNConfig().max_position_embeddings == 32768
 
 
 def test_paper_takes_any_field():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from transformers import CompileConfig, StoppingCriteriaList
+from transformers.generation import stopping_criteria
 
 NAMES = tuple(CONFIGS)
 
@@ -292,3 +293,35 @@ def test_generation_with_offloaded_weights():
     plain = model.generate(ids, max_new_tokens=5, do_sample=False)
     offloaded = cpu_offload(build("mingru", eos_token_id=None), execution_device=torch.device("cpu"))
     assert torch.equal(offloaded.generate(ids, max_new_tokens=5, do_sample=False), plain)
+
+
+LENGTHS = {
+    "default": (20, {}),
+    "length": (28, {"max_length": 40}),
+    "new-tokens": (30, {"max_new_tokens": 30}),
+    "static": (30, {"max_new_tokens": 30, "cache_implementation": "static"}),
+    "beams": (30, {"max_new_tokens": 30, "num_beams": 2}),
+    "lookup": (30, {"max_new_tokens": 30, "prompt_lookup_num_tokens": 3}),
+    "assistant": (30, {"max_new_tokens": 30, "assistant_model": "mingru"}),
+}
+
+
+# Speculative decoding needs ids.
+WAYS = [(kind, embedded) for kind in LENGTHS for embedded in (False, True)]
+WAYS = [(kind, embedded) for kind, embedded in WAYS if not (embedded and kind in ("lookup", "assistant"))]
+
+
+@pytest.mark.parametrize("kind, embedded", WAYS)
+def test_what_tools_cut_texts_to_is_no_limit(kind, embedded, monkeypatch):
+    """Texts go on beyond `max_position_embeddings`, without a word about it."""
+    said, ids, out = [], token_ids(1, 12), []
+    monkeypatch.setattr(stopping_criteria.logger, "warning_once", said.append)
+    steps, options = LENGTHS[kind]
+    for limit in (8, None):
+        models = [build(name, eos_token_id=None, max_position_embeddings=limit) for name in ("minlstm", "mingru")]
+        model, given = models[0], dict(options)
+        if kind == "assistant":
+            given["assistant_model"] = models[1]
+        prompt = {"inputs_embeds": model.get_input_embeddings()(ids)} if embedded else {"inputs": ids}
+        out.append(model.generate(**prompt, do_sample=False, **given))
+    assert torch.equal(*out) and out[0].shape[1] == steps + (0 if embedded else 12) and not said

@@ -15,11 +15,12 @@ import torch
 import transformers
 from huggingface_hub import ModelCard
 from model_cases import build, token_ids
-from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments
+from tokenization import build_tokenizer
+from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import hf_minrnn
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, hub_minrnn
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForTokenClassification, MinRNNPreTrainedModel, hub_minrnn
 from hf_minrnn.configuration_minrnn import AUTO_MAP
 
 PACKAGE = Path(hf_minrnn.__file__).parent
@@ -30,6 +31,8 @@ HEADS = {
     for auto_class, reference in AUTO_MAP.items()
     if auto_class not in ("AutoConfig", "AutoModel", "AutoModelForCausalLM")
 }
+CLASSIFIER = "AutoModelForSequenceClassification"
+PROMPT = "def add(a, b):"
 
 # What every process without the package starts with.
 WITHOUT = """
@@ -67,7 +70,8 @@ config.save_pretrained(root / "from-config")
 fresh = AutoModelForCausalLM.from_config(load(AutoConfig, "from-config"), trust_remote_code=True)
 assert isinstance(fresh.config, type(fresh).config_class), "config and model are of two copies of the code"
 
-found = {name: results(name) for name in ("causal", "base", "trainer/checkpoint-1", "one/model", "two/model", "causal")}
+names = ("causal", "base", "trainer/checkpoint-1", "one/model", "two/model", "causal", "by-class")
+found = {name: results(name) for name in names}
 for name in ("one", "two"):
     found[f"hub {name}"] = results("me/model", revision=name)
 # Both at once: what the second brought must not reach the first.
@@ -79,6 +83,11 @@ load(AutoModel, "causal").save_pretrained(root / "again-base")
 heads = {name: getattr(transformers, name) for name in os.environ["HEADS"].split()}
 with torch.no_grad():
     found |= {name: [load(auto, name)(ids)[0]] for name, auto in heads.items()}
+prompt = os.environ["PROMPT"]
+options = {"trust_remote_code": True, "device": "cpu"}
+writer = transformers.pipeline("text-generation", model=str(root / "causal"), **options)
+classifier = transformers.pipeline("text-classification", model=str(root / os.environ["CLASSIFIER"]), **options)
+found["pipelines"] = [writer(prompt, max_new_tokens=5, do_sample=False), classifier([prompt, "x"])]
 torch.save(found, root / "first.pt")
 """
 
@@ -90,6 +99,7 @@ fresh = AutoModelForCausalLM.from_config(load(AutoConfig, "from-config"), trust_
 
 def run(program, root, home):
     environment = {**os.environ, "HF_HOME": str(root / home), "HF_HUB_OFFLINE": "1", "HEADS": " ".join(HEADS)}
+    environment |= {"PROMPT": PROMPT, "CLASSIFIER": CLASSIFIER}
     for name in ("PYTHONPATH", "HF_MODULES_CACHE"):
         environment.pop(name, None)
     command = [sys.executable, "-P", "-c", WITHOUT + program]
@@ -139,6 +149,15 @@ def world(tmp_path_factory):
         head.save_pretrained(root / name)
         with torch.no_grad():
             heads[name] = [head(IDS)[0]]
+    tokenizer = build_tokenizer("chars", ["".join(map(chr, range(32, 127)))])  # of 97 tokens, as the models
+    tokenizer.save_pretrained(root / "causal")
+    tokenizer.save_pretrained(root / CLASSIFIER)
+    by_class = build("no-conv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MinRNNForCausalLM, "_carries_code", False)
+        MinRNNForCausalLM.carry_code()
+        args = TrainingArguments(str(root / "untrained"), report_to=[], use_cpu=True, disable_tqdm=True)
+        Trainer(by_class, args).save_model(str(root / "by-class"))
     trained = build("mingru")
     trained.carry_code()
     args = TrainingArguments(str(root / "trainer"), max_steps=1, report_to=[], use_cpu=True, disable_tqdm=True)
@@ -148,7 +167,8 @@ def world(tmp_path_factory):
     run(FIRST, root, "home1")
     run(SECOND, root, "home2")
     first, second = torch.load(root / "first.pt"), torch.load(root / "second.pt")
-    return {"root": root, "model": expected, "heads": heads, "trained": results(trained.eval()), **first, **second}
+    here = {"model": expected, "heads": heads, "trained": results(trained.eval()), "class": results(by_class)}
+    return {"root": root, **here, **first, **second}
 
 
 def same(found, expected):
@@ -161,7 +181,7 @@ def carries(folder):
     return {path.name for path in folder.glob("*.py")} == CODE and config["auto_map"] == AUTO_MAP
 
 
-FOLDERS = ["causal", "base", "trainer/checkpoint-1", "final", "again", "again-base", "from-config"]
+FOLDERS = ["causal", "base", "trainer/checkpoint-1", "final", "by-class", "again", "again-base", "from-config"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -191,6 +211,21 @@ def test_a_process_without_the_package_loads_what_trainer_saved(world):
     assert same(world["trainer/checkpoint-1"], world["trained"])
 
 
+def test_a_process_without_the_package_loads_what_a_class_that_carries_its_code_saved(world):
+    assert same(world["by-class"], world["class"])
+
+
+def test_pipelines_in_a_process_without_the_package(world):
+    root = world["root"]
+    ((text,), labels) = world["pipelines"]
+    writer = pipeline("text-generation", model=str(root / "causal"), device="cpu")
+    assert writer(PROMPT, max_new_tokens=5, do_sample=False) == [text]
+    assert text["generated_text"].startswith(PROMPT) and len(text["generated_text"]) > len(PROMPT)
+    here = pipeline("text-classification", model=str(root / CLASSIFIER), device="cpu")([PROMPT, "x"])
+    assert [label["label"] for label in labels] == [label["label"] for label in here]
+    assert [label["score"] for label in labels] == pytest.approx([label["score"] for label in here])
+
+
 def test_a_base_model_is_the_base_of_every_auto_class(world):
     assert torch.equal(world["base"][0], world["model"][0])
 
@@ -214,6 +249,30 @@ def test_revisions_of_one_repository_do_not_mix(world, name):
 def test_nothing_is_carried_without_the_call(tmp_path):
     build("mingru").save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.py")) and "auto_map" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_a_class_carries_the_code_of_all_its_models_and_of_no_others(monkeypatch, tmp_path):
+    class Derived(MinRNNForCausalLM):
+        pass
+
+    before = build("mingru")
+    with monkeypatch.context() as patch:
+        patch.setattr(MinRNNForCausalLM, "_carries_code", False)
+        MinRNNForCausalLM.carry_code()
+        models = {"before": before, "after": build("no-conv"), "derived": build("mingru", Derived)}
+        for name, model in models.items():
+            model.save_pretrained(tmp_path / name)
+            assert carries(tmp_path / name)
+        models["after"].model.save_pretrained(tmp_path / "base")  # shares its config, which now tells of the code
+        assert carries(tmp_path / "base")
+        build("mingru", MinRNNForTokenClassification, num_labels=3).save_pretrained(tmp_path / "head")
+        assert not list((tmp_path / "head").glob("*.py"))
+        patch.setattr(MinRNNPreTrainedModel, "_carries_code", False)
+        MinRNNPreTrainedModel.carry_code()
+        build("mingru", MinRNNForTokenClassification, num_labels=3).save_pretrained(tmp_path / "head")
+        assert carries(tmp_path / "head")
+    build("mingru").save_pretrained(tmp_path / "later")
+    assert not list((tmp_path / "later").glob("*.py"))
 
 
 def test_with_the_package_its_own_code_is_used_and_carried_on(world, tmp_path):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The ways in which transformers and accelerate change, split, place, load and quantise a model."""
+"""The ways in which transformers and accelerate change, split, place and load a model."""
 
 import json
 
@@ -52,14 +52,3 @@ def test_a_model_built_without_memory_takes_its_weights():
     assert all(parameter.is_meta for parameter in empty.parameters())
     empty.load_state_dict(model.state_dict(), assign=True)
     assert torch.equal(empty.eval()(ids).logits, model(ids).logits)
-
-
-def test_int8_weights_through_torchao(tmp_path):
-    quantization = pytest.importorskip("torchao.quantization")
-    model, ids = build("mingru", eos_token_id=None), token_ids(2, 9)
-    want = model(ids).logits
-    quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
-    got = model(ids).logits
-    assert 0 < (got - want).norm() < 0.1 * want.norm()
-    out = [model.generate(ids, max_new_tokens=6, do_sample=False, use_cache=cache) for cache in (True, False)]
-    assert torch.equal(*out)
