@@ -145,6 +145,15 @@ def resolve_backend(backend: str = "auto", device: torch.device | str = "cpu") -
     return "torch" if backend == "auto" else backend
 
 
+def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """The backends that can run on a device here, with what is installed.
+
+    >>> available_backends("cpu")
+    ('reference', 'torch', 'associative')
+    """
+    return tuple(name for name in BACKENDS if name != "auto")
+
+
 def _refuse(name, value, expected: str):
     got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
     raise ValueError(f"{name} must be {expected}, got {got}")

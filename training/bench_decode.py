@@ -1,103 +1,240 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Time per token and size of the state, after 10 tokens and after 100,000.
+"""Time per token and bytes of state against what has been read before, beside Llama and Mamba of the same size.
 
-    python training/bench_decode.py            # writes training/results/bench_decode.json
+    python training/bench_decode.py            # writes training/results/bench_decode.json and .png, a quarter of an hour
 
-One model, two caches: tokens are decoded in turn from the one and from the other, so that whatever else the machine does
-falls on both. Medians of the time that one token takes through the model's forward.
+Single tokens through each model's forward, one after the other, without `generate`; "Linears alone" are the same matrices of
+minGRU applied to one vector each and nothing else, the least that any model of this size has to read. minRNN really reads
+everything before it; Llama's cache is filled with random keys and values, and Mamba's state, which has one size, with a short
+text's. Medians of rounds in which each contestant decodes one token.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+from copy import deepcopy
 from pathlib import Path
-from statistics import median
 
 import torch
-from report import machine, versions, write_json
+from report import plot_lines, write_json
+from timing import check_agreement, measure, provenance, settings
+from torch import nn
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, StaticCache
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 
 RESULTS = Path(__file__).parent / "results"
+OURS = {"minGRU": "mingru", "minLSTM": "minlstm"}
+# Of the time that a model's Linears take alone.
+TARGETS = {"minGRU": 1.2, "minGRU, compiled": 1.1}
+LIMITS = {"Llama": 65_536}  # tokens; its cache then takes 2 GB
+
+
+# --- contestants -----------------------------------------------------------------------------------------------------
+
+
+def make_models(parameters: int, hidden_size: int, vocab_size: int) -> dict[str, nn.Module]:
+    """The models by name, each of as many layers as come nearest to `parameters`, with fresh weights."""
+    shared = {"vocab_size": vocab_size, "hidden_size": hidden_size, "tie_word_embeddings": True}
+    shared |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    heads = {"num_attention_heads": max(1, hidden_size // 64), "intermediate_size": 8 * hidden_size // 3}
+    heads["max_position_embeddings"] = 1 << 17
+    makers = {
+        **{
+            name: lambda n, c=cell: MinRNNForCausalLM(MinRNNConfig(cell_type=c, num_hidden_layers=n, **shared))
+            for name, cell in OURS.items()
+        },
+        "Llama": lambda n: LlamaForCausalLM(LlamaConfig(num_hidden_layers=n, **heads, **shared)),
+        "Mamba": lambda n: MambaForCausalLM(MambaConfig(num_hidden_layers=n, **shared)),
+    }
+    models = {}
+    for name, make in makers.items():
+        with torch.device("meta"):
+            first, second = (make(n).num_parameters() for n in (1, 2))
+        layers = max(1, round((parameters - first) / (second - first)) + 1)
+        torch.manual_seed(0)
+        models[name] = make(layers).eval()
+    return models
+
+
+def linears_alone(model: nn.Module):
+    """A function that applies each of a model's Linears to one vector of ones."""
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    inputs = [torch.ones(1, 1, linear.in_features) for linear in linears]
+
+    def step():
+        for linear, x in zip(linears, inputs):
+            linear(x)
+
+    return step
 
 
 def state_bytes(cache) -> int:
     """Bytes of memory that a cache keeps alive."""
-    states = [x for layer in cache.layers for x in (*layer.recurrent_states.values(), *layer.conv_states.values())]
-    return sum(x.untyped_storage().nbytes() for x in states if x is not None)
+    tensors = []
+    for layer in cache.layers:
+        for value in vars(layer).values():
+            values = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            )
+            tensors += [x for x in values if isinstance(x, torch.Tensor)]
+    return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
+
+
+def prefilled(name: str, model: nn.Module, context: int, earlier=None, chunk: int = 4096):
+    """A cache after `context` tokens; ours goes on from `earlier`, a pair of a position and its cache's `deepcopy`."""
+    config = model.config
+    generator = torch.Generator().manual_seed(context)
+    if name == "Llama":
+        cache = DynamicCache(config=config)
+        shape = (1, config.num_key_value_heads, context, config.head_dim)
+        for layer in range(config.num_hidden_layers if context else 0):
+            cache.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
+        return cache
+    position, cache = earlier or (0, None)
+    new = min(context, 16) if name == "Mamba" else context - position
+    key = "cache_params" if name == "Mamba" else "past_key_values"
+    for piece in torch.randint(0, config.vocab_size, (1, new), generator=generator).split(chunk, 1):
+        if piece.shape[1]:
+            cache = model(piece, use_cache=True, logits_to_keep=1, **{key: cache})[key]
+    return cache
+
+
+def one_token(name: str, model: nn.Module, cache, run=None):
+    """A function that decodes one token on a cache and returns its logits; `run` is a compiled stand-in for the model."""
+    token, key = torch.zeros(1, 1, dtype=torch.long), "cache_params" if name.startswith("Mamba") else "past_key_values"
+    held = [cache]
+
+    def step():
+        output = (model if run is None else run)(token, use_cache=True, **{key: held[0]})
+        held[0] = output[key]
+        return output.logits
+
+    step.cache = lambda: held[0]
+    return step
+
+
+def compiled_step(name: str, model: nn.Module):
+    """As `one_token` with `torch.compile` and a static cache, after a short text; checked against the model as it is."""
+    text = torch.randint(0, model.config.vocab_size, (1, 16), generator=torch.Generator().manual_seed(0))
+    caches = [StaticCache(config=model.config, max_cache_len=1 << 20) for _ in range(2)]
+    for cache in caches:
+        model(text, use_cache=True, past_key_values=cache)
+    wanted = one_token(name, model, caches[0])()
+    step = one_token(name, model, caches[1], torch.compile(model, fullgraph=True))
+    check_agreement(f"{name} compiled and not (logits)", [step()], [wanted], [1e-4])
+    return step
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def prefill_all(models: dict, contexts: list[int], say) -> dict:
+    """`(name, context) -> cache`."""
+    caches = {}
+    for name, model in models.items():
+        earlier = None
+        for context in contexts:
+            if context > LIMITS.get(name, context):
+                continue
+            say(f"{name} reads {context:,} tokens")
+            caches[name, context] = prefilled(name, model, context, earlier)
+            if name in OURS and caches[name, context] is not None:
+                earlier = context, deepcopy(caches[name, context])
+    return caches
 
 
 @torch.inference_mode()
-def measure(model, positions: list[int], tokens: int, chunk: int = 4096) -> dict[int, dict[str, float]]:
-    """Milliseconds per token and bytes of state for each starting position.
+def bench(models: dict, contexts: list[int], rounds: int, compiled: bool, say=print) -> dict:
+    """Milliseconds per token and bytes of state by model and context, and the times of Linears alone."""
+    caches = prefill_all(models, contexts, say)
+    steps = {key: one_token(key[0], models[key[0]], cache) for key, cache in caches.items()}
+    steps |= {(f"Linears of {name} alone", 0): linears_alone(models[name]) for name in OURS}
+    if compiled:
+        for name in OURS:
+            steps[f"{name}, compiled", contexts[0]] = compiled_step(name, models[name])
+    before = {key: state_bytes(cache) for key, cache in caches.items() if cache is not None}
+    timings = measure(steps, rounds, warm_ups=3)
+    out = {name: {} for name, _ in timings}
+    for key, entry in timings.items():
+        name, context = key
+        out[name][str(context)] = entry
+        if key in caches:
+            out[name][str(context)]["state_bytes"] = after = state_bytes(steps[key].cache())
+            if name in OURS and after > before.get(key, after):
+                raise RuntimeError(
+                    f"the state of {name} grew after {context} tokens, from {before[key]} to {after} bytes"
+                )
+    return out
 
-    Args:
-        model (`MinRNNForCausalLM`): The model.
-        positions (`list[int]`): Tokens that each cache has seen before the first timed one.
-        tokens (`int`): Timed tokens per position.
-        chunk (`int`): Tokens per forward of the prefill.
-    """
-    caches = {}
-    for position in positions:
-        cache, ids = None, torch.randint(0, model.config.vocab_size, (1, position))
-        for piece in ids.split(chunk, 1):
-            cache = model(piece, past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
-        caches[position] = cache
-    before = {position: state_bytes(cache) for position, cache in caches.items()}
-    token, times = torch.zeros(1, 1, dtype=torch.long), {position: [] for position in positions}
-    for _ in range(tokens):
-        for position, cache in caches.items():
-            begin = time.perf_counter()
-            model(token, past_key_values=cache, use_cache=True)
-            times[position].append(1e3 * (time.perf_counter() - begin))
-    for position, cache in caches.items():
-        if state_bytes(cache) != before[position] or cache.get_seq_length() != position + tokens:
-            raise RuntimeError(f"the cache at position {position} grew or lost count: {state_bytes(cache)} bytes")
-    return {
-        position: {"milliseconds_per_token": median(times[position]), "state_bytes": before[position]}
-        for position in positions
-    }
+
+def ratios(rows: dict) -> dict:
+    """Each of ours over its Linears alone, at every context."""
+    out = {}
+    for name, entries in rows.items():
+        base = name.removesuffix(", compiled")
+        if base not in OURS:
+            continue
+        alone = rows[f"Linears of {base} alone"]["0"]["median_ms"]
+        for context, entry in entries.items():
+            out[f"{name} / its Linears, {int(context):,}"] = {
+                "ratio": entry["median_ms"] / alone,
+                "target": TARGETS.get(name),
+            }
+    return out
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Measures, prints and writes the result file; returns what it wrote."""
+    """Measures, prints and writes the result file and its plot; returns what it wrote."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--positions", type=int, nargs="+", default=[10, 100_000], help="tokens seen before")
-    parser.add_argument("--tokens", type=int, default=500, help="timed tokens per position")
+    contexts = [0, 1_000, 10_000, 65_536, 1_000_000]
+    parser.add_argument("--contexts", type=int, nargs="+", default=contexts, help="tokens read before, in rising order")
+    parser.add_argument("--rounds", type=int, default=60, help="timed tokens of each contestant")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--hidden-size", type=int, default=256)
-    parser.add_argument("--num-hidden-layers", type=int, default=4)
-    parser.add_argument("--vocab-size", type=int, default=2048)
-    parser.add_argument("--output", type=Path, default=RESULTS / "bench_decode.json")
+    parser.add_argument("--parameters", type=int, default=20_000_000, help="of every model, as nearly as layers allow")
+    parser.add_argument("--hidden-size", type=int, default=512)
+    parser.add_argument("--vocab-size", type=int, default=256)
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--output", type=Path, default=RESULTS / "bench_decode.json", help="a PNG is written beside it")
     args = parser.parse_args(argv)
-    if min(args.positions) < 1 or args.tokens < 1:
-        parser.error("--positions and --tokens must be positive")
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    config = MinRNNConfig(
-        vocab_size=args.vocab_size, hidden_size=args.hidden_size, num_hidden_layers=args.num_hidden_layers
-    )
-    model = MinRNNForCausalLM(config).eval()
-    rows = measure(model, args.positions, args.tokens)
-    for position, row in rows.items():
+    if min(args.contexts) < 0 or args.rounds < 2 or sorted(set(args.contexts)) != args.contexts:
+        parser.error("--contexts must rise from 0 or more, --rounds be at least 2")
+    with settings(args.threads):
+        models = make_models(args.parameters, args.hidden_size, args.vocab_size)
+        rows = bench(models, args.contexts, args.rounds, not args.no_compile)
+        result = {
+            **provenance("bench_decode.py", argv),
+            "measured": "milliseconds per token, batch 1, float32, medians and quartiles of interleaved rounds",
+            "rounds": args.rounds,
+            "models": {
+                name: {
+                    "parameters": model.num_parameters(),
+                    "num_hidden_layers": model.config.num_hidden_layers,
+                    "hidden_size": args.hidden_size,
+                }
+                for name, model in models.items()
+            },
+            "contexts": rows,
+            "ratios": ratios(rows),
+        }
+    for name, entries in rows.items():
+        for context, entry in entries.items():
+            size = f"{entry['state_bytes']:>15,} bytes" if "state_bytes" in entry else ""
+            print(f"{name:<28}after {int(context):>9,} tokens: {entry['median_ms']:8.3f} ms per token{size}")
+    for name, entry in result["ratios"].items():
+        missed = "  MISSED" if entry["target"] and entry["ratio"] > entry["target"] else ""
         print(
-            f"after {position:>9,} tokens: {row['milliseconds_per_token']:.3f} ms per token, {row['state_bytes']:,} bytes"
+            f"{name:<45}{entry['ratio']:.2f}{'' if entry['target'] is None else '  target ' + str(entry['target'])}{missed}"
         )
-    first, last = rows[args.positions[0]], rows[args.positions[-1]]
-    result = {
-        "command": "python training/bench_decode.py",
-        "parameters": model.num_parameters(),
-        "config": config.to_diff_dict(),
-        "threads": args.threads,
-        "tokens_timed": args.tokens,
-        "positions": {str(position): row for position, row in rows.items()},
-        "time_ratio_last_to_first": last["milliseconds_per_token"] / first["milliseconds_per_token"],
-        "machine": machine(),
-        "versions": versions(),
-    }
     write_json(args.output, result)
-    print(f"wrote {args.output}")
+    picture = args.output.with_suffix(".png")
+    lines = {
+        name: [(int(c), e["median_ms"]) for c, e in entries.items()]
+        for name, entries in rows.items()
+        if len(entries) > 1
+    }
+    plot_lines(picture, "Time per token against what was read before", ("tokens before", "ms per token"), lines)
+    print(f"wrote {args.output} and {picture}")
     return result
 
 

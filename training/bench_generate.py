@@ -11,17 +11,13 @@ same tokens, and speculative decoding those of plain decoding; the run ends if t
 from __future__ import annotations
 
 import argparse
-import shlex
-import statistics
-import sys
-import time
 from pathlib import Path
 
 import torch
-from report import machine, versions, write_json
+from report import write_json
+from timing import measure, provenance, settings
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
-from transformers.utils import logging
 
 from hf_minrnn import MinGRUCell, MinRNNConfig, MinRNNForCausalLM
 
@@ -134,22 +130,6 @@ def count_forwards(model, function) -> tuple[torch.Tensor, int]:
         handle.remove()
 
 
-def measure(contestants: dict, tokens: int, rounds: int) -> dict:
-    """Milliseconds per token of each function: every round runs each once, so that a slow minute slows all."""
-    times = {name: [] for name in contestants}
-    for turn in range(WARM_UPS + rounds):
-        for name, function in contestants.items():
-            begin = time.perf_counter()
-            function()
-            if turn >= WARM_UPS:
-                times[name].append(1e3 * (time.perf_counter() - begin) / tokens)
-    out = {}
-    for name, values in times.items():
-        q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-        out[name] = {"median_ms": median, "q1_ms": q1, "q3_ms": q3}
-    return out
-
-
 @torch.no_grad()
 def bench(tokens: int, rounds: int, hidden_size: int, num_hidden_layers: int) -> dict:
     """Everything: `models` by name, `speculative`, and the `ratios`."""
@@ -178,7 +158,7 @@ def bench(tokens: int, rounds: int, hidden_size: int, num_hidden_layers: int) ->
         written[way], forwards[way] = count_forwards(larger, contestants["speculative", way])
     check_equal("speculative and plain decoding", written["lookup"], written["plain"])
 
-    timings = measure(contestants, tokens, rounds)
+    timings = measure(contestants, rounds, WARM_UPS, calls=tokens)
     speculative = {way: timings["speculative", way] | {"forwards": forwards[way]} for way in options}
     speculative["speed_up"] = speculative["plain"]["median_ms"] / speculative["lookup"]["median_ms"]
     return {
@@ -241,14 +221,9 @@ def main(argv: list[str] | None = None) -> dict:
     args = parser.parse_args(argv)
     if args.tokens < 1 or args.rounds < 2 or args.threads < 1:
         parser.error("--tokens and --threads must be positive, --rounds at least 2")
-    threads, verbosity = torch.get_num_threads(), logging.get_verbosity()
-    torch.set_num_threads(args.threads)
-    logging.set_verbosity_error()  # Mamba warns of kernels that no CPU has
-    try:
+    with settings(args.threads):
         result = {
-            "command": shlex.join(
-                ["python", "training/bench_generate.py", *map(str, sys.argv[1:] if argv is None else argv)]
-            ),
+            **provenance("bench_generate.py", argv),
             "measured": "milliseconds per new token, prompt included, float32, medians and quartiles of interleaved rounds",
             "prompt_tokens": PROMPT,
             "new_tokens": args.tokens,
@@ -256,13 +231,8 @@ def main(argv: list[str] | None = None) -> dict:
             "vocab_size": VOCABULARY,
             "rounds": args.rounds,
             "warm_ups": WARM_UPS,
-            "machine": machine(),
-            "versions": versions(),
             **bench(args.tokens, args.rounds, args.hidden_size, args.num_hidden_layers),
         }
-    finally:
-        torch.set_num_threads(threads)
-        logging.set_verbosity(verbosity)
     print(table(result))
     write_json(args.output, result)
     print(f"wrote {args.output}")

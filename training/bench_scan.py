@@ -1,61 +1,48 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""How fast is the scan, and what does it need: against the log-space scan, a loop, nn.GRU and nn.LSTM, on a CPU.
+"""How fast is the scan, every backend of it: against the log-space scan, a loop and the floor of the memory, on a CPU.
 
-    python training/bench_scan.py                       # one thread, four shapes, a few minutes; leave the machine alone
+    python training/bench_scan.py        # writes training/results/bench_scan.json and .png; leave the machine alone
     python training/bench_scan.py --threads 2 --output training/results/bench_scan_2_threads.json
 
-Every number is for forward + backward in float32, the median of rounds in which each contestant runs once. Before
-anything is timed the contestants that compute the same thing are compared, and the run ends if they don't agree.
+The projected input is given; layers are bench_layers.py's. Float32, medians of rounds in which each contestant runs once.
+Before anything is timed the contestants are compared, and the run ends if they don't agree. "Floor" is the memory that must be
+moved: forward reads K parts and writes h, backward reads them, h and its gradient and writes K gradients.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from report import machine, versions, write_json
+from report import plot_bars, write_json
+from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 
-from hf_minrnn.scan import minrnn_scan, resolve_backend
+from hf_minrnn.gates import ScanSpec
+from hf_minrnn.scan import OP_BACKENDS, available_backends, minrnn_scan
 
-SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64)]  # batch, time, channels
+RESULTS = Path(__file__).parent / "results"
+SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels
 QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
 LONGEST_LOOP = 512  # steps; a loop with autograd at 4096 takes longer than everything else
-# How far from the scan, relative to the norm, a contestant's h and gradient may be. The log-space scan loses precision
-# with length: 4e-4 at 4096 steps and gates N(0, 1) is its own error, not the scan's.
-TOLERANCES = {"loop": (1e-4, 1e-4), "log-space": (3e-3, 3e-2)}
-
-# name of a ratio -> (part, slower, faster); how much longer the first takes than the second.
-RATIOS = {
-    "scan mingru / log-space": ("operation", "log-space mingru", "mingru"),
-    "scan minlstm / log-space": ("operation", "log-space minlstm", "minlstm"),
-    "scan mingru / loop": ("operation", "loop mingru", "mingru"),
-    "layer mingru / nn.GRU": ("layer", "nn.GRU", "mingru"),
-    "layer minlstm / nn.GRU": ("layer", "nn.GRU", "minlstm"),
-    "layer mingru / nn.LSTM": ("layer", "nn.LSTM", "mingru"),
-    "layer minlstm / nn.LSTM": ("layer", "nn.LSTM", "minlstm"),
-}
+PARTS = {"mingru": 2, "minlstm": 3}
+# How far from the first backend, relative to the norm, h and the gradient may be. The log-space scan loses precision with
+# length: 4e-4 at 4096 steps and gates N(0, 1) is its own error, not the scan's.
+TOLERANCES = {"loop": (1e-4, 1e-4), "log-space": (1e-2, 1e-1)}
+# How many times faster than the log-space scan a backend should be.
+TARGETS = {"torch": 8.0, "numba": 20.0}
 
 
-def target(ratio: str, shape: tuple[int, int, int]) -> float | None:
-    """What a ratio should reach, where something is asked of it."""
-    if shape not in SHAPES:
+def target(backend: str, shape: tuple[int, int, int]) -> float | None:
+    """What log-space's time over a backend's should reach, where something is asked of it."""
+    if (
+        shape not in SHAPES
+        or (backend == "numba" and shape == SHAPES[0])
+        or (backend == "torch" and shape == SHAPES[-1])
+    ):
         return None
-    if ratio.endswith("log-space"):
-        return 8.0
-    last = shape == SHAPES[-1]
-    return {"layer mingru / nn.GRU": 2.5 if last else 5.0, "layer minlstm / nn.LSTM": None if last else 2.5}.get(ratio)
-
-
-class Disagreement(RuntimeError):
-    """Contestants that should compute the same don't: their speed means nothing."""
+    return TARGETS.get(backend)
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------
@@ -74,13 +61,13 @@ def log_activation(x):
 
 def log_space(projected, cell_type):
     """minGRU or normalised minLSTM with g, all in logarithms."""
-    *gates, candidate = projected.chunk(2 if cell_type == "mingru" else 3, -1)
+    *gates, candidate = projected.chunk(PARTS[cell_type], -1)
     # The input gate's logit: minLSTM's two gates divided by their sum are one.
     gate = gates[0] if cell_type == "mingru" else F.softplus(-gates[0]) - F.softplus(-gates[1])
     return log_space_scan(-F.softplus(gate), -F.softplus(-gate) + log_activation(candidate))
 
 
-def loop(projected):
+def loop(projected, cell_type):
     """minGRU with g, one step after the other, with autograd."""
     gate, candidate = projected.chunk(2, -1)
     z, v = torch.sigmoid(gate), torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
@@ -91,181 +78,161 @@ def loop(projected):
     return torch.stack(states, 1)
 
 
-def scan(projected, cell_type, candidate_activation="g"):
-    """The default backend."""
-    return minrnn_scan(projected, cell_type, candidate_activation=candidate_activation)[0]
+def operations(backends) -> dict:
+    """Functions of `(projected, cell_type)` by name."""
+    ours = {name: lambda p, cell, name=name: minrnn_scan(p, cell, backend=name)[0] for name in backends}
+    return {**ours, "log-space": log_space, "loop": loop}
 
 
-OPERATIONS = {  # name -> parts of the input, function of it
-    "mingru": (2, lambda p: scan(p, "mingru")),
-    "mingru identity": (2, lambda p: scan(p, "mingru", "identity")),
-    "minlstm": (3, lambda p: scan(p, "minlstm")),
-    "log-space mingru": (2, lambda p: log_space(p, "mingru")),
-    "log-space minlstm": (3, lambda p: log_space(p, "minlstm")),
-    "loop mingru": (2, loop),
-}
-LAYERS = {
-    "mingru": lambda d: (torch.nn.Linear(d, 2 * d), lambda y: scan(y, "mingru")),
-    "minlstm": lambda d: (torch.nn.Linear(d, 3 * d), lambda y: scan(y, "minlstm")),
-    "matmul mingru": lambda d: (torch.nn.Linear(d, 2 * d), lambda y: y),
-    "matmul minlstm": lambda d: (torch.nn.Linear(d, 3 * d), lambda y: y),
-    "nn.GRU": lambda d: (torch.nn.GRU(d, d, batch_first=True), lambda y: y[0]),
-    "nn.LSTM": lambda d: (torch.nn.LSTM(d, d, batch_first=True), lambda y: y[0]),
-}
-
-
-def contestant(part: str, name: str, shape: tuple[int, int, int]):
-    """A function without arguments that runs forward + backward and returns `(output, gradient by the input)`."""
+def contestant(name: str, cell_type: str, shape: tuple[int, int, int], forward_only: bool = False):
+    """A function without arguments that returns `(h, gradient by the projected input)`, or h alone."""
     batch, steps, channels = shape
+    function = operations([name])[name]
     generator = torch.Generator().manual_seed(0)
-    if part == "operation":
-        parts, forward = OPERATIONS[name]
-        x, learned = torch.randn(batch, steps, parts * channels, generator=generator), []
-    else:
-        torch.manual_seed(0)
-        module, finish = LAYERS[name](channels)
-        x, learned = torch.randn(batch, steps, channels, generator=generator), list(module.parameters())
+    x = torch.randn(batch, steps, PARTS[cell_type] * channels, generator=generator)
+    grad = torch.randn(batch, steps, channels, generator=generator)
 
-        def forward(x):
-            return finish(module(x))
+    def forward():
+        with torch.no_grad():
+            return function(x, cell_type)
 
-    x.requires_grad_()
-    with torch.no_grad():
-        width = forward(x[:, :1]).shape[-1]
-    grad = torch.randn(batch, steps, width, generator=generator)
+    def both():
+        leaf = x.detach().requires_grad_()
+        out = function(leaf, cell_type)
+        return out.detach(), torch.autograd.grad(out, leaf, grad)[0]
 
-    def step():
-        out = forward(x)
-        return out.detach(), torch.autograd.grad(out, [x, *learned], grad)[0]
-
-    return step
+    return forward if forward_only else both
 
 
-def names_of(part: str, shape: tuple[int, int, int]) -> list[str]:
-    """The contestants at a shape."""
-    if part == "layer":
-        return list(LAYERS)
-    return [name for name in OPERATIONS if not name.startswith("loop") or shape[1] <= LONGEST_LOOP]
+def names_of(cell_type: str, shape: tuple[int, int, int]) -> list[str]:
+    """The contestants at a shape: the backends, and what they are compared with."""
+    fast = [name for name in available_backends("cpu") if name in OP_BACKENDS and name != "reference"]
+    return [*fast, "log-space"] + ["loop"] * (shape[1] <= LONGEST_LOOP and cell_type == "mingru")
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def check_agreement(steps: dict) -> dict[str, list[float]]:
-    """Relative errors `[h, gradient]` of the other operations against the scan's; raises where they are too large."""
-    errors = {}
-    for name, step in steps.items():
-        kind, _, cell_type = name.partition(" ")
-        if kind not in TOLERANCES:
-            continue
-        pairs = zip(step(), steps[cell_type]())
-        errors[name] = [(torch.linalg.norm(got - want) / torch.linalg.norm(want)).item() for got, want in pairs]
-        if not all(error <= limit for error, limit in zip(errors[name], TOLERANCES[kind])):
-            raise Disagreement(f"{name} and the scan differ by {errors[name]} (h, gradient): no speed is reported")
-    return errors
+def floor_bytes(cell_type: str, shape: tuple[int, int, int], forward_only: bool = False) -> int:
+    """Bytes that a float32 scan cannot avoid moving.
 
-
-def measure(steps: dict, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each function: every round runs each once, so that a slow minute slows all."""
-    seconds = {name: [] for name in steps}
-    for step in steps.values():  # first calls build caches and touch memory
-        step()
-    for _ in range(rounds):
-        for name, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - begin)
-    out = {}
-    for name, values in seconds.items():
-        q1, median, q3 = statistics.quantiles([1000 * value for value in values], n=4, method="inclusive")
-        out[name] = {"median_ms": median, "q1_ms": q1, "q3_ms": q3}
-    return out
-
-
-def _memory_in_kib(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1])
-    raise OSError(f"no {field} in /proc/self/status")
-
-
-def peak_memory(part: str, name: str, shape: tuple[int, int, int]) -> float:
-    """MiB by which one forward + backward raises this process's resident memory, inputs and weights not counted.
-
-    The kernel's count rather than the profiler's, which knows nothing of the scratch memory of matmul libraries. Meant
-    for a fresh process: memory that an earlier call gave back to malloc would be used again and not be seen.
+    >>> floor_bytes("mingru", (1, 1, 1), forward_only=True), floor_bytes("mingru", (1, 1, 1))
+    (12, 36)
     """
-    contestant(part, name, (1, 4, 8))()  # loads code and starts threads
-    step = contestant(part, name, shape)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        before = _memory_in_kib("VmRSS")
-    except PermissionError:
-        before = _memory_in_kib("VmHWM")
-    result = step()
-    peak = _memory_in_kib("VmHWM")
-    del result
-    return max(peak - before, 0) / 1024
+    batch, steps, channels = shape
+    parts = PARTS[cell_type]
+    return 4 * batch * steps * channels * (parts + 1 if forward_only else 3 * parts + 3)
 
 
-def peak_memory_of_a_new_process(part: str, name: str, shape: tuple[int, int, int], threads: int) -> float | None:
-    """`peak_memory`, in a process of its own; None where the system has no /proc."""
-    if not Path("/proc/self/status").exists():
-        return None
-    size = ",".join(map(str, shape))
-    command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", part, name, size]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the memory of {part} {name} could not be measured:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+def copies(shape: tuple[int, int, int]) -> dict:
+    """Plain copies of a tensor of this shape: into memory that is there, and into fresh memory as an output is."""
+    source = torch.randn(shape)
+    warm = torch.empty_like(source)
+    return {"copy": lambda: warm.copy_(source), "copy to fresh memory": source.clone}
 
 
 def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
     """Everything at one shape."""
-    result = {"shape": dict(zip(("batch", "time", "channels"), shape))}
-    for part in ("operation", "layer"):
-        steps = {name: contestant(part, name, shape) for name in names_of(part, shape)}
-        if part == "operation":
-            result["relative_errors"] = check_agreement(steps)
-        result[part] = measure(steps, rounds)
-        del steps
-    result["memory_mib"] = {
-        part: {name: peak_memory_of_a_new_process(part, name, shape, threads) for name in result[part]}
-        for part in ("operation", "layer")
-    }
-    result["ratios"] = {
-        ratio: {
-            "ratio": result[part][slow]["median_ms"] / result[part][fast]["median_ms"],
-            "target": target(ratio, shape),
+    size = ",".join(map(str, shape))
+    result = {"shape": dict(zip(("batch", "time", "channels"), shape)), "copies": measure(copies(shape), 3 * rounds)}
+    copied = 8 * shape[0] * shape[1] * shape[2]
+    for entry in result["copies"].values():
+        entry["gb_per_s"] = copied / entry["median_ms"] / 1e6
+    for cell_type in PARTS:
+        names = names_of(cell_type, shape)
+        steps = {name: contestant(name, cell_type, shape) for name in names}
+        want = steps[names[0]]()
+        errors = {
+            name: check_agreement(
+                f"{name} and {names[0]} (h, gradient)", steps[name](), want, TOLERANCES.get(name, (1e-5, 1e-5))
+            )
+            for name in names[1:]
         }
-        for ratio, (part, slow, fast) in RATIOS.items()
-        if slow in result[part]
-    }
+        timed = {(name, "both"): step for name, step in steps.items()}
+        timed |= {
+            (name, "forward"): contestant(name, cell_type, shape, forward_only=True) for name in names if name != "loop"
+        }
+        timings = measure(timed, rounds)
+        for (_, part), entry in timings.items():
+            entry["floor_gb_per_s"] = floor_bytes(cell_type, shape, part == "forward") / entry["median_ms"] / 1e6
+        memory = ["--threads", str(threads), "--memory-of"]
+        result[cell_type] = {
+            "relative_errors": errors,
+            "forward": {name: timings[name, part] for name, part in timings if part == "forward"},
+            "forward_backward": {name: timings[name, part] for name, part in timings if part == "both"},
+            "memory_mib": {name: in_new_process(__file__, [*memory, name, cell_type, size]) for name in names},
+            "ratios": {
+                f"log-space / {name}": {
+                    "ratio": timings["log-space", "both"]["median_ms"] / timings[name, "both"]["median_ms"],
+                    "target": target(name, shape),
+                }
+                for name in names
+                if name not in TOLERANCES
+            },
+        }
     return result
+
+
+def dispatch(rounds: int = 300) -> dict:
+    """Microseconds that the custom op adds to its kernels, and what one step costs, which goes around it.
+
+    Times of tiny scans, so that what is timed is the way there: the default backend's functions called directly, the same
+    through the op, and one step without gradient.
+    """
+    from hf_minrnn.scan import resolve_backend
+
+    forward, backward = OP_BACKENDS[resolve_backend("auto", "cpu")]
+    spec, x = ScanSpec("mingru"), torch.randn(1, 2, 16)
+    leaf, one, grad = x.clone().requires_grad_(), x[:, :1], torch.randn(1, 2, 8)
+    final = torch.randn(1, 8)
+
+    def without_op():
+        h, _ = forward(x, None, None, None, None, None, spec)
+        return backward(grad, final, x, h, None, None, None, None, None, spec)
+
+    def no_grad(projected):
+        with torch.no_grad():
+            return minrnn_scan(projected, "mingru")
+
+    def with_op():
+        out = minrnn_scan(leaf, "mingru")
+        return torch.autograd.grad(out, leaf, (grad, final))
+
+    contestants = {
+        "forward, kernel alone": lambda: forward(x, None, None, None, None, None, spec),
+        "forward, through the op": lambda: no_grad(x),
+        "forward + backward, kernels alone": without_op,
+        "forward + backward, through the op": with_op,
+        "one step, around the op": lambda: no_grad(one),
+    }
+    times = {name: 1e3 * entry["median_ms"] for name, entry in measure(contestants, rounds, warm_ups=10).items()}
+    return {
+        "microseconds": times,
+        "added_forward": times["forward, through the op"] - times["forward, kernel alone"],
+        "added_forward_backward": times["forward + backward, through the op"]
+        - times["forward + backward, kernels alone"],
+    }
 
 
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def allocator() -> dict[str, str]:
-    """Settings that decide what a fresh large tensor costs."""
-    prefixes = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "OMP_", "MKL_", "KMP_", "TORCH_", "DNNL_", "ONEDNN_")
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
-
-
 def table(result: dict) -> str:
     """One shape for the terminal."""
     lines = ["B={batch} T={time} D={channels}".format(**result["shape"])]
-    for part in ("operation", "layer"):
-        for name, timing in result[part].items():
-            memory = result["memory_mib"][part][name]
-            memory = "" if memory is None else f"{memory:9.1f} MiB"
-            quartiles = f"({timing['q1_ms']:.2f} to {timing['q3_ms']:.2f})"
-            lines.append(f"  {part:<10}{name:<20}{timing['median_ms']:10.2f} ms {quartiles:<24}{memory}")
-    for name, entry in result["ratios"].items():
-        wanted = "" if entry["target"] is None else f"  target {entry['target']:g}x"
-        missed = "" if entry["target"] is None or entry["ratio"] >= entry["target"] else "  MISSED"
-        lines.append(f"  {name:<30}{entry['ratio']:10.1f}x{wanted}{missed}")
+    lines += [f"  {name:<24}{entry['gb_per_s']:8.1f} GB/s" for name, entry in result["copies"].items()]
+    for cell_type in PARTS:
+        cell = result[cell_type]
+        for part in ("forward", "forward_backward"):
+            for name, entry in cell[part].items():
+                lines.append(
+                    f"  {cell_type:<8}{part.replace('_', ' + '):<20}{name:<12}{entry['median_ms']:10.2f} ms"
+                    f"{entry['floor_gb_per_s']:8.1f} GB/s of the floor"
+                )
+        for name, entry in cell["ratios"].items():
+            wanted = "" if entry["target"] is None else f"  target {entry['target']:g}x"
+            missed = "" if entry["target"] is None or entry["ratio"] >= entry["target"] else "  MISSED"
+            lines.append(f"  {cell_type:<8}{name:<30}{entry['ratio']:10.1f}x{wanted}{missed}")
     return "\n".join(lines)
 
 
@@ -274,8 +241,8 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (default: 1)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default: 9, with --quick 2)")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
-    parser.add_argument("--output", type=Path, help="a JSON file for the results")
-    parser.add_argument("--memory-of", nargs=3, metavar=("PART", "NAME", "B,T,D"), help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "bench_scan.json", help="a PNG is written beside it")
+    parser.add_argument("--memory-of", nargs=3, metavar=("NAME", "CELL", "B,T,D"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (2 if options.quick else 9)
     if options.rounds < 2 or options.threads < 1:
@@ -284,37 +251,43 @@ def parse_arguments(argv) -> argparse.Namespace:
 
 
 def main(argv=None) -> dict:
-    """Runs the benchmark; returns what `--output` would hold."""
+    """Runs the benchmark, writes its result and its plot; returns what it wrote."""
     options = parse_arguments(argv)
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
+    with settings(options.threads):
         if options.memory_of:
-            part, name, size = options.memory_of
-            memory = peak_memory(part, name, tuple(map(int, size.split(","))))
+            name, cell_type, size = options.memory_of
+            contestant(name, cell_type, (1, 4, 8))()  # loads code and starts threads
+            memory = peak_memory(contestant(name, cell_type, tuple(map(int, size.split(",")))))
             print(memory)
             return {"memory_mib": memory}
-        arguments = sys.argv[1:] if argv is None else argv
         results = {
-            "command": shlex.join(["python", "training/bench_scan.py", *map(str, arguments)]),
-            "measured": "forward + backward, float32, medians and quartiles of interleaved rounds",
+            **provenance("bench_scan.py", argv),
+            "measured": "float32, medians and quartiles of interleaved rounds",
             "memory": "MiB added to the resident memory of a fresh process by one forward + backward",
-            "backend": resolve_backend(),
             "rounds": options.rounds,
-            "machine": machine(),
-            "versions": versions(),
-            "allocator": allocator(),
+            "dispatch": dispatch(10 if options.quick else 300),
             "results": [],
         }
         for shape in QUICK_SHAPES if options.quick else SHAPES:
             result = bench_shape(shape, options.rounds, options.threads)
             results["results"].append(result)
             print(table(result), flush=True)
-        if options.output:
-            write_json(options.output, results)
-        return results
-    finally:
-        torch.set_num_threads(threads_before)
+    print("\n".join(f"{name}: {value:.1f} us" for name, value in results["dispatch"]["microseconds"].items()))
+    write_json(options.output, results)
+    picture = options.output.with_suffix(".png")
+    groups = {
+        "({batch}, {time}, {channels})".format(**entry["shape"]): {
+            f"{cell}, {name}": timing["floor_gb_per_s"]
+            for cell in PARTS
+            for name, timing in entry[cell]["forward_backward"].items()
+        }
+        | {"copy": entry["copies"]["copy"]["gb_per_s"]}
+        for entry in results["results"]
+    }
+    ours = {label for values in groups.values() for label in values if label.split(", ")[-1] in OP_BACKENDS}
+    plot_bars(picture, "Scan, forward + backward: GB/s of the memory it must move", "GB/s", groups, ours=ours)
+    print(f"wrote {options.output} and {picture}")
+    return results
 
 
 if __name__ == "__main__":

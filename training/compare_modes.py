@@ -15,18 +15,16 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
-import shlex
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import transformers
-from report import machine, versions, write_json
+from report import write_json
 from tables import verdict_cell
+from timing import provenance, settings
 from transformers import DynamicCache
-from transformers.utils import logging
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 
@@ -332,13 +330,10 @@ def main(argv: list[str] | None = None) -> dict:
     args = parser.parse_args(argv)
     if args.threads < 1:
         parser.error("--threads must be positive")
-    threads, verbosity = torch.get_num_threads(), logging.get_verbosity()
-    torch.set_num_threads(args.threads)
-    logging.set_verbosity_error()  # of masks and kernels that some models do without
     models = {}
-    try:
+    with settings(args.threads):
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of masks and kernels that some models do without
             for name in args.models:
                 models[name] = {
                     "parameters": sum(weight.numel() for weight in make(name).parameters()),
@@ -349,19 +344,12 @@ def main(argv: list[str] | None = None) -> dict:
                 for mode, ways in models[name]["modes"].items():
                     print(f"  {mode:<22}{verdict_cell(ways)}", flush=True)
         result = {
-            "command": shlex.join(
-                ["python", "training/compare_modes.py", *map(str, sys.argv[1:] if argv is None else argv)]
-            ),
+            **provenance("compare_modes.py", argv),
             "measured": "largest difference of logits relative to the largest logit, or share of greedy tokens that differ, "
             "from a forward over each row alone without cache; float32, CPU, no optional kernels",
             "tolerance": TOLERANCE,
             "models": models,
-            "machine": machine(),
-            "versions": versions(),
         }
-    finally:
-        torch.set_num_threads(threads)
-        logging.set_verbosity(verbosity)
     write_json(args.output, result)
     print(f"wrote {args.output}")
     return result

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -181,6 +182,67 @@ def plot_curve(
     plt.close(figure)
 
 
+def plot_bars(
+    path: str | os.PathLike, title: str, unit: str, groups: dict[str, dict[str, float]], ours: tuple[str, ...] = ()
+) -> None:
+    """Writes horizontal bars as a PNG, a panel for each group, the shortest on top, on a logarithmic scale.
+
+    Args:
+        groups (`dict[str, dict[str, float]]`): Values by name, by group.
+        ours (`tuple[str, ...]`): Names to colour.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib import ticker
+
+    most = max(len(values) for values in groups.values())
+    size = (4.6 * len(groups), 1.1 + 0.3 * most)
+    figure, panels = plt.subplots(1, len(groups), figsize=size, dpi=110, layout="constrained", squeeze=False)
+    for axes, (group, values) in zip(panels[0], groups.items()):
+        names = sorted(values, key=values.get, reverse=True)
+        colors = ["#cc3311" if name in ours else "#88aacc" for name in names]
+        bars = axes.barh(names, [values[name] for name in names], color=colors)
+        axes.bar_label(bars, fmt=lambda value: f"{value:.3g}", padding=3, fontsize=8)
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.margins(x=0.2)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(title=group, xlabel=unit)
+    figure.suptitle(title)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def plot_lines(
+    path: str | os.PathLike, title: str, labels: tuple[str, str], lines: dict[str, list[tuple[float, float]]]
+) -> None:
+    """Writes lines through points as a PNG, both axes logarithmic; 0 stands at the left end of the horizontal one.
+
+    Args:
+        labels (`tuple[str, str]`): Of the horizontal and the vertical axis.
+        lines (`dict[str, list[tuple[float, float]]]`): Points by name.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.4), dpi=130, layout="constrained")
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), "o-", label=name, lw=1.6, ms=4)
+    axes.set_xscale("symlog", linthresh=min((x for points in lines.values() for x, _ in points if x), default=1))
+    axes.set_yscale("log")
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def machine() -> dict[str, object]:
     """Processor, cores, threads and accelerator of this machine."""
     cpu = platform.processor() or platform.machine()
@@ -206,12 +268,16 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "hf_minrnn")
+    optional = ("numba", "triton", "minGRU-pytorch", "accelerated-scan", "flash-linear-attention")
     found = {"python": platform.python_version()}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = getattr(sys.modules.get(name), "__version__", "not installed")
+    for name in optional:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 

@@ -24,9 +24,9 @@ def load(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table; the first column to the left, the others to the right."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+def markdown(header: list[str], rows: list[list[str]], side: str = "--:") -> str:
+    """A table; the first column to the left, the others to the right, or with `side=":--"` to the left too."""
+    lines = [header, [":--", *[side] * (len(header) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -183,6 +183,56 @@ def modes_table() -> str:
     )
 
 
+def value_text(entry) -> str:
+    """One value of a result file in a few words: a verdict, several, a number or a list of names.
+
+    >>> value_text({"verdict": "wrong", "difference": 0.314}), value_text(0.0019765), value_text(["float32"])
+    ('wrong (0.31)', '0.002', 'float32')
+    """
+    if isinstance(entry, float):
+        return f"{entry:.2g}"
+    if isinstance(entry, list):
+        return ", ".join(entry)
+    return verdict_cell({"": entry} if "verdict" in entry else entry)
+
+
+def feature_text(cell: dict) -> str:
+    """What a cell of features.json says, with the values it takes from a result file in place."""
+    values = []
+    for path in cell.get("values", ()):
+        entry = load(cell["result"])
+        for key in path:
+            entry = entry[key]
+        values.append(value_text(entry))
+    return cell["says"].format(*values)
+
+
+def feature_link(cell: dict) -> str | None:
+    """Where a cell's link leads and, for a test, the test's name as its title; None where nothing was found or run."""
+    evidence = cell.get("evidence")
+    if evidence is None:
+        return f"training/results/{cell['result']}.json" if "result" in cell else None
+    path, _, test = evidence.partition("::")
+    return f'{path} "{test}"' if test else path
+
+
+def features_table() -> str:
+    """Features beside other projects, each cell linked to what shows it."""
+    result = load("features")
+    labels, rows = {}, []
+    for feature, cells in result["rows"].items():
+        row = [feature]
+        for project in result["projects"]:
+            text, link = feature_text(cells[project]), feature_link(cells[project])
+            row.append(text if link is None else f"[{text}][{labels.setdefault(link, f'f{len(labels) + 1}')}]")
+        rows.append(row)
+    projects = result["projects"].values()
+    table = markdown(["", *(project["title"] for project in projects)], rows, side=":--")
+    read = ", ".join(project["version"] for project in projects)
+    links = "".join(f"[{label}]: {link}\n" for link, label in labels.items())
+    return f"{table}\nAs of {result['as_of']}: {read}. {where(load('compare_features'))}.\n\n{links}"
+
+
 def sweep_table(group: str) -> str:
     """The runs of one group of sweep.py, best first; the block group in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
@@ -210,6 +260,7 @@ TABLES = {
     "decode": decode_table,
     "generate": generate_table,
     "modes": modes_table,
+    "features": features_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
 }

@@ -4,28 +4,58 @@ import json
 import bench_decode
 import pytest
 import torch
+from transformers import DynamicCache
 
-TINY = ["--tokens", "3", "--hidden-size", "16", "--num-hidden-layers", "2", "--vocab-size", "50"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    yield
-    torch.set_num_threads(1)
+TINY = ["--parameters", "20000", "--hidden-size", "16", "--vocab-size", "50", "--rounds", "2"]
 
 
 def test_result_file(tmp_path, capsys):
     path = tmp_path / "out.json"
-    result = bench_decode.main([*TINY, "--positions", "5", "9000", "--output", str(path)])
-    rows = result["positions"]
-    assert json.loads(path.read_text()) == result and set(rows) == {"5", "9000"}
-    # Two layers: a float32 state of 16 and 3 inputs of the convolution of 16 channels.
-    assert rows["5"]["state_bytes"] == rows["9000"]["state_bytes"] == 2 * (16 + 3 * 16) * 4
-    assert result["time_ratio_last_to_first"] > 0 and "9,000 tokens" in capsys.readouterr().out
+    contexts = ["--contexts", "0", "5", "5000", "--no-compile"]
+    result = bench_decode.main([*TINY, *contexts, "--output", str(path)])
+    assert json.loads(path.read_text()) == result and path.with_suffix(".png").exists()
+    rows = result["contexts"]
+    for name in ("minGRU", "minLSTM", "Llama", "Mamba"):
+        assert list(rows[name]) == ["0", "5", "5000"]
+        assert abs(result["models"][name]["parameters"] - 20_000) < 5_000
+    # A float32 state of 16 and 3 inputs of the convolution of 16 channels in every layer.
+    size = result["models"]["minGRU"]["num_hidden_layers"] * (16 + 3 * 16) * 4
+    assert all(size <= entry["state_bytes"] <= size + 8 for entry in rows["minGRU"].values())
+    assert rows["Llama"]["5000"]["state_bytes"] > 500 * rows["Llama"]["5"]["state_bytes"]
+    alone = rows["Linears of minGRU alone"]["0"]["median_ms"]
+    assert result["ratios"]["minGRU / its Linears, 5"] == {
+        "ratio": rows["minGRU"]["5"]["median_ms"] / alone,
+        "target": 1.2,
+    }
+    assert "after     5,000 tokens" in capsys.readouterr().out
 
 
-def test_a_growing_cache_is_not_measured(monkeypatch):
-    sizes = iter(range(100))
+def test_a_context_read_in_stages_is_the_whole(monkeypatch):
+    model = bench_decode.make_models(20_000, 16, 50)["minGRU"]
+    with torch.inference_mode():
+        caches = bench_decode.prefill_all({"minGRU": model}, [3, 8], lambda line: None)
+        first, second = (caches["minGRU", n] for n in (3, 8))
+    assert (first.get_seq_length(), second.get_seq_length()) == (3, 8)
+    assert not torch.equal(first.layers[0].recurrent_states[0], second.layers[0].recurrent_states[0])
+
+
+def test_llama_stops_where_its_limit_is(monkeypatch):
+    monkeypatch.setitem(bench_decode.LIMITS, "Llama", 4)
+    models = bench_decode.make_models(20_000, 16, 50)
+    caches = bench_decode.prefill_all({"Llama": models["Llama"]}, [0, 4, 5], lambda line: None)
+    assert [context for _, context in caches] == [0, 4]
+    assert isinstance(caches["Llama", 4], DynamicCache) and caches["Llama", 4].get_seq_length() == 4
+
+
+def test_a_growing_cache_is_not_measured(monkeypatch, tmp_path):
+    sizes = iter(range(1000))
     monkeypatch.setattr(bench_decode, "state_bytes", lambda cache: next(sizes))
-    with pytest.raises(RuntimeError, match="grew"):
-        bench_decode.main([*TINY, "--positions", "5"])
+    with pytest.raises(RuntimeError, match="the state of minGRU grew after 5 tokens"):
+        bench_decode.main([*TINY, "--contexts", "5", "--no-compile", "--output", str(tmp_path / "out.json")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_compiled_steps_agree(tmp_path):
+    result = bench_decode.main([*TINY, "--contexts", "0", "--output", str(tmp_path / "out.json")])
+    assert result["ratios"]["minGRU, compiled / its Linears, 0"]["target"] == 1.1

@@ -3,13 +3,14 @@ import json
 
 import bench_scan
 import pytest
+import timing
 import torch
 from definition import define, relative_error
 
 
 @pytest.fixture
 def no_processes(monkeypatch):
-    monkeypatch.setattr(bench_scan, "peak_memory_of_a_new_process", lambda *_: 1.0)
+    monkeypatch.setattr(bench_scan, "in_new_process", lambda *_: 1.0)
 
 
 def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
@@ -18,59 +19,66 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
     results = bench_scan.main(["--quick", "--output", str(path)])
     assert torch.get_num_threads() == threads
     assert json.loads(path.read_text(encoding="utf-8")) == results
-    assert [file.name for file in path.parent.iterdir()] == ["bench.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["bench.json", "bench.png"]
     assert results["command"].startswith("python training/bench_scan.py --quick")
-    assert results["machine"]["threads"] == 1 and results["machine"]["cpu"] and results["versions"]["torch"]
+    assert results["machine"]["threads"] == 1 and results["versions"]["torch"]
+    assert len(results["dispatch"]["microseconds"]) == 5 and min(results["dispatch"]["microseconds"].values()) > 0
     printed = capsys.readouterr().out
     for result, shape in zip(results["results"], bench_scan.QUICK_SHAPES, strict=True):
         assert tuple(result["shape"].values()) == shape
-        assert set(result["operation"]) == set(bench_scan.OPERATIONS) and set(result["layer"]) == set(bench_scan.LAYERS)
-        for timing in (*result["operation"].values(), *result["layer"].values()):
-            assert 0 < timing["q1_ms"] <= timing["median_ms"] <= timing["q3_ms"]
-        assert set(result["ratios"]) == set(bench_scan.RATIOS)
-        entry = result["ratios"]["layer minlstm / nn.LSTM"]
-        assert entry["target"] is None
-        assert entry["ratio"] == result["layer"]["nn.LSTM"]["median_ms"] / result["layer"]["minlstm"]["median_ms"]
+        for cell_type in bench_scan.PARTS:
+            cell, names = result[cell_type], bench_scan.names_of(cell_type, shape)
+            assert set(cell["forward_backward"]) == set(names) >= {"torch", "log-space"}
+            assert set(cell["forward"]) == set(names) - {"loop"}
+            for part, whole in (("forward", False), ("forward_backward", True)):
+                for entry in cell[part].values():
+                    assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
+                    moved = bench_scan.floor_bytes(cell_type, shape, forward_only=not whole)
+                    assert entry["floor_gb_per_s"] == pytest.approx(moved / entry["median_ms"] / 1e6)
+            both = cell["forward_backward"]
+            ratio = cell["ratios"]["log-space / torch"]["ratio"]
+            assert ratio == both["log-space"]["median_ms"] / both["torch"]["median_ms"]
         assert "B={batch} T={time} D={channels}".format(**result["shape"]) in printed
 
 
-def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path, capsys, no_processes):
+def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path, no_processes):
     real = bench_scan.log_space
-    monkeypatch.setattr(bench_scan, "log_space", lambda projected, cell_type: real(projected + 0.01, cell_type))
-    with pytest.raises(bench_scan.Disagreement, match="log-space mingru and the scan differ by"):
+    monkeypatch.setattr(bench_scan, "log_space", lambda projected, cell_type: real(projected + 0.1, cell_type))
+    with pytest.raises(timing.Disagreement, match=r"log-space and .* differ"):
         bench_scan.main(["--quick", "--output", str(tmp_path / "bench.json")])
-    assert not capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
-def test_nan_is_a_disagreement():
-    fine, bad = (torch.ones(2), torch.ones(2)), (torch.full((2,), float("nan")), torch.ones(2))
-    with pytest.raises(bench_scan.Disagreement):
-        bench_scan.check_agreement({"mingru": lambda: fine, "loop mingru": lambda: bad})
+@pytest.mark.parametrize("name, cell_type", [("log-space", "mingru"), ("log-space", "minlstm"), ("loop", "mingru")])
+def test_the_contestants_compute_the_cells(name, cell_type):
+    function = bench_scan.operations([])[name]
+    generator = torch.Generator().manual_seed(0)
+    projected = torch.randn(2, 20, bench_scan.PARTS[cell_type] * 3, generator=generator, dtype=torch.float64)
+    want, _ = define(projected, cell_type)
+    assert relative_error(function(projected, cell_type), want) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["log-space mingru", "log-space minlstm", "loop mingru"])
-def test_the_contestants_compute_the_cells(name):
-    parts, function = bench_scan.OPERATIONS[name]
-    projected = torch.randn(2, 20, parts * 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    want, _ = define(projected, name.split()[-1])
-    assert relative_error(function(projected), want) < 1e-10
+def test_every_backend_runs_as_itself(monkeypatch):
+    seen = []
+    monkeypatch.setattr(bench_scan, "minrnn_scan", lambda p, cell, backend: seen.append(backend) or (p, None))
+    for function in bench_scan.operations(["torch", "numba"]).values():
+        if function not in (bench_scan.log_space, bench_scan.loop):
+            function(torch.zeros(1, 1, 2), "mingru")
+    assert seen == ["torch", "numba"]
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
-    shape = (4, 256, 64)  # the scan needs at least its output and its gradient: 0.75 MiB
-    memory = bench_scan.peak_memory_of_a_new_process("operation", "mingru", shape, 1)
-    if memory is None:
-        pytest.skip("needs /proc")
-    log_space = bench_scan.peak_memory_of_a_new_process("operation", "log-space mingru", shape, 1)
-    assert 0.5 < memory < log_space < 100
+    def memory(name):  # the scan needs at least its output and its gradient: 0.75 MiB
+        return timing.in_new_process(bench_scan.__file__, ["--memory-of", name, "mingru", "4,256,64"])
+
+    ours = memory("torch")
+    assert ours is None or 0.5 < ours < memory("log-space") < 100
 
 
 def test_targets():
     first, last = bench_scan.SHAPES[0], bench_scan.SHAPES[-1]
-    assert bench_scan.target("scan mingru / log-space", last) == 8
-    assert [bench_scan.target("layer mingru / nn.GRU", shape) for shape in (first, last)] == [5, 2.5]
-    assert [bench_scan.target("layer minlstm / nn.LSTM", shape) for shape in (first, last)] == [2.5, None]
-    assert bench_scan.target("scan mingru / log-space", bench_scan.QUICK_SHAPES[0]) is None
+    assert [bench_scan.target("torch", shape) for shape in (first, last, (1, 2, 3))] == [8, None, None]
+    assert [bench_scan.target("numba", shape) for shape in (first, last, (1, 2, 3))] == [None, 20, None]
     for shape in bench_scan.SHAPES:
-        missing = "loop mingru" not in bench_scan.names_of("operation", shape)
-        assert missing == (shape[1] > bench_scan.LONGEST_LOOP)
+        assert ("loop" in bench_scan.names_of("mingru", shape)) == (shape[1] <= bench_scan.LONGEST_LOOP)
+        assert "loop" not in bench_scan.names_of("minlstm", shape)

@@ -1,0 +1,66 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import json
+
+import bench_layers
+import contestants
+import pytest
+import timing
+import torch
+
+FEW = {
+    name: contestants.LAYERS[name]
+    for name in ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM", "nn.GRU", "HGRN, chunk")
+}
+
+
+@pytest.fixture(autouse=True)
+def few_and_no_processes(monkeypatch):
+    monkeypatch.setattr(bench_layers, "LAYERS", FEW)
+    monkeypatch.setattr(bench_layers, "in_new_process", lambda *_: 1.0)
+
+
+def test_quick_run_writes_what_it_returns(tmp_path, capsys):
+    path = tmp_path / "new" / "bench.json"
+    results = bench_layers.main(["--quick", "--output", str(path)])
+    assert json.loads(path.read_text(encoding="utf-8")) == results
+    assert sorted(file.name for file in path.parent.iterdir()) == ["bench.json", "bench.png"]
+    assert results["command"].startswith("python training/bench_layers.py --quick")
+    printed = capsys.readouterr().out
+    for result, shape in zip(results["results"], bench_layers.QUICK_SHAPES, strict=True):
+        assert (
+            tuple(result["shape"].values()) == shape
+            and "B={batch} T={time} D={channels}".format(**result["shape"]) in printed
+        )
+        assert set(result["layers"]) == set(FEW) - {"HGRN, chunk"} == set(FEW) - set(result["left_out"])
+        for timing_ in result["layers"].values():
+            assert 0 < timing_["q1_ms"] <= timing_["median_ms"] <= timing_["q3_ms"]
+        entry = result["ratios"]["nn.GRU / minLSTM"]
+        assert entry["ratio"] == result["layers"]["nn.GRU"]["median_ms"] / result["layers"]["minLSTM"]["median_ms"]
+        assert {n for n in result["ratios"] if "matmul" in n} == {
+            "matmul of minGRU / minGRU",
+            "matmul of minLSTM / minLSTM",
+        }
+
+
+def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_layers, "SAME_AS_MINGRU", {"nn.GRU": (1e-3, 1e-3)})
+    with pytest.raises(timing.Disagreement, match=r"nn.GRU and minGRU \(h, gradient\) differ"):
+        bench_layers.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_gradients_are_compared_too():
+    out, grad = bench_layers.contestant("minGRU", (2, 5, 4))()
+    assert out.shape == grad.shape == (2, 5, 4) and grad.abs().sum() > 0 and not torch.equal(out, grad)
+
+
+def test_targets():
+    first, large, narrow = bench_layers.SHAPES[0], bench_layers.SHAPES[1], bench_layers.NARROW
+    shapes = (first, large, narrow)
+    assert [bench_layers.target("minGRU", "nn.GRU", shape) for shape in shapes] == [5, 5, 2.5]
+    assert [bench_layers.target("minLSTM", "nn.LSTM", shape) for shape in shapes] == [2.5, 2.5, None]
+    assert [bench_layers.target("minGRU", "matmul of minGRU", shape) for shape in shapes] == [None, 1 / 1.25, 1 / 1.35]
+    assert (
+        bench_layers.target("minGRU", "nn.GRU", (2, 8, 16)) is None
+        and bench_layers.target("minGRU", "Mamba", large) is None
+    )

@@ -1,0 +1,86 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What the README says of other projects, and of this one beside them, is backed cell by cell."""
+
+import ast
+import functools
+import json
+import shutil
+
+import pytest
+import tables
+
+import hf_minrnn
+
+FEATURES = tables.load("features")
+CELLS = [(row, project, cell) for row, cells in FEATURES["rows"].items() for project, cell in cells.items()]
+UNBACKED = {"not run", "not found"}
+
+
+@functools.cache
+def functions(path):
+    tree = ast.parse((tables.ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("row", "project", "cell"), CELLS, ids=[f"{row}-{project}" for row, project, _ in CELLS])
+def test_a_cell_is_backed_by_what_exists(row, project, cell):
+    assert set(cell) <= {"says", "evidence", "note", "result", "values"}
+    assert ("result" in cell) == ("values" in cell) and cell["says"].count("{}") == len(cell.get("values", ()))
+    evidence = cell.get("evidence")
+    if evidence is None:
+        assert "result" in cell or cell["says"] in UNBACKED
+    elif "::" in evidence:
+        path, test = evidence.split("::")
+        assert path.startswith("tests/") and test.startswith("test_") and test in functions(path)
+    elif not evidence.startswith("https://"):
+        assert (tables.ROOT / evidence).is_file()
+    if project == "hf_minrnn":
+        assert evidence and not evidence.startswith("https://")
+
+
+def test_every_row_has_every_column():
+    assert all(list(cells) == list(FEATURES["projects"]) for cells in FEATURES["rows"].values())
+
+
+def test_what_was_read_is_of_the_versions_named():
+    versions = {name: project["version"].split()[1] for name, project in FEATURES["projects"].items()}
+    measured = [tables.load(name)["versions"] for name in ("compare_modes", "compare_features")]
+    assert versions["hf_minrnn"] == hf_minrnn.__version__
+    assert {result["transformers"] for result in measured} == {versions["Mamba"]}
+    assert measured[1]["minGRU-pytorch"] == versions["minGRU-pytorch"]
+    evidence = [cell.get("evidence", "") for _, _, cell in CELLS]
+    for project, repository in (("Mamba", "huggingface/transformers"), ("HGRN", "fla-org/flash-linear-attention")):
+        read = [link for link in evidence if f"{repository}/blob/" in link and "/tests/" not in link]
+        assert read and all(f"/blob/v{versions[project]}/" in link for link in read)
+    assert any(f"minGRU-hf/blob/{versions['minGRU-hf']}" in link for link in evidence)
+
+
+def test_gpu_kernels_are_claimed_when_they_are_there():
+    says = FEATURES["rows"]["GPU kernels"]["hf_minrnn"]["says"]
+    assert (says == "not yet") == (not (tables.ROOT / "hf_minrnn" / "scan_triton.py").exists())
+
+
+def test_values_come_from_the_result_files(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    shutil.copytree(tables.RESULTS, folder)
+    path = folder / "compare_modes.json"
+    result = json.loads(path.read_text())
+    result["models"]["Mamba"]["modes"]["left padding"] = {"batch": {"verdict": "wrong", "difference": 0.567}}
+    path.write_text(json.dumps(result))
+    monkeypatch.setattr(tables, "RESULTS", folder)
+    (line,) = [line for line in tables.features_table().splitlines() if line.startswith("| left padding |")]
+    assert "[wrong (0.57)]" in line
+
+
+def test_links_lead_to_the_evidence():
+    text = tables.features_table()
+    assert tables.feature_link({"says": "yes", "evidence": "tests/a.py::test_b"}) == 'tests/a.py "test_b"'
+    assert tables.feature_link({"says": "{}", "result": "r", "values": [[]]}) == "training/results/r.json"
+    assert tables.feature_link({"says": "not run"}) is None
+    for _, _, cell in CELLS:
+        link = tables.feature_link(cell)
+        if link is None:
+            assert f"| {cell['says']} |" in text
+        else:
+            (label,) = [line.split(":")[0] for line in text.splitlines() if line.endswith(f"]: {link}")]
+            assert f"[{tables.feature_text(cell)}]{label}" in text

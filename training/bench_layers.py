@@ -1,0 +1,158 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""How fast is a layer (input projection and scan) beside others of equal width, and what memory does it need.
+
+    python training/bench_layers.py      # writes training/results/bench_layers.json and .png; leave the machine alone
+    python training/bench_layers.py --threads 2 --output training/results/bench_layers_2_threads.json
+
+Forward + backward in float32, medians of rounds in which each contestant runs once. Before anything is timed, the layers
+that compute minGRU are compared on the same weights, and the run ends if they don't agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from contestants import LAYERS, SAME_AS_MINGRU, left_out
+from report import plot_bars, write_json
+from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
+
+from hf_minrnn.scan import resolve_backend
+
+RESULTS = Path(__file__).parent / "results"
+SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels
+QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
+# What share of the time of its own matmul a layer should take at most, and how many times faster than nn.GRU and nn.LSTM it
+# should be. Nothing is asked of the smallest shape beside its matmul.
+OF_MATMUL, OF_MATMUL_NARROW = 1.25, 1.35
+NARROW = (64, 512, 64)
+
+
+def target(ours: str, other: str, shape: tuple[int, int, int]) -> float | None:
+    """What the ratio of another's time to ours should reach; of a matmul's to ours at least 1 / 1.25."""
+    if shape not in SHAPES:
+        return None
+    if other == f"matmul of {ours}":
+        return None if shape == SHAPES[0] else 1 / (OF_MATMUL_NARROW if shape == NARROW else OF_MATMUL)
+    if (ours, other) in (("minGRU", "nn.GRU"), ("minLSTM", "nn.LSTM")):
+        return None if shape == NARROW and ours == "minLSTM" else 2.5 if shape == NARROW or ours == "minLSTM" else 5.0
+    return None
+
+
+def contestant(name: str, shape: tuple[int, int, int]):
+    """A function without arguments that runs forward + backward and returns `(output, gradient by the input)`."""
+    batch, time, channels = shape
+    torch.manual_seed(0)
+    layer = LAYERS[name](channels)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, time, channels, generator=generator).requires_grad_()
+    with torch.no_grad():
+        width = layer(x[:1, :2]).shape[-1] if "compiled" not in name else channels
+    grad = torch.randn(batch, time, width, generator=generator)
+
+    def step():
+        out = layer(x)
+        return out.detach(), torch.autograd.grad(out, [x, *layer.parameters()], grad)[0]
+
+    return step
+
+
+def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
+    """Everything at one shape."""
+    absent = {name: why for name in LAYERS if (why := left_out(name, shape, "cpu"))}
+    steps = {name: contestant(name, shape) for name in LAYERS if name not in absent}
+    wanted = steps["minGRU"]()
+    errors = {
+        name: check_agreement(f"{name} and minGRU (h, gradient)", steps[name](), wanted, limits)
+        for name, limits in SAME_AS_MINGRU.items()
+        if name in steps
+    }
+    timings = measure(steps, rounds)
+    memory = ["--threads", str(threads), "--memory-of"]
+    size = ",".join(map(str, shape))
+    return {
+        "shape": dict(zip(("batch", "time", "channels"), shape)),
+        "left_out": absent,
+        "relative_errors": errors,
+        "layers": timings,
+        # What compiling needs is not what running needs, and a fresh process would compile first.
+        "memory_mib": {n: in_new_process(__file__, [*memory, n, size]) for n in steps if "compiled" not in n},
+        "ratios": {
+            f"{other} / {ours}": {
+                "ratio": timings[other]["median_ms"] / timings[ours]["median_ms"],
+                "target": target(ours, other, shape),
+            }
+            for ours in ("minGRU", "minLSTM")
+            for other in steps
+            if other not in ("minGRU", "minLSTM") and not (other.startswith("matmul") and not other.endswith(ours))
+        },
+    }
+
+
+def table(result: dict) -> str:
+    """One shape for the terminal."""
+    lines = ["B={batch} T={time} D={channels}".format(**result["shape"])]
+    for name, timing in result["layers"].items():
+        memory = result["memory_mib"].get(name)
+        memory = "" if memory is None else f"{memory:9.1f} MiB"
+        quartiles = f"({timing['q1_ms']:.2f} to {timing['q3_ms']:.2f})"
+        lines.append(f"  {name:<30}{timing['median_ms']:10.2f} ms {quartiles:<24}{memory}")
+    for name, entry in result["ratios"].items():
+        wanted = "" if entry["target"] is None else f"  target {entry['target']:.2f}x"
+        missed = "" if entry["target"] is None or entry["ratio"] >= entry["target"] else "  MISSED"
+        lines.append(f"  {name:<40}{entry['ratio']:10.2f}x{wanted}{missed}")
+    return "\n".join(lines)
+
+
+def parse_arguments(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (default: 1)")
+    parser.add_argument("--rounds", type=int, help="timed rounds (default: 7, with --quick 2)")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
+    parser.add_argument("--output", type=Path, default=RESULTS / "bench_layers.json", help="a PNG is written beside it")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "B,T,D"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    if options.rounds < 2 or options.threads < 1:
+        parser.error("--rounds needs at least 2 and --threads at least 1")
+    return options
+
+
+def main(argv=None) -> dict:
+    """Runs the benchmark, writes its result and its plot; returns what it wrote."""
+    options = parse_arguments(argv)
+    with settings(options.threads):
+        if options.memory_of:
+            name, size = options.memory_of
+            contestant(name, (1, 4, 8))()  # loads code and starts threads
+            memory = peak_memory(contestant(name, tuple(map(int, size.split(",")))))
+            print(memory)
+            return {"memory_mib": memory}
+        results = {
+            **provenance("bench_layers.py", argv),
+            "measured": "forward + backward, float32, medians and quartiles of interleaved rounds",
+            "memory": "MiB added to the resident memory of a fresh process by one forward + backward",
+            "backend": resolve_backend(),
+            "rounds": options.rounds,
+            "results": [],
+        }
+        for shape in QUICK_SHAPES if options.quick else SHAPES:
+            result = bench_shape(shape, options.rounds, options.threads)
+            results["results"].append(result)
+            print(table(result), flush=True)
+    write_json(options.output, results)
+    picture = options.output.with_suffix(".png")
+    groups = {
+        "({batch}, {time}, {channels})".format(**entry["shape"]): {
+            n: t["median_ms"] for n, t in entry["layers"].items()
+        }
+        for entry in results["results"]
+    }
+    plot_bars(picture, "Layers, forward + backward", "ms", groups, ours=("minGRU", "minLSTM"))
+    print(f"wrote {options.output} and {picture}")
+    return results
+
+
+if __name__ == "__main__":
+    main()
