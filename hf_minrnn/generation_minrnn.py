@@ -117,6 +117,9 @@ class MinRNNGenerationMixin(GenerationMixin):
             # Or generate would take for padding what equals it in the text.
             kwargs["attention_mask"] = torch.ones_like(ids)
         mask = kwargs.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
+            # As torch.ones makes it. The model refuses floats, which could be scores to be added, but here they are not.
+            kwargs["attention_mask"] = mask = mask.long()
         if cache is not None:
             cache._seen_of_whole = _check_continuation(
                 ids if embeds is None else embeds, cache, mask, embeds is not None

@@ -195,6 +195,16 @@ def test_generate_refuses_padding_after_the_prompt(side):
         model.generate(padded, attention_mask=mask, max_new_tokens=2)
 
 
+def test_a_mask_of_ones_and_zeros_may_be_floating_point():
+    model, ids = build("mingru", eos_token_id=None), token_ids(2, 6)
+    mask = torch.ones(2, 6)
+    mask[0, :2] = 0
+    out = [model.generate(ids, attention_mask=each, max_new_tokens=4, do_sample=False) for each in (mask, mask.long())]
+    assert torch.equal(*out)
+    with pytest.raises(ValueError, match="attention_mask"):  # scores to be added
+        model.generate(ids, attention_mask=(1 - mask) * torch.finfo(mask.dtype).min, max_new_tokens=4)
+
+
 def test_padding_that_only_the_token_tells_is_refused_after_the_prompt():
     model, ids = build("mingru"), token_ids(2, 6)
     ids[0, -1] = model.config.pad_token_id
