@@ -4,6 +4,7 @@
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .calls_minrnn import is_plain
@@ -30,7 +31,10 @@ class MinRNNRMSNorm(nn.RMSNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.weight
         dtype = x.dtype
-        full = dtype == weight.dtype and (dtype == torch.float32 or dtype == torch.float64)
+        full = dtype == torch.float32 or dtype == torch.float64
+        if dtype != weight.dtype:  # under autocast; the same numbers, but torch would warn that it can't fuse them
+            wide = torch.promote_types(dtype, weight.dtype)
+            return F.rms_norm(x.to(wide), self.normalized_shape, weight.to(wide), self.eps).to(dtype)
         if not full or not x.is_cpu or not is_plain():
             return super().forward(x)
         eps = torch.finfo(dtype).eps if self.eps is None else self.eps

@@ -1,4 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import warnings
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -30,10 +32,23 @@ def test_with_and_without_gradients_it_is_the_same(dtype, shape, scale):
     assert torch.equal(x, kept)
 
 
-def test_a_wider_input_than_the_weight_is_normalised_too():
-    norm, x = MinRNNRMSNorm(4, eps=1e-6).to(torch.bfloat16), torch.randn(2, 4)
-    with torch.no_grad():
-        assert torch.equal(norm(x), torch.nn.functional.rms_norm(x, (4,), norm.weight, 1e-6))
+@pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)], ids=str)
+@pytest.mark.parametrize("eps", [1e-6, 1e-2])
+def test_another_dtype_than_the_weight_gives_the_same_without_a_warning(dtypes, eps):
+    norm, x = MinRNNRMSNorm(4, eps=eps).to(dtypes[1]), torch.randn(2, 4).to(dtypes[0])
+    torch.nn.init.normal_(norm.weight)
+    want = torch.nn.functional.rms_norm(x, (4,), norm.weight, eps)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = norm(x)
+            with torch.no_grad():
+                assert torch.equal(norm(x), got)
+    finally:
+        torch.set_warn_always(always)
+    assert torch.equal(got, want) and got.dtype == want.dtype
 
 
 def test_what_sees_through_a_tensor_gets_the_ordinary_norm():

@@ -1,0 +1,46 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import json
+
+import bench_step
+import pytest
+import torch
+from bench_decode import make_models
+
+TINY = ["--parameters", "20000", "--hidden-size", "16", "--rounds", "2", "--batch", "2", "--time", "8"]
+
+
+def test_result_file(tmp_path, capsys):
+    path = tmp_path / "out.json"
+    result = bench_step.main([*TINY, "--output", str(path)])
+    assert json.loads(path.read_text()) == result
+    for name in ("minGRU", "minLSTM", "Llama", "minGRU, scan replaced by the identity", "minGRU, bfloat16"):
+        entry = result["steps"][name]
+        assert entry["tokens_per_s"] == pytest.approx(1e3 * 16 / entry["median_ms"])
+    ratio = result["ratios"]["minGRU, scan replaced by the identity / minGRU"]["ratio"]
+    assert ratio == pytest.approx(
+        result["steps"]["minGRU"]["median_ms"] / result["steps"]["minGRU, scan replaced by the identity"]["median_ms"]
+    )
+    for name in bench_step.OURS:
+        share = result["scan_share"][name]
+        assert 0 < share["total"] == share["forward"] + share["backward"] < 1
+        assert f"the scan's share of {name}'s step" in capsys.readouterr().out or name == "minLSTM"
+
+
+def test_steps_train():
+    model = make_models(20_000, 16, 50)["minGRU"]
+    step = bench_step.training_step(model, torch.randint(0, 50, (2, 8), generator=torch.Generator().manual_seed(0)))
+    losses = [step() for _ in range(30)]
+    assert losses[-1] < losses[0]
+
+
+def test_the_identity_is_put_back():
+    model, ids = make_models(20_000, 16, 50)["minGRU"], torch.arange(8)[None]
+    with torch.no_grad():
+        before = bench_step.loss_of(model, ids)
+        inside = bench_step.within(bench_step.Identity(), lambda: bench_step.loss_of(model, ids))()
+        assert inside != before and bench_step.loss_of(model, ids) == before
+
+
+def test_a_scan_that_the_profiler_misses_is_no_result():
+    with pytest.raises(RuntimeError, match="did not see"):
+        bench_step.scan_share(lambda: torch.ones(3) + 1)
