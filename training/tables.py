@@ -13,6 +13,9 @@ import json
 import re
 from pathlib import Path
 
+import speed_tables
+from table_parts import markdown, where
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md")
@@ -22,21 +25,6 @@ MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def load(name: str) -> dict:
     """A result file by its stem."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def markdown(header: list[str], rows: list[list[str]], side: str = "--:") -> str:
-    """A table; the first column to the left, the others to the right, or with `side=":--"` to the left too."""
-    lines = [header, [":--", *[side] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def where(result: dict) -> str:
-    """One line on machine and versions."""
-    machine, versions = result["machine"], result["versions"]
-    return (
-        f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, {machine['vector_instructions']}; "
-        f"Python {versions['python']}, torch {versions['torch']}, transformers {versions['transformers']}"
-    )
 
 
 def main_table() -> str:
@@ -65,90 +53,6 @@ def main_table() -> str:
     lines.append(
         f"\n{data['train_bytes'] / 1e6:.2f} MB to train on, {data['heldout_bytes'] / 1e3:.0f} kB held out; "
         f"{first['metrics']['snippets']} snippets each. {where(first)}.\n"
-    )
-    return "".join(lines)
-
-
-def scan_table() -> str:
-    """Ratios of the scan and the layer, shape by shape."""
-    result = load("bench_scan")
-    names = {
-        "scan mingru / log-space": "scan: log-space / ours",
-        "scan minlstm / log-space": "minLSTM scan: log-space / ours",
-        "layer mingru / nn.GRU": "layer: nn.GRU / minGRU",
-        "layer mingru / nn.LSTM": "layer: nn.LSTM / minGRU",
-        "layer minlstm / nn.LSTM": "layer: nn.LSTM / minLSTM",
-    }
-    rows, short = [], []
-    for entry in result["results"]:
-        shape = "({batch}, {time}, {channels})".format(**entry["shape"])
-        memory = entry["memory_mib"]
-        for name, ratio in entry["ratios"].items():
-            if ratio["target"] is not None and ratio["ratio"] < ratio["target"]:
-                short.append(f"{name} at {shape}: {ratio['ratio']:.1f}× of {ratio['target']:g}×")
-        rows.append(
-            [
-                shape,
-                *(f"{entry['ratios'][name]['ratio']:.1f}×" for name in names),
-                f"{entry['operation']['mingru']['median_ms']:.1f}",
-                f"{memory['operation']['mingru']:.0f} / {memory['operation']['log-space mingru']:.0f}",
-                f"{memory['layer']['mingru']:.0f} / {memory['layer']['nn.GRU']:.0f}",
-            ]
-        )
-    header = ["(B, T, D)", *names.values(), "our scan, ms", "scan MiB, ours / log-space", "layer MiB, ours / nn.GRU"]
-    missed = f"\nShort of this project's own targets: {'; '.join(short)}.\n" if short else ""
-    measured = f"\nForward + backward, float32, medians of interleaved rounds. {where(result)}.\n"
-    return markdown(header, rows) + missed + measured
-
-
-def decode_table() -> str:
-    """Time per token and bytes of state by position."""
-    result = load("bench_decode")
-    rows = [
-        [f"{int(position):,}", f"{row['milliseconds_per_token']:.3f}", f"{row['state_bytes']:,}"]
-        for position, row in result["positions"].items()
-    ]
-    table = markdown(["tokens seen before", "ms per token", "bytes of state"], rows)
-    return table + f"\n{result['parameters'] / 1e6:.2f} M parameters, batch 1, float32. {where(result)}.\n"
-
-
-def generate_table() -> str:
-    """Time per token of `generate` and of a bare loop beside other models, what the targets say, speculative decoding."""
-    result = load("bench_generate")
-    ways, others = {"generate": "generate", "loop": "bare loop"}, ("Llama", "Mamba")
-    rows = []
-    for name, entry in result["models"].items():
-        row = [name, f"{entry['parameters']:,}"]
-        for way in ways:
-            row.append(f"{entry[way]['median_ms']:.3f}" if way in entry else "")
-            ratios = (result["ratios"].get(f"{way}: {name} / {other}") for other in others)
-            row += ["" if ratio is None else f"{ratio['ratio']:.3f}" for ratio in ratios]
-        rows.append(row)
-    met, short = [], []
-    for key, entry in result["ratios"].items():
-        way, _, pair = key.partition(": ")
-        name, other = pair.split(" / ")
-        if entry["target"] is not None:
-            said = f"{name}'s {ways[way]}, {entry['ratio']:.3f} of {other}'s where {entry['target']:g} is the target"
-            (met if entry["ratio"] <= entry["target"] else short).append(said)
-    header = ["model", "parameters"]
-    for way in ways.values():
-        header += [f"{way}, ms per token", *(f"of {other}'s" for other in others)]
-    lines = [markdown(header, rows)]
-    lines += [f"\nShort of this project's own targets: {'; '.join(short)}.\n"] if short else []
-    lines += [f"\nWithin this project's own targets: {'; '.join(met)}.\n"] if met else []
-    larger = result["speculative"]
-    plain, lookup = larger["plain"], larger["lookup"]
-    lines.append(
-        f"\nSpeculative decoding, {larger['num_hidden_layers']} layers of {larger['hidden_size']}, on a text that repeats "
-        f"itself: {lookup['median_ms']:.3f} ms per token and {lookup['forwards']} forwards with "
-        f"`prompt_lookup_num_tokens={larger['prompt_lookup_num_tokens']}`, {plain['median_ms']:.3f} ms and "
-        f"{plain['forwards']} without, for the same {result['new_tokens']} tokens.\n"
-    )
-    lines.append(
-        f"\nOne layer of {result['hidden_size']} channels, {result['vocab_size']} tokens in the vocabulary; "
-        f"{result['new_tokens']} greedy tokens after a prompt of {result['prompt_tokens']}, batch 1, float32, medians of "
-        f"interleaved rounds. {where(result)}.\n"
     )
     return "".join(lines)
 
@@ -256,9 +160,11 @@ def sweep_table(group: str) -> str:
 
 TABLES = {
     "main": main_table,
-    "scan": scan_table,
-    "decode": decode_table,
-    "generate": generate_table,
+    "scan": lambda: speed_tables.scan(load("bench_scan")),
+    "layers": lambda: speed_tables.layers(load("bench_layers")),
+    "decode": lambda: speed_tables.decode(load("bench_decode")),
+    "step": lambda: speed_tables.step(load("bench_step")),
+    "generate": lambda: speed_tables.generate(load("bench_generate")),
     "modes": modes_table,
     "features": features_table,
     "sweep-main": lambda: sweep_table("main"),

@@ -1,0 +1,173 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The tables of the benchmarks, each from its result file's content."""
+
+from __future__ import annotations
+
+from table_parts import markdown, missed, shape_of, where
+
+
+def _targets(entries: dict, place: str = "", small: bool = False) -> list[tuple[str, float, float, bool]]:
+    return [
+        (f"{name}{place}", entry["ratio"], entry["target"], small)
+        for name, entry in entries.items()
+        if entry["target"] is not None
+    ]
+
+
+def scan(result: dict) -> str:
+    """Every backend of the scan: times faster than log-space, and the floor of the memory it comes to."""
+    cells = ("mingru", "minlstm")
+    names = [name.removeprefix("log-space / ") for name in result["results"][0]["mingru"]["ratios"]]
+    header = ["(B, T, D)"]
+    header += [f"{name}: log-space / {cell}" for name in names for cell in ("minGRU", "minLSTM")]
+    header += ["minGRU, ms", "GB/s of the floor, forward", "forward + backward", "copy, GB/s", "MiB, ours / log-space"]
+    rows, targets, best = [], [], names[-1]
+    for entry in result["results"]:
+        for cell in cells:
+            targets += _targets(entry[cell]["ratios"], f", {cell}, at {shape_of(entry)}")
+        both, forward, memory = (entry["mingru"][key] for key in ("forward_backward", "forward", "memory_mib"))
+        ours = "torch" if best not in both else best
+        rows.append(
+            [
+                shape_of(entry),
+                *(f"{entry[cell]['ratios'][f'log-space / {name}']['ratio']:.1f}×" for name in names for cell in cells),
+                f"{both[ours]['median_ms']:.2f}",
+                f"{forward[ours]['floor_gb_per_s']:.1f}",
+                f"{both[ours]['floor_gb_per_s']:.1f}",
+                f"{entry['copies']['copy']['gb_per_s']:.1f}",
+                f"{memory[ours]:.0f} / {memory['log-space']:.0f}",
+            ]
+        )
+    added = result["dispatch"]
+    return (
+        markdown(header, rows)
+        + missed(targets)
+        + f"\nForward + backward where nothing else is said, float32, medians of interleaved rounds; from the milliseconds on "
+        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward and "
+        f"{added['added_forward_backward']:.0f} µs to forward + backward; one step without gradient goes around it and takes "
+        f"{added['microseconds']['one step, around the op']:.0f} µs. {where(result)}.\n"
+    )
+
+
+def layers(result: dict) -> str:
+    """Layers beside others' of equal width."""
+    columns = {  # (other, ours) -> header
+        ("nn.GRU", "minGRU"): "nn.GRU / minGRU",
+        ("nn.LSTM", "minLSTM"): "nn.LSTM / minLSTM",
+        ("minGRU-pytorch", "minGRU"): "minGRU-pytorch / minGRU",
+        ("minGRU-pytorch, compiled", "minGRU"): "the same, compiled",
+        ("associative_scan, compiled", "minGRU"): "associative_scan, compiled / minGRU",
+        ("Mamba", "minGRU"): "Mamba / minGRU",
+    }
+    rows, targets = [], []
+    for entry in result["results"]:
+        ratios, times, memory = entry["ratios"], entry["layers"], entry["memory_mib"]
+        targets += _targets(ratios, f" at {shape_of(entry)}")
+        row = [shape_of(entry)]
+        for ours in ("minGRU", "minLSTM"):
+            row.append(f"{times[ours]['median_ms']:.1f}")
+            row.append(f"{times[ours]['median_ms'] / times[f'matmul of {ours}']['median_ms']:.2f}")
+        for other, ours in columns:
+            ratio = ratios.get(f"{other} / {ours}")
+            row.append("" if ratio is None else f"{ratio['ratio']:.1f}×")
+        rows.append([*row, f"{memory['minGRU']:.0f} / {memory['nn.GRU']:.0f}"])
+    header = ["(B, T, D)", "minGRU, ms", "of its matmul", "minLSTM, ms", "of its matmul", *columns.values()]
+    return (
+        markdown([*header, "MiB, minGRU / nn.GRU"], rows)
+        + missed(targets)
+        + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
+        f"minutes per call on a CPU. {where(result)}.\n"
+    )
+
+
+def decode(result: dict) -> str:
+    """Time per token and bytes of state by what was read before."""
+    rows = result["contexts"]
+    models = list(result["models"])
+    table = []
+    for context in rows["minGRU"]:
+        row = [f"{int(context):,}"]
+        for name in models:
+            entry = rows[name].get(context)
+            row.append("" if entry is None else f"{entry['median_ms']:.2f} ms, {_bytes(entry['state_bytes'])}")
+        table.append(row)
+    sizes = "; ".join(f"{name} {entry['parameters'] / 1e6:.1f} M" for name, entry in result["models"].items())
+    alone = "; ".join(
+        f"{name.removeprefix('Linears of ').removesuffix(' alone')} {entries['0']['median_ms']:.2f} ms"
+        for name, entries in rows.items()
+        if name.startswith("Linears of")
+    )
+    compiled = "; ".join(
+        f"{name.removesuffix(', compiled')} {next(iter(entries.values()))['median_ms']:.2f} ms"
+        for name, entries in rows.items()
+        if name.endswith(", compiled")
+    )
+    return (
+        markdown(["tokens before", *models], table)
+        + f"\nThe Linears alone: {alone}. Compiled, with a static cache: {compiled}.\n"
+        + missed(_targets(result["ratios"], small=True))
+        + f"\nParameters: {sizes}. Batch 1, float32, medians of interleaved rounds. {where(result)}.\n"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e3:,.0f} kB"
+
+
+def step(result: dict) -> str:
+    """Training steps: tokens per second, and the scan's share."""
+    rows = [
+        [name, f"{entry['tokens_per_s']:,.0f}", f"{entry['median_ms']:,.0f}"] for name, entry in result["steps"].items()
+    ]
+    share = result["scan_share"]
+    targets = [
+        (f"the scan's share, {name}", share[name]["total"], share["target"], True) for name in ("minGRU", "minLSTM")
+    ]
+    sizes = "; ".join(f"{name} {entry['parameters'] / 1e6:.1f} M" for name, entry in result["models"].items())
+    return (
+        markdown(["training step", "tokens/s", "ms"], rows)
+        + f"\nThe scan's share of a step, by the profiler: minGRU {share['minGRU']['total']:.1%}, minLSTM "
+        f"{share['minLSTM']['total']:.1%}.\n"
+        + missed(_targets(result["ratios"]) + targets)
+        + f"\n{result['batch']} × {result['time']} tokens a step. Parameters: {sizes}. {where(result)}.\n"
+    )
+
+
+def generate(result: dict) -> str:
+    """Time per token of `generate` and of a bare loop beside other models, what the targets say, speculative decoding."""
+    ways, others = {"generate": "generate", "loop": "bare loop"}, ("Llama", "Mamba")
+    rows = []
+    for name, entry in result["models"].items():
+        row = [name, f"{entry['parameters']:,}"]
+        for way in ways:
+            row.append(f"{entry[way]['median_ms']:.3f}" if way in entry else "")
+            ratios = (result["ratios"].get(f"{way}: {name} / {other}") for other in others)
+            row += ["" if ratio is None else f"{ratio['ratio']:.3f}" for ratio in ratios]
+        rows.append(row)
+    met, short = [], []
+    for key, entry in result["ratios"].items():
+        way, _, pair = key.partition(": ")
+        name, other = pair.split(" / ")
+        if entry["target"] is not None:
+            said = f"{name}'s {ways[way]}, {entry['ratio']:.3f} of {other}'s where {entry['target']:g} is the target"
+            (met if entry["ratio"] <= entry["target"] else short).append(said)
+    header = ["model", "parameters"]
+    for way in ways.values():
+        header += [f"{way}, ms per token", *(f"of {other}'s" for other in others)]
+    lines = [markdown(header, rows)]
+    lines += [f"\nShort of this project's own targets: {'; '.join(short)}.\n"] if short else []
+    lines += [f"\nWithin this project's own targets: {'; '.join(met)}.\n"] if met else []
+    larger = result["speculative"]
+    plain, lookup = larger["plain"], larger["lookup"]
+    lines.append(
+        f"\nSpeculative decoding, {larger['num_hidden_layers']} layers of {larger['hidden_size']}, on a text that repeats "
+        f"itself: {lookup['median_ms']:.3f} ms per token and {lookup['forwards']} forwards with "
+        f"`prompt_lookup_num_tokens={larger['prompt_lookup_num_tokens']}`, {plain['median_ms']:.3f} ms and "
+        f"{plain['forwards']} without, for the same {result['new_tokens']} tokens.\n"
+    )
+    lines.append(
+        f"\nOne layer of {result['hidden_size']} channels, {result['vocab_size']} tokens in the vocabulary; "
+        f"{result['new_tokens']} greedy tokens after a prompt of {result['prompt_tokens']}, batch 1, float32, medians of "
+        f"interleaved rounds. {where(result)}.\n"
+    )
+    return "".join(lines)
