@@ -16,6 +16,7 @@ try:
         LinearAttentionLayer,
     )
     from transformers.configuration_utils import PreTrainedConfig
+    from transformers.dynamic_module_utils import get_relative_import_files
     from transformers.generation import GenerationMixin, MaxLengthCriteria, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
     from transformers.modeling_layers import (
@@ -71,6 +72,7 @@ __all__ = [
     "auto_docstring",
     "can_return_tuple",
     "capture_outputs",
+    "get_relative_import_files",
     "initialization",
     "is_torchdynamo_compiling",
     "logging",

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub.dataclasses import strict
 
 from .cache_minrnn import LAYER_TYPE
-from .compat import ACT2FN, PreTrainedConfig
+from .compat import ACT2FN, PreTrainedConfig, get_relative_import_files
 
 CHOICES = {
     "cell_type": ("mingru", "minlstm"),
@@ -196,9 +196,10 @@ class MinRNNConfig(PreTrainedConfig):
         if not (getattr(self, "auto_map", None) or self._auto_class):
             return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
         super().save_pretrained(save_directory)
-        for source in Path(__file__).parent.glob("*.py"):
+        door = Path(__file__).with_name("hub_minrnn.py")
+        for source in (door, *map(Path, get_relative_import_files(door))):
             target = Path(save_directory, source.name)
-            if not source.name.startswith("__") and not (target.exists() and target.samefile(source)):
+            if not (target.exists() and target.samefile(source)):
                 shutil.copyfile(source, target)
         if push_to_hub:  # by another way than transformers' own, which pushes only the files that it wrote itself
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)

@@ -4,6 +4,7 @@
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 from packaging.version import Version
@@ -54,6 +55,13 @@ def test_a_gradient_checkpointing_layer_passes_positional_arguments():
 def test_config_hooks_that_are_overridden_exist():
     for name in ("validate_layer_type", "validate_architecture", "__post_init__"):
         assert callable(getattr(compat.PreTrainedConfig, name))
+
+
+def test_relative_imports_are_followed_and_named_by_path(tmp_path):
+    for name, text in (("a", "from .b import x"), ("b", "from .c import x"), ("c", "x = 1"), ("d", "x = 1")):
+        (tmp_path / f"{name}.py").write_text(text)
+    found = compat.get_relative_import_files(tmp_path / "a.py")
+    assert {Path(path) for path in found} == {tmp_path / "b.py", tmp_path / "c.py"}
 
 
 def test_initialization_respects_loaded_weights():
