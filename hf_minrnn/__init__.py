@@ -22,7 +22,8 @@ from .heads_minrnn import (
 )
 from .layers import MinGRU, MinLSTM
 from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
-from .scan import linear_scan, minrnn_scan, resolve_backend
+from .scan import linear_scan, minrnn_scan
+from .scan_choice import explain_backend, resolve_backend
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "MinRNNModel",
     "MinRNNPreTrainedModel",
     "detach_cache",
+    "explain_backend",
     "linear_scan",
     "minrnn_scan",
     "resolve_backend",

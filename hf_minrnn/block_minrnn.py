@@ -12,7 +12,8 @@ from .configuration_minrnn import MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .gates import g, to_dtype
 from .norm_minrnn import MinRNNRMSNorm
-from .scan import BACKENDS, scan_step
+from .scan import scan_step
+from .scan_choice import resolve_backend
 
 logger = logging.get_logger(__name__)
 
@@ -41,8 +42,11 @@ class MinRNNMixer(nn.Module):
         if config.conv_kernel_size and config.conv_position == "mixer":
             self.conv = MinRNNCausalConv1d(config.hidden_size, config.conv_kernel_size, config.conv_bias)
         backend = config.scan_backend
-        if backend not in BACKENDS:
-            logger.warning_once(f"scan_backend {backend!r} is not one of {', '.join(BACKENDS)}: using 'auto'")
+        try:
+            if backend != "auto":
+                resolve_backend(backend)
+        except (ValueError, ImportError) as error:
+            logger.warning_once(f"scan_backend {backend!r} cannot be had, using 'auto': {error}")
             backend = "auto"
         self.cell = CELLS[config.cell_type](
             config.hidden_size,

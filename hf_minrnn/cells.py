@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from .calls_minrnn import forwards
-from .scan import make_spec, minrnn_scan, resolve_backend, scan_step
+from .scan import make_spec, minrnn_scan, scan_step
+from .scan_choice import resolve_backend
 
 
 class MinRNNCell(nn.Module):
@@ -48,7 +49,8 @@ class MinRNNCell(nn.Module):
         super().__init__()
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-        resolve_backend(backend)
+        if backend != "auto":
+            resolve_backend(backend)
         if gate_bias and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
         width = self.spec.num_parts * hidden_size + extra_size

@@ -74,7 +74,7 @@ class MinRNNConfig(PreTrainedConfig):
         rms_norm_eps (`float`, defaults to 1e-6): Epsilon of every RMSNorm.
         dropout (`float`, defaults to 0.0): Dropout on the embeddings and on what each branch adds to the residual stream.
         initializer_range (`float`, defaults to 0.02): Standard deviation of fresh weight matrices.
-        scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.scan.BACKENDS`. A wish: where it
+        scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.resolve_backend`. A wish: where it
             does not exist, "auto" is used and a warning says so.
         use_cache (`bool`, defaults to `True`): Whether the model returns its state.
         max_position_embeddings (`int`, *optional*, defaults to 32768): No limit of the model, which has none and no

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The public scan functions, the custom op behind them and the choice of a backend. Needs torch only."""
+"""The public scan functions and the custom op behind them. Needs torch only."""
 
 import hashlib
 import sys
@@ -11,20 +11,27 @@ from torch.autograd import forward_ad
 
 from .gates import NUM_PARTS, ScanSpec, coefficients, step, to_dtype
 from .scan_associative import scan as associative_scan
+from .scan_choice import resolve_backend
+from .scan_numba import backward as numba_backward
+from .scan_numba import forward as numba_forward
 from .scan_reference import backward as reference_backward
 from .scan_reference import forward as reference_forward
 from .scan_torch import backward as torch_backward
 from .scan_torch import forward as torch_forward
 
 # The implementations of the custom op, (forward, backward) each. "associative" is no op but plain torch.
-OP_BACKENDS = {"reference": (reference_forward, reference_backward), "torch": (torch_forward, torch_backward)}
-BACKENDS = ("auto", *OP_BACKENDS, "associative")
+OP_BACKENDS = {
+    "reference": (reference_forward, reference_backward),
+    "torch": (torch_forward, torch_backward),
+    "numba": (numba_forward, numba_backward),
+}
 
 
 def _namespace() -> str:
     # An op registered twice under one name runs the code registered last, so two revisions of these files in one process
     # (remote code of two models) would silently share one. Each revision gets a name of its own.
-    names = ("gates.py", "scan.py", "scan_associative.py", "scan_reference.py", "scan_torch.py")
+    names = ("gates.py", "scan.py", "scan_associative.py", "scan_choice.py", "scan_numba.py", "scan_numba_kernels.py")
+    names += ("scan_reference.py", "scan_torch.py")
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     return "hf_minrnn_" + hashlib.sha256(sources).hexdigest()[:16]
 
@@ -127,33 +134,6 @@ _OPS = _register()
 _scan_op, _scan_backward_op = _OPS.scan, _OPS.scan_backward
 
 
-def resolve_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
-    """The backend that a scan would run.
-
-    Args:
-        backend (`str`): "auto", or one of `BACKENDS`.
-        device (`torch.device` or `str`): Where the tensors are.
-
-    Raises:
-        ValueError: For a name that is not in `BACKENDS`.
-
-    >>> resolve_backend("auto", "cpu")
-    'torch'
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    return "torch" if backend == "auto" else backend
-
-
-def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
-    """The backends that can run on a device here, with what is installed.
-
-    >>> available_backends("cpu")
-    ('reference', 'torch', 'associative')
-    """
-    return tuple(name for name in BACKENDS if name != "auto")
-
-
 def _refuse(name, value, expected: str):
     got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
     raise ValueError(f"{name} must be {expected}, got {got}")
@@ -249,8 +229,8 @@ def minrnn_scan(
             and at a packed sequence's first, where it takes the initial state's place.
         reset_state (`torch.Tensor` of shape `(channels,)`, floating point, *optional*):
             What `resets` put in the state's place. Zeros by default.
-        backend (`str`): One of `BACKENDS`. "associative" is plain torch without a custom op: it exports anywhere and has
-            second and forward-mode derivatives.
+        backend (`str`): "auto" or a name, see `resolve_backend`. "associative" is plain torch without a custom op: it
+            exports anywhere and has second and forward-mode derivatives.
 
     Returns:
         `(h, final_state)`: `h` `(batch, time, channels)` in the dtype of `projected`; in float16, values beyond 65504
@@ -273,8 +253,11 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
     num_parts = spec.num_parts
     if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
         _refuse("projected", projected, f"floating point [batch, time, {num_parts} * channels]")
-    backend = resolve_backend(backend, projected.device)
     batch, time, width = projected.shape
+    one_step = isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled()
+    if backend != "auto" or not one_step:
+        shape = (batch, time, width // num_parts)
+        backend = resolve_backend(backend, projected.device, dtype=projected.dtype, shape=shape)
     rows = batch
     if cu_seqlens is not None:
         _check_cu_seqlens(cu_seqlens, batch, time)
@@ -292,7 +275,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
             _refuse("attention_mask", attention_mask, f"bool or integer of shape {(batch, time)}")
         keep = attention_mask.bool()
-    if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
+    if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec)
     if backend == "associative":
@@ -364,7 +347,7 @@ def linear_scan(
         a (`torch.Tensor` of shape `(batch, time, channels)`): Decay of the previous state, in [0, 1].
         b (`torch.Tensor` of the same shape and dtype): What is added.
         initial_state (`torch.Tensor` of shape `(batch, channels)`, *optional*): h before the first step, zeros by default.
-        backend (`str`): One of `BACKENDS`.
+        backend (`str`): "auto" or a name, see `resolve_backend`.
 
     Returns:
         `(h, final_state)` of shapes `(batch, time, channels)`, in the dtype of the input, and `(batch, channels)`, in

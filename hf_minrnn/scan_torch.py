@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The default backend: a chunked scan in linear space, in plain torch, with a backward written by hand.
+"""The backend for every device: a chunked scan in linear space, in plain torch, with a backward written by hand.
 
 Time is cut into tiles that stay in the cache, and a tile into `chunks` runs of `length` steps. One pass steps through
 all chunks of a tile at once, from a zero state, and finds what each chunk adds to the state and how much of an incoming

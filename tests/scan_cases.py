@@ -8,8 +8,8 @@ import pytest
 import torch
 from definition import define, run
 
-BACKENDS = ("reference", "torch", "associative")
-OP_BACKENDS = ("reference", "torch")
+BACKENDS = ("reference", "torch", "numba", "associative")
+OP_BACKENDS = ("reference", "torch", "numba")
 CELLS = {  # name -> cell_type, normalize_gates, parts
     "mingru": ("mingru", True, 2),
     "minlstm": ("minlstm", True, 3),

@@ -11,7 +11,7 @@ from model_definition import logits as defined_logits
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, scan_choice
 
 NAMES = tuple(CONFIGS)
 
@@ -309,3 +309,9 @@ def test_an_unknown_scan_backend_is_a_wish(caplog):
     assert torch.equal(wishing(ids).logits, model(ids).logits)
     for backend in ("reference", "associative"):
         assert close(build("mingru", scan_backend=backend)(ids).logits, model(ids).logits)
+
+
+def test_a_scan_backend_that_cannot_be_had_is_a_wish_too(monkeypatch):
+    assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "numba"
+    monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba'")
+    assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "auto"

@@ -17,10 +17,9 @@ from scan_cases import (
     random_inputs,
 )
 
-from hf_minrnn import scan as scan_module
 from hf_minrnn import scan_torch
 from hf_minrnn.gates import ScanSpec
-from hf_minrnn.scan import linear_scan, minrnn_scan, resolve_backend, scan_step
+from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
 
 # --- against the definition ------------------------------------------------------------------------------------------
 
@@ -66,6 +65,7 @@ def cases_and_backends():
                 yield case, backend
     for case in (*WIDE, *CHUNKED):
         yield case, "torch"
+        yield case, "numba"
 
 
 def check(case, dtype, backend):
@@ -336,14 +336,6 @@ def test_errors_of_the_linear_scan(args, options, message):
     with pytest.raises(ValueError, match=message):
         linear_scan(*args, **options)
     assert linear_scan(torch.ones(1, 3, 1), torch.ones(1, 3, 1))[0].flatten().tolist() == [1, 2, 3]
-
-
-def test_resolve_backend():
-    assert resolve_backend() == "torch"
-    assert [resolve_backend(name) for name in BACKENDS] == list(BACKENDS)
-    assert set(scan_module.BACKENDS) >= {"auto", *BACKENDS}
-    with pytest.raises(ValueError, match="backend must be one of auto, reference, torch"):
-        resolve_backend("fast")
 
 
 @every_backend

@@ -27,7 +27,6 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from hf_minrnn import scan as scan_module
-from hf_minrnn import scan_associative, scan_reference, scan_torch
 from hf_minrnn.scan import NAMESPACE, minrnn_scan
 
 
@@ -44,6 +43,8 @@ OP_CASES = [
     (Case("mingru", "g", 1, 37, 3, state=False, feature="resets+packed"), torch.float32, "torch"),
     (Case("minlstm", "g", 3, 37, 3, feature="mask+resets+reset_state"), torch.bfloat16, "torch"),
     (Case("mingru", "g", 1, 17, 3, feature="resets+packed+reset_state"), torch.float32, "reference"),
+    (Case("minlstm", "g", 3, 37, 3, feature="mask+resets+reset_state"), torch.bfloat16, "numba"),
+    (Case("minlstm_raw", "g", 1, 37, 3, state=False, feature="resets+packed"), torch.float32, "numba"),
 ]
 
 
@@ -91,7 +92,7 @@ def compiled_agrees(compiler, backend, features="plain", dynamic=None, batch=2):
 
 
 COMPILED = [("torch", "plain"), ("torch", "mask"), ("torch", "packed"), ("reference", "plain"), ("associative", "mask")]
-COMPILED += [("torch", "resets+reset_state"), ("associative", "resets+reset_state")]
+COMPILED += [("torch", "resets+reset_state"), ("associative", "resets+reset_state"), ("numba", "packed")]
 
 
 @pytest.mark.parametrize("backend, features", COMPILED)
@@ -354,15 +355,14 @@ def test_backward_keeps_the_input_and_h_only(backend):
 
 # --- the files themselves --------------------------------------------------------------------------------------------
 
-SOURCES = [Path(scan_module.__file__).with_name(f"{name}.py") for name in ("gates", "scan")]
-SOURCES += [Path(module.__file__) for module in (scan_associative, scan_reference, scan_torch)]
+SOURCES = [Path(scan_module.__file__).with_name("gates.py"), *Path(scan_module.__file__).parent.glob("scan*.py")]
 
 
 def copy_sources(folder, name, changed=None):
     (folder / name).mkdir()
     (folder / name / "__init__.py").touch()
     for source in Path(scan_module.__file__).parent.glob("*.py"):
-        if source in SOURCES or source.name.startswith("scan_"):
+        if source in SOURCES:
             text = source.read_text(encoding="utf-8")
             (folder / name / source.name).write_text(
                 text + ("# changed\n" if source.name == changed else ""), encoding="utf-8"

@@ -18,7 +18,7 @@ from contestants import LAYERS, SAME_AS_MINGRU, left_out
 from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 
-from hf_minrnn.scan import resolve_backend
+from hf_minrnn.scan_choice import resolve_backend
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels

@@ -20,7 +20,8 @@ from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 
 from hf_minrnn.gates import ScanSpec
-from hf_minrnn.scan import OP_BACKENDS, available_backends, minrnn_scan
+from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
+from hf_minrnn.scan_choice import available_backends
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels
@@ -179,7 +180,7 @@ def dispatch(rounds: int = 300) -> dict:
     Times of tiny scans, so that what is timed is the way there: the default backend's functions called directly, the same
     through the op, and one step without gradient.
     """
-    from hf_minrnn.scan import resolve_backend
+    from hf_minrnn.scan_choice import resolve_backend
 
     forward, backward = OP_BACKENDS[resolve_backend("auto", "cpu")]
     spec, x = ScanSpec("mingru"), torch.randn(1, 2, 16)

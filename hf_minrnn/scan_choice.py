@@ -1,0 +1,111 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Which backend a scan runs, and why."""
+
+import contextlib
+import math
+import warnings
+
+import torch
+
+from .scan_numba import DTYPES as NUMBA_DTYPES
+from .scan_numba import problem
+
+BACKENDS = ("auto", "reference", "torch", "numba", "associative")
+INSTALL = "pip install 'hf-minrnn[cpu]'"
+
+# "auto" takes numba on a CPU from so many elements of h on: for fewer, importing and compiling is not worth it.
+NUMBA_ELEMENTS = 1 << 14
+# From so many on, a call without it loses some ten milliseconds, and a warning says so, once.
+WARN_ELEMENTS = 1 << 20
+_warned = []
+
+
+@torch.compiler.assume_constant_result
+def _numba_problem(warn: bool = False) -> str | None:
+    # Asked while torch.compile traces, too: it cannot look into imports.
+    reason = problem()
+    if reason and warn and not _warned:
+        _warned.append(reason)
+        warnings.warn(
+            f"minGRU and minLSTM could run several times faster on this CPU, but {reason}: {INSTALL}, or choose "
+            "backend='torch' (scan_backend='torch' in a model's config) and this is not said again",
+            stacklevel=2,
+        )
+    return reason
+
+
+def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    on_cpu = torch.device(device).type == "cpu"
+    numba_fits = on_cpu and (dtype is None or dtype in NUMBA_DTYPES)
+    if backend == "numba":
+        if not numba_fits:
+            what = "float32, float64, bfloat16 or float16 on a CPU"
+            raise ValueError(f"backend 'numba' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
+        if _numba_problem():
+            raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
+    if backend != "auto":
+        return backend, "asked for by name"
+    if not numba_fits:
+        return "torch", "no kernels for this dtype" if on_cpu else "no kernels for this device"
+    if torch.compiler.is_exporting():
+        return "torch", "an exported program should run without numba too"
+    # A size that a graph leaves open is no int, and taken for a large one.
+    elements = WARN_ELEMENTS
+    if shape is not None and all(isinstance(n, int) for n in shape):
+        elements = math.prod(shape)
+    if elements < NUMBA_ELEMENTS:
+        return "torch", f"for less than {NUMBA_ELEMENTS} elements no kernel is compiled"
+    if _numba_problem(elements >= WARN_ELEMENTS):
+        return "torch", f"numba is missing: {INSTALL}"
+    return "numba", "kernels compiled for this CPU"
+
+
+def resolve_backend(
+    backend: str = "auto", device: torch.device | str = "cpu", *, dtype: torch.dtype | None = None, shape=None
+) -> str:
+    """The backend that a scan would run.
+
+    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`), and
+    "torch" everywhere else and in exported programs. Where numba is missing and would save much, a warning says so, once.
+
+    Args:
+        backend (`str`): "auto", or one of `BACKENDS`.
+        device (`torch.device` or `str`): Where the tensors are.
+        dtype (`torch.dtype`, *optional*): Of `projected`. One that every backend takes by default.
+        shape (tuple of `int`, *optional*): Of `h`, `(batch, time, channels)`. Large by default.
+
+    Raises:
+        ValueError: For a name that is not in `BACKENDS`, or for "numba" with a device or dtype that it does not take.
+        ImportError: For "numba" where it cannot be imported.
+
+    >>> resolve_backend("auto", "cuda"), resolve_backend("auto", "cpu", shape=(1, 8, 64)), resolve_backend("reference")
+    ('torch', 'torch', 'reference')
+    """
+    return _choose(backend, device, dtype, shape)[0]
+
+
+def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """The backends that can run on a device here, with what is installed.
+
+    >>> available_backends("cuda")
+    ('reference', 'torch', 'associative')
+    """
+    found = []
+    for name in BACKENDS:
+        if name != "auto":
+            with contextlib.suppress(ImportError, ValueError):
+                found.append(resolve_backend(name, device))
+    return tuple(found)
+
+
+def explain_backend(
+    backend: str = "auto", device: torch.device | str = "cpu", *, dtype: torch.dtype | None = None, shape=None
+) -> str:
+    """What `resolve_backend` answers to the same arguments, and why; raises what it raises.
+
+    >>> explain_backend("auto", "cuda")
+    'torch: no kernels for this device'
+    """
+    return ": ".join(_choose(backend, device, dtype, shape))

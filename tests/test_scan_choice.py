@@ -1,0 +1,106 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Which backend "auto" is, what is said about it, and what happens where numba is missing."""
+
+import warnings
+
+import pytest
+import torch
+from definition import define
+from scan_cases import BACKENDS, random_inputs
+
+from hf_minrnn import explain_backend, resolve_backend, scan_choice
+from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
+
+LARGE, HUGE = (4, 1024, 64), (8, 1024, 512)
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba'")
+    monkeypatch.setattr(scan_choice, "_warned", [])
+
+
+def test_names():
+    assert ("auto", *BACKENDS) == scan_choice.BACKENDS and set(OP_BACKENDS) < set(BACKENDS)
+    assert [resolve_backend(name) for name in BACKENDS] == list(BACKENDS)
+    with pytest.raises(ValueError, match=r"backend must be one of auto, reference, torch, .* got 'fast'"):
+        resolve_backend("fast")
+
+
+def test_auto():
+    assert resolve_backend() == resolve_backend(shape=LARGE) == resolve_backend(dtype=torch.bfloat16) == "numba"
+    assert resolve_backend(shape=(1, 64, 64)) == resolve_backend(dtype=torch.float8_e4m3fn) == "torch"
+    assert {resolve_backend(device=device) for device in ("cuda", "meta", torch.device("cuda:1"))} == {"torch"}
+
+
+def test_reasons(without_numba):
+    assert explain_backend("torch") == "torch: asked for by name"
+    assert explain_backend(device="cuda") == "torch: no kernels for this device"
+    assert explain_backend(dtype=torch.float8_e4m3fn) == "torch: no kernels for this dtype"
+    assert explain_backend(shape=(1, 8, 8)) == "torch: for less than 16384 elements no kernel is compiled"
+    assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"
+
+
+def test_numba_where_it_cannot_run():
+    with pytest.raises(ValueError, match=r"backend 'numba' needs .* on a CPU, got None on cuda"):
+        resolve_backend("numba", "cuda")
+    with pytest.raises(ValueError, match=r"backend 'numba' needs float32, .* got torch.float8_e4m3fn on cpu"):
+        resolve_backend("numba", dtype=torch.float8_e4m3fn)
+
+
+def test_missing_numba_is_an_error_where_it_is_asked_for(without_numba):
+    with pytest.raises(ImportError, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]'"):
+        minrnn_scan(torch.zeros(1, 5, 4), "mingru", backend="numba")
+
+
+def test_missing_numba_is_said_once_and_where_it_matters(without_numba):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_backend(shape=LARGE) == resolve_backend("torch", shape=HUGE) == "torch"
+    with pytest.warns(UserWarning, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]', or choose"):
+        assert resolve_backend(shape=HUGE) == "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_backend(shape=HUGE) == "torch"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The backends that the op ran, with every size large enough for numba."""
+    monkeypatch.setattr(scan_choice, "NUMBA_ELEMENTS", 0)
+    ran = []
+    for name, (forward, backward) in list(OP_BACKENDS.items()):
+        counted = lambda *args, name=name, forward=forward: ran.append(name) or forward(*args)  # noqa: E731
+        monkeypatch.setitem(OP_BACKENDS, name, (counted, backward))
+    return ran
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["with numba", "without"])
+def test_the_scan_runs_what_was_chosen(calls, missing, request):
+    if missing:
+        request.getfixturevalue("without_numba")
+    projected, state = random_inputs("minlstm")
+    want = define(projected, "minlstm", state)[0]
+    torch.testing.assert_close(minrnn_scan(projected, "minlstm", state)[0], want)
+    torch._dynamo.reset()
+    compiled = torch.compile(minrnn_scan, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(projected, "minlstm", state)[0], want)
+    assert calls == ["torch" if missing else "numba"] * 2
+
+
+def test_one_step_without_gradients_needs_no_choice(calls):
+    projected, state = random_inputs("mingru", time=1)
+    with torch.no_grad():
+        minrnn_scan(projected, "mingru", state)
+    assert not calls
+
+
+def test_an_exported_program_runs_anywhere(calls):
+    class Scan(torch.nn.Module):
+        def forward(self, projected):
+            return minrnn_scan(projected, "mingru")[0]
+
+    projected, _ = random_inputs("mingru")
+    for strict in (False, True):
+        torch.export.export(Scan(), (projected,), strict=strict).module()(projected)
+    assert calls == ["torch"] * 2
