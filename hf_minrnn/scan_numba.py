@@ -5,7 +5,6 @@ Rows, packed sequences and blocks of channels are shared out over `torch.get_num
 which works as the kernels run without the GIL: numba's break down under concurrent callers or after a fork.
 """
 
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,8 +18,6 @@ from .scan_numba_kernels import LINEAR, MINGRU, MINLSTM, NORMALIZED, compiled, l
 THREAD_ELEMENTS = 1 << 16
 # Channels of the narrowest block, as the vector loops need some length, and what a block's are a multiple of: a cache line.
 BLOCK_CHANNELS, LINE_CHANNELS = 64, 16
-# From this size on, results are in large pages.
-HUGE_BYTES = 1 << 22
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
@@ -46,17 +43,6 @@ def _array(x: torch.Tensor):
         x = x.view(_BITS[x.dtype])
     span = 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride())) if x.numel() else 0
     return x.as_strided((span,), (1,)).numpy()
-
-
-def _empty(shape, dtype: torch.dtype) -> torch.Tensor:
-    # numpy asks Linux for large pages where torch does not, and to touch so much fresh memory in small ones takes longer
-    # than to compute what goes there.
-    size = math.prod(shape) * dtype.itemsize
-    if size < HUGE_BYTES:
-        return torch.empty(shape, dtype=dtype)
-    memory = torch.from_numpy(np.empty(size + 64, np.uint8))
-    skip = -memory.data_ptr() % 64  # to where a cache line begins
-    return memory[skip : skip + size].view(dtype).view(shape)
 
 
 def _blocks(channels: int, count: int) -> list[tuple[int, int]]:
@@ -130,7 +116,7 @@ class _Problem:
 def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.forward`."""
     problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
-    h = _empty(problem.shape, projected.dtype)
+    h = torch.empty(problem.shape, dtype=projected.dtype)
     state = problem.initial_state.clone()
     problem.run(problem.forward, _array(h), _array(state))
     return h, state
@@ -139,7 +125,7 @@ def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spe
 def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
     """As `scan_torch.backward`."""
     problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
-    grad_projected = _empty(projected.shape, projected.dtype)
+    grad_projected = torch.empty(projected.shape, dtype=projected.dtype)
     grad = grad_final.to(problem.dtype).clone(memory_format=torch.contiguous_format)
     scratch = torch.zeros(3, len(problem.tasks), problem.shape[2], dtype=problem.dtype)
     arrays = (h.contiguous(), problem.initial_state, grad_h.contiguous(), grad_projected, grad)

@@ -21,30 +21,37 @@ def pytest_addoption(parser):
 
 
 class Skips:
-    """What is skipped, compared with what is expected, of the tests that this run has selected."""
+    """What is skipped, compared with what is expected, of the tests that this run has selected.
+
+    With several processes each sees what it collects, and the first sees every test's report.
+    """
 
     def __init__(self, expected: set[str]):
-        self.expected, self.selected, self.skipped = expected, set(), set()
-
-    def pytest_collection_finish(self, session):
-        self.selected = {item.nodeid for item in session.items}
+        self.expected, self.ran, self.skipped = expected, set(), set()
 
     def pytest_collectreport(self, report):  # a whole file
         if report.skipped:
             self.skipped.add(report.nodeid)
 
     def pytest_runtest_logreport(self, report):
+        self.ran.add(report.nodeid)
         if report.skipped and not hasattr(report, "wasxfail"):
             self.skipped.add(report.nodeid)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node):
+        self.skipped.update(node.workeroutput["skipped"])
+
     def problems(self) -> list[str]:
         return [f"skipped, which nobody expects: {name}" for name in sorted(self.skipped - self.expected)] + [
-            f"expected to be skipped, but ran: {name}" for name in sorted(self.expected & self.selected - self.skipped)
+            f"expected to be skipped, but ran: {name}" for name in sorted(self.expected & self.ran - self.skipped)
         ]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session):
-        if self.problems() and session.exitstatus == 0:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["skipped"] = sorted(self.skipped)
+        elif self.problems() and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter):

@@ -33,10 +33,23 @@ def test_expected_skips(pytester, expected, head, words):
     pytester.makeconftest(CONFTEST.read_text())
     pytester.makepyfile(test_some=TESTS.format(head=head), test_more="def test_runs(): pass")
     pytester.path.joinpath("skips.txt").write_text(expected)
-    run = pytester.runpytest_inprocess("--expect-skips", "skips.txt")
+    run = pytester.runpytest_inprocess("-n", "0", "--expect-skips", "skips.txt")
     assert run.ret == (0 if words is None else 1)
     if words:
         run.stdout.fnmatch_lines([words])
+
+
+@pytest.mark.slow
+def test_processes_together_see_the_same(pytester):
+    pytester.makeconftest(CONFTEST.read_text())
+    pytester.makepyfile(
+        test_some=TESTS.format(head=""), test_more="import pytest\npytest.importorskip('no_such_module')"
+    )
+    pytester.path.joinpath("skips.txt").write_text("test_some.py::test_skips[2]")
+    run = pytester.runpytest_inprocess("-n", "2", "--expect-skips", "skips.txt")
+    assert run.ret == 1
+    run.stdout.fnmatch_lines(["skipped, which nobody expects: test_more.py"])
+    assert "test_some" not in str(run.stdout.get_lines_after("*nobody*"))
 
 
 def test_without_the_option_skips_are_free(pytester):
