@@ -188,8 +188,11 @@ class MinRNNBase(nn.Module):
 
     # --- the layers --------------------------------------------------------------------------------------------------
 
-    def _run(self, x, hx, resets, cu_seqlens):
-        """`(batch, time, features)` to `(batch, time, directions * hidden_size)` and `(cells, rows, hidden_size)`."""
+    def _run(self, x, hx, resets, cu_seqlens, kept=None):
+        """`(batch, time, features)` to `(batch, time, directions * hidden_size)` and `(cells, rows, hidden_size)`.
+
+        To `kept`, a list, each cell appends its states after every step, `(batch, time, hidden_size)`.
+        """
         turn = turned_resets = None
         if self.bidirectional:
             turn = _turn(x.shape[1], cu_seqlens, x.device)
@@ -201,9 +204,10 @@ class MinRNNBase(nn.Module):
                 number = layer * directions + direction
                 state = None if hx is None else hx[number]
                 if direction == 0:
-                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens)
+                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens, kept)
                 else:
-                    h, last = self._cell(self.cells[number], x.index_select(1, turn), state, turned_resets, cu_seqlens)
+                    turned = x.index_select(1, turn)
+                    h, last = self._cell(self.cells[number], turned, state, turned_resets, cu_seqlens, kept)
                     h = h.index_select(1, turn)
                 outputs.append(h)
                 states.append(last)
@@ -212,9 +216,11 @@ class MinRNNBase(nn.Module):
                 x = F.dropout(x, self.dropout)
         return x, torch.stack(states).to(self.state_dtype or x.dtype)
 
-    def _cell(self, cell, x, state, resets, cu_seqlens):
+    def _cell(self, cell, x, state, resets, cu_seqlens, kept):
         projected, gate = cell.project(x)
         h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)
+        if kept is not None:
+            kept.append(h)
         if self.output_gate == "gate":
             h = h * torch.sigmoid(gate)
         elif self.output_gate == "highway":

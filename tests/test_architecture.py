@@ -31,6 +31,7 @@ FLOORS = {
     "cells": 4,
     "block_minrnn": 5,
     "layers": 5,
+    "rl": 6,
     "modeling_minrnn": 6,
     "heads_minrnn": 7,
     "hub_minrnn": 8,
@@ -40,7 +41,7 @@ FLOORS = {
 # What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
 THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}
 # What may be missing: imported where an ImportError is caught, and only there.
-OPTIONAL = {"numpy", "numba", "llvmlite"}
+OPTIONAL = {"numpy", "numba", "llvmlite", "torchrl", "tensordict"}
 FILES = sorted(PACKAGE.glob("*.py"))
 
 
