@@ -18,12 +18,15 @@ from .scan_reference import backward as reference_backward
 from .scan_reference import forward as reference_forward
 from .scan_torch import backward as torch_backward
 from .scan_torch import forward as torch_forward
+from .scan_triton import backward as triton_backward
+from .scan_triton import forward as triton_forward
 
 # The implementations of the custom op, (forward, backward) each. "associative" is no op but plain torch.
 OP_BACKENDS = {
     "reference": (reference_forward, reference_backward),
     "torch": (torch_forward, torch_backward),
     "numba": (numba_forward, numba_backward),
+    "triton": (triton_forward, triton_backward),
 }
 
 
@@ -31,7 +34,7 @@ def _namespace() -> str:
     # An op registered twice under one name runs the code registered last, so two revisions of these files in one process
     # (remote code of two models) would silently share one. Each revision gets a name of its own.
     names = ("gates.py", "scan.py", "scan_associative.py", "scan_choice.py", "scan_numba.py", "scan_numba_kernels.py")
-    names += ("scan_reference.py", "scan_torch.py")
+    names += ("scan_reference.py", "scan_torch.py", "scan_triton.py", "scan_triton_kernels.py", "scan_triton_steps.py")
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     return "hf_minrnn_" + hashlib.sha256(sources).hexdigest()[:16]
 

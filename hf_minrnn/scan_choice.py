@@ -9,8 +9,9 @@ import torch
 
 from .scan_numba import DTYPES as NUMBA_DTYPES
 from .scan_numba import problem
+from .scan_triton import refusal as triton_refusal
 
-BACKENDS = ("auto", "reference", "torch", "numba", "associative")
+BACKENDS = ("auto", "reference", "torch", "numba", "triton", "associative")
 INSTALL = "pip install 'hf-minrnn[cpu]'"
 
 # "auto" takes numba on a CPU from so many elements of h on: for fewer, importing and compiling is not worth it.
@@ -45,8 +46,14 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
             raise ValueError(f"backend 'numba' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
         if _numba_problem():
             raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
+    if backend == "triton" and (reason := triton_refusal(device)):
+        raise ValueError(f"backend 'triton' cannot run here: {reason}")
     if backend != "auto":
         return backend, "asked for by name"
+    # GPUs have next to no float64 units: there the kernels gain nothing over plain torch.
+    if torch.device(device).type == "cuda" and dtype != torch.float64 and not torch.compiler.is_exporting():
+        reason = triton_refusal(device)
+        return ("torch", reason) if reason else ("triton", "kernels for GPUs")
     if not numba_fits:
         return "torch", "no kernels for this dtype" if on_cpu else "no kernels for this device"
     if torch.compiler.is_exporting():
@@ -67,8 +74,9 @@ def resolve_backend(
 ) -> str:
     """The backend that a scan would run.
 
-    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`), and
-    "torch" everywhere else and in exported programs. Where numba is missing and would save much, a warning says so, once.
+    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`), "triton" on
+    a GPU where triton can, and "torch" everywhere else and in exported programs. Where numba is missing and would save much, a
+    warning says so, once.
 
     Args:
         backend (`str`): "auto", or one of `BACKENDS`.
@@ -77,10 +85,10 @@ def resolve_backend(
         shape (tuple of `int`, *optional*): Of `h`, `(batch, time, channels)`. Large by default.
 
     Raises:
-        ValueError: For a name that is not in `BACKENDS`, or for "numba" with a device or dtype that it does not take.
+        ValueError: For a name that is not in `BACKENDS`, or for "numba" or "triton" where it cannot run.
         ImportError: For "numba" where it cannot be imported.
 
-    >>> resolve_backend("auto", "cuda"), resolve_backend("auto", "cpu", shape=(1, 8, 64)), resolve_backend("reference")
+    >>> resolve_backend("auto", "mps"), resolve_backend("auto", "cpu", shape=(1, 8, 64)), resolve_backend("reference")
     ('torch', 'torch', 'reference')
     """
     return _choose(backend, device, dtype, shape)[0]
@@ -89,7 +97,7 @@ def resolve_backend(
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
     """The backends that can run on a device here, with what is installed.
 
-    >>> available_backends("cuda")
+    >>> available_backends("mps")
     ('reference', 'torch', 'associative')
     """
     found = []
@@ -105,7 +113,7 @@ def explain_backend(
 ) -> str:
     """What `resolve_backend` answers to the same arguments, and why; raises what it raises.
 
-    >>> explain_backend("auto", "cuda")
+    >>> explain_backend("auto", "mps")
     'torch: no kernels for this device'
     """
     return ": ".join(_choose(backend, device, dtype, shape))

@@ -26,22 +26,25 @@ FLOORS = {
     "scan_associative": 1,
     "scan_numba_kernels": 0,
     "scan_numba": 1,
-    "scan_choice": 2,
-    "scan": 3,
-    "cells": 4,
-    "block_minrnn": 5,
-    "layers": 5,
-    "rl": 6,
-    "modeling_minrnn": 6,
-    "heads_minrnn": 7,
-    "hub_minrnn": 8,
-    "__init__": 9,
-    "__main__": 10,
+    "scan_triton_steps": 0,
+    "scan_triton_kernels": 1,
+    "scan_triton": 2,
+    "scan_choice": 3,
+    "scan": 4,
+    "cells": 5,
+    "block_minrnn": 6,
+    "layers": 6,
+    "rl": 7,
+    "modeling_minrnn": 7,
+    "heads_minrnn": 8,
+    "hub_minrnn": 9,
+    "__init__": 10,
+    "__main__": 11,
 }
 # What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
 THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}
 # What may be missing: imported where an ImportError is caught, and only there.
-OPTIONAL = {"numpy", "numba", "llvmlite", "torchrl", "tensordict"}
+OPTIONAL = {"numpy", "numba", "llvmlite", "triton", "torchrl", "tensordict"}
 FILES = sorted(PACKAGE.glob("*.py"))
 
 

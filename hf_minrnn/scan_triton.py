@@ -1,0 +1,285 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The GPU backend: runs the kernels of `scan_triton_kernels`, which are compiled on first use.
+
+One launch forward and one backward. Where few channels meet a long time, that would be too few programs to keep a GPU
+busy: then time is cut into chunks, `scan_reduce` finds what each does to a state, a scan over the chunks (by the same
+kernel) turns that into the state that enters each, and all chunks run at once.
+
+Nothing here waits for the device: the values of `cu_seqlens` are read by the kernels only.
+"""
+
+import os
+import struct
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+
+from .gates import ScanSpec
+
+
+class Tile(NamedTuple):
+    """How a kernel cuts its work: runs side by side, steps in a run, channels of a program, warps."""
+
+    runs: int
+    steps: int
+    channels: int
+    warps: int
+
+
+# By direction, from so many channels (of all sequences together) on: runs, steps, channels, warps. The steps are for two
+# parts in two bytes an element, two parts in more, three parts in two bytes and three in more: as many as 64 registers
+# forward and 96 backward take without spilling. The fewer the channels, the more steps must be on their way from memory
+# at once to keep it busy, hence the runs. Reasoned and compiled, not yet timed.
+TILES = {
+    "forward": {
+        65536: (1, (16, 8, 8, 4), 64, 1),
+        16384: (4, (8, 8, 8, 4), 64, 4),
+        0: (8, (8, 8, 8, 8), 32, 8),
+    },
+    "backward": {
+        65536: (1, (8, 4, 8, 4), 64, 1),
+        16384: (4, (8, 4, 4, 4), 32, 4),
+        0: (8, (8, 4, 4, 4), 32, 8),
+    },
+}
+# With fewer channels than this a long time is cut into chunks, of so many steps at least, where that gives at least so
+# many of them, and into no more than make up so many channels.
+CHUNKED_CHANNELS, CHUNK_STEPS, CHUNKS, ENOUGH_CHANNELS = 4096, 1024, 8, 65536
+STEP_CHANNELS, STEP_WARPS = 256, 2
+
+
+# Constants, so that torch.compile can look at them.
+INSTALLED = find_spec("triton") is not None
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def refusal(device: torch.device | str) -> str | None:
+    """Why the kernels cannot run on a device's tensors, with the remedy; `None` where they can.
+
+    They need triton, and a GPU or triton's interpreter.
+
+    >>> refusal("meta").endswith("or use backend='auto'")
+    True
+    """
+    kind = torch.device(device).type
+    if not INSTALLED:
+        return "it needs triton, which is not installed: pip install triton, or use backend='auto'"
+    if kind == "cuda" or (kind == "cpu" and INTERPRETED):
+        return None
+    return (
+        f"it needs a GPU, got tensors on {kind!r}: move them, set TRITON_INTERPRET=1 before the start to have triton "
+        "interpreted on the CPU, or use backend='auto'"
+    )
+
+
+def tile(direction: str, channels: int, parts: int, itemsize: int) -> Tile:
+    """How a kernel is to cut its work.
+
+    >>> tile("forward", 8 * 2048, 2, itemsize=2)
+    Tile(runs=4, steps=8, channels=64, warps=4)
+    """
+    runs, steps, block, warps = next(row for least, row in TILES[direction].items() if channels >= least)
+    return Tile(runs, steps[2 * (parts - 2) + (itemsize > 2)], block, warps)
+
+
+def chunk_steps(time: int, channels: int) -> int:
+    """Into chunks of how many steps time is cut; all of them where it is not.
+
+    >>> chunk_steps(4096, 512), chunk_steps(131072, 512), chunk_steps(131072, 4096)
+    (4096, 1024, 131072)
+    >>> chunk_steps(131072, 2048)
+    4096
+    """
+    if channels >= CHUNKED_CHANNELS or time < CHUNKS * CHUNK_STEPS:
+        return time
+    return CHUNK_STEPS * max(1, -(-time * channels // (ENOUGH_CHANNELS * CHUNK_STEPS)))
+
+
+def _run(name: str, programs: int, projected: torch.Tensor, spec: ScanSpec, **arguments):
+    # Imported on first use: most processes that import this file never run a kernel, and importing triton takes its time.
+    from .scan_triton_kernels import KERNELS
+
+    raw = spec.cell_type == "minlstm" and not spec.normalize_gates
+    scale = 1 - spec.forget_gate_floor
+    (rounded,) = struct.unpack("f", struct.pack("f", scale))
+    arguments = {
+        "projected": projected,
+        "scale": rounded,
+        "rest": scale - rounded,
+        "CELL": "minlstm_raw" if raw else spec.cell_type,
+        "G": spec.candidate_activation == "g",
+        **arguments,
+    }
+    # Absent tensors are never read, but a kernel wants a pointer.
+    arguments = {key: projected if value is None else value for key, value in arguments.items()}
+    with torch.cuda.device_of(projected):
+        KERNELS[name][(programs,)](**arguments)
+
+
+class _Launch:
+    """One call's tensors as the kernels want them, and its sizes."""
+
+    def __init__(self, projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
+        self.spec = spec
+        self.dtype = torch.promote_types(projected.dtype, torch.float32)
+        self.projected = projected if projected.stride(-1) == 1 else projected.contiguous()
+        self.batch, self.time, width = projected.shape
+        self.channels = width // spec.num_parts
+        self.rows = self.batch if cu_seqlens is None else cu_seqlens.shape[0] - 1
+        self.keep, self.resets, self.bounds = (
+            None if x is None else x.contiguous() for x in (keep, resets, cu_seqlens)
+        )
+        starts = (initial_state, reset_state)
+        self.state, self.reset_state = (None if x is None else x.to(self.dtype).contiguous() for x in starts)
+        self.steps = chunk_steps(self.time, self.rows * self.channels)
+        self.chunks = -(-self.time // self.steps) if self.time else 1
+
+    def new(self, *shape, dtype=None):
+        return torch.empty(shape, dtype=dtype or self.dtype, device=self.projected.device)
+
+    def run(self, name: str, direction: str, **arguments):
+        """Launches a kernel, one program for each segment and block of channels; `arguments` besides the common ones."""
+        projected = self.projected
+        flags = {"keep": self.keep, "resets": self.resets, "reset_state": self.reset_state}
+        arguments = {
+            "bounds": self.bounds,
+            "batch_stride": projected.stride(0),
+            "time": self.time,
+            "chunks": self.chunks,
+            "steps": self.steps,
+            "PACKED": self.bounds is not None,
+            "STRIDE": projected.stride(1),
+            **flags,
+            **{f"HAS_{flag.upper()}": tensor is not None for flag, tensor in flags.items()},
+            **arguments,
+        }
+        segments = self.rows * arguments["chunks"]
+        busy = self.rows + arguments["chunks"] - 1 if arguments["PACKED"] else segments  # the others have no steps
+        source = arguments.pop("projected", projected)
+        parts = 2 if source is not projected else self.spec.num_parts
+        cut = tile(direction, busy * self.channels, parts, source.dtype.itemsize)
+        arguments |= {"W": cut.runs, "U": cut.steps, "BLOCK_D": cut.channels, "num_warps": cut.warps}
+        programs = segments * -(-self.channels // cut.channels)
+        _run(name, programs, source, self.spec, D=self.channels, **arguments)
+
+    def entering(self, state, grad_h=None):
+        """What enters each chunk, `(rows, chunks + 1, channels)` with what leaves the last, when `state` enters the first.
+
+        With `grad_h`, the gradients that enter the chunks from behind, the last chunk first.
+        """
+        rows, chunks, channels = self.rows, self.chunks, self.channels
+        pairs, out = self.new(rows, chunks, 2 * channels), self.new(rows, chunks + 1, channels)
+        back = grad_h is not None
+        self.run("scan_reduce", "backward" if back else "forward", grad_h=grad_h, out=pairs, BACK=back)
+        out[:, 0] = 0 if state is None else state
+        self.run(
+            "scan_fwd",
+            "forward",
+            projected=pairs,
+            state=out,
+            h=out[:, 1:],
+            final=self.new(rows, channels),
+            batch_stride=pairs.stride(0),
+            h_stride=out.stride(0),
+            state_stride=out.stride(0),
+            time=chunks,
+            chunks=1,
+            steps=chunks,
+            CELL="carry_affine" if self.spec.form == "affine" else "carry",
+            G=False,
+            STRIDE=2 * channels,
+            HAS_STATE=True,
+            HAS_KEEP=False,
+            HAS_RESETS=False,
+            HAS_RESET_STATE=False,
+            PACKED=False,
+        )
+        return out
+
+
+def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
+    """As `scan_torch.forward`."""
+    launch = _Launch(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+    h = launch.new(launch.batch, launch.time, launch.channels, dtype=projected.dtype)
+    final = launch.new(launch.rows, launch.channels)
+    if final.numel():
+        state = launch.state if launch.chunks == 1 else launch.entering(launch.state)
+        launch.run(
+            "scan_fwd",
+            "forward",
+            state=state,
+            h=h,
+            final=final,
+            h_stride=h.stride(0),
+            state_stride=0 if state is None else state.stride(0),
+            HAS_STATE=state is not None,
+        )
+    return h, final
+
+
+def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
+    """As `scan_torch.backward`."""
+    launch = _Launch(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+    grad_projected = launch.new(*projected.shape, dtype=projected.dtype)
+    grad_initial = launch.new(launch.rows, launch.channels)
+    grad_reset = launch.new(launch.rows * launch.chunks if reset_state is not None else 0, launch.channels)
+    if grad_initial.numel():
+        grad_h, grad_state = grad_h.contiguous(), grad_final.to(launch.dtype).contiguous()
+        if launch.chunks > 1:
+            grad_state = launch.entering(grad_state, grad_h)
+        launch.run(
+            "scan_bwd",
+            "backward",
+            h=h.contiguous(),
+            state=launch.state,
+            grad_h=grad_h,
+            grad_state=grad_state,
+            grad_projected=grad_projected,
+            grad_initial=grad_initial,
+            grad_reset=grad_reset,
+            state_stride=grad_state.stride(0),
+            HAS_STATE=launch.state is not None,
+        )
+    return grad_projected, grad_initial, grad_reset.sum(0)
+
+
+def step_(projected: torch.Tensor, state: torch.Tensor, spec: ScanSpec) -> torch.Tensor:
+    """One step of a scan: `state` is brought up to date in place, at the same address, as a CUDA graph needs it.
+
+    Args:
+        projected (`torch.Tensor` of shape `(batch, K * channels)`): The projected input of one step; may be a slice of a
+            wider tensor.
+        state (`torch.Tensor` of shape `(batch, channels)`, float32, or float64 for float64 input, contiguous): The state
+            before the step, overwritten by the one after it.
+        spec (`ScanSpec`): The cell.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, channels)`: The new state in the dtype of `projected`; new memory.
+
+    Raises:
+        ValueError: For a state that does not fit, or that differentiates.
+    """
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    batch, channels = projected.shape[0], projected.shape[1] // spec.num_parts
+    if state.shape != (batch, channels) or state.dtype != dtype or not state.is_contiguous():
+        got = f"{state.dtype} of shape {tuple(state.shape)}"
+        raise ValueError(f"state must be {dtype}, contiguous and of shape {(batch, channels)}, got {got}")
+    if torch.is_grad_enabled() and (projected.requires_grad or state.requires_grad):
+        raise ValueError("step_ writes in place and has no gradient: call it under torch.no_grad()")
+    h = torch.empty(batch, channels, dtype=projected.dtype, device=projected.device)
+    if h.numel():
+        projected = projected if projected.stride(1) == 1 else projected.contiguous()
+        _run(
+            "scan_step",
+            batch * -(-channels // STEP_CHANNELS),
+            projected,
+            spec,
+            state=state,
+            h=h,
+            row_stride=projected.stride(0),
+            D=channels,
+            BLOCK_D=STEP_CHANNELS,
+            num_warps=STEP_WARPS,
+        )
+    return h

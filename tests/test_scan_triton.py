@@ -1,0 +1,427 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The GPU kernels against the float64 definition: `pytest -m gpu` on a GPU, and anywhere in triton's interpreter.
+
+Triton decides when it is imported whether to interpret, and torch's compiler must not meet an interpreting one. So the
+default run starts this file again in a process of its own, `test_in_the_interpreter`, where the tests of the kernels take
+part; in the default run's own process only those do that run no kernel.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from definition import assert_same, define, recurrence, relative_error, run
+from scan_cases import (
+    CELLS,
+    TOLERANCES,
+    Case,
+    cell_options,
+    every_cell,
+    expected,
+    feature_cases,
+    random_inputs,
+)
+
+from hf_minrnn import scan_triton
+from hf_minrnn.gates import ScanSpec
+from hf_minrnn.scan import linear_scan, minrnn_scan, resolve_backend, scan_step
+
+INTERPRETED = scan_triton.INTERPRETED
+DEVICE = "cpu" if INTERPRETED else "cuda"
+ROOT = Path(__file__).parent.parent
+
+
+def runs_kernels(test):
+    """Marks a test for a GPU, unless this process interprets."""
+    if INTERPRETED:
+        return test
+    no_gpu = not (scan_triton.INSTALLED and torch.cuda.is_available())
+    return pytest.mark.gpu(pytest.mark.skipif(no_gpu, reason="needs a GPU and triton")(test))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is that process")
+@pytest.mark.skipif(not scan_triton.INSTALLED, reason="triton is not installed")
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_in_the_interpreter(which):
+    command = [sys.executable, "-W", "ignore", "-m", "pytest", __file__, "-q", "-p", "no:cacheprovider", "-m"]
+    done = subprocess.run(
+        [*command, f"{which} and not gpu"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+    )
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+# --- values and gradients --------------------------------------------------------------------------------------------
+
+# (runs, steps, channels of a program), and steps of a chunk where time is cut. Where a program's channels divide the
+# cases' three, nothing is masked.
+TILINGS = {
+    "one run": ((1, 4, 4), None),
+    "one run, whole": ((1, 4, 1), None),
+    "two runs": ((2, 2, 2), None),
+    "four runs": ((4, 1, 4), None),
+    "one run, chunks": ((1, 2, 4), 4),
+    "two runs, chunks": ((2, 2, 4), 4),
+}
+
+
+def set_tiling(monkeypatch, name):
+    (runs, steps, channels), chunk = TILINGS[name]
+    table = {0: (runs, (steps,) * 4, channels, 1)}
+    monkeypatch.setattr(scan_triton, "TILES", {"forward": table, "backward": table})
+    sizes = (0, 1, 1) if chunk is None else (1 << 30, chunk, 2)
+    for constant, value in zip(("CHUNKED_CHANNELS", "CHUNK_STEPS", "CHUNKS"), sizes, strict=True):
+        monkeypatch.setattr(scan_triton, constant, value)
+
+
+def to(device, *values):
+    def move(value):
+        if isinstance(value, dict):
+            return {name: move(x) for name, x in value.items()}
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return [move(value) for value in values]
+
+
+def triton_run(projected, cell_type, state, **options):
+    """`run` of the kernels, from and to the CPU."""
+
+    def scan(projected, cell_type, initial_state=None, **options):
+        moved = to(DEVICE, projected, initial_state, options)
+        return [x.cpu() for x in minrnn_scan(moved[0], cell_type, moved[1], backend="triton", **moved[2])]
+
+    return run(scan, projected, cell_type, state, **options)
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """New memory is full of NaN: what is read before it is written, or never written, shows."""
+    real, count = torch.empty, [0]
+
+    def empty(*args, **kwargs):
+        out = real(*args, **kwargs)
+        count[0] += 1
+        return out.fill_(float("nan")) if out.is_floating_point() else out
+
+    monkeypatch.setattr(torch, "empty", empty)
+    yield
+    assert count[0] >= 2, "the outputs were not made by torch.empty"
+
+
+def plain_cases(time=11, channels=3):
+    for i, cell in enumerate(CELLS):
+        for j, candidate in enumerate(("g", "identity")):
+            yield Case(cell, candidate, 2, time, channels, floor=0.4 * ((i + j) % 2), state=(i + j) % 3 > 0)
+
+
+def grid():
+    """`(case, tiling)`: every feature with every cell, the tilings in turn. On a GPU all of them, where they are quick."""
+    for i, case in enumerate([*plain_cases(), *feature_cases(11, 3)]):
+        for j, tiling in enumerate(TILINGS):
+            if INTERPRETED and j not in (i % 6, (i + 3) % 6):
+                continue
+            fast = not INTERPRETED or (i % 4 == 0 and j == (i + i // 12 % 2 * 3) % 6)
+            yield pytest.param(case, tiling, marks=() if fast else pytest.mark.slow, id=f"{case}-{tiling}")
+
+
+@runs_kernels
+@pytest.mark.parametrize("case, tiling", grid())
+def test_values_and_gradients(case, tiling, monkeypatch, poisoned):
+    set_tiling(monkeypatch, tiling)
+    projected, state, features = case.inputs(torch.float64)
+    got = triton_run(projected, case.cell_type, state, **case.options, **features)
+    assert_same(got, expected(case), *TOLERANCES[torch.float64])
+
+
+ROUNDED = [(Case("mingru", "g", 2, 7, 3, 0.2), "two runs"), (Case("minlstm", "g", 2, 7, 3), "one run, chunks")]
+ROUNDED += [(Case("minlstm_raw", "identity", 1, 11, 3, 0.7, True, "mask+resets+packed+reset_state"), "one run")]
+
+
+@runs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=lambda dtype: str(dtype)[6:])
+@pytest.mark.parametrize("case, tiling", ROUNDED, ids=str)
+def test_reduced_precision_is_float32_rounded_once(case, tiling, dtype, monkeypatch, poisoned):
+    set_tiling(monkeypatch, tiling)
+    projected, state, features = case.inputs(dtype)
+    got = triton_run(projected, case.cell_type, state, **case.options, **features)
+    assert got["h"].dtype == got["d_projected"].dtype == dtype and got["final"].dtype == torch.float32
+    options = {"backend": "reference", **case.options, **features}
+    if "reset_state" in options:
+        options["reset_state"] = options["reset_state"].float()
+    want = run(minrnn_scan, projected.float(), case.cell_type, state.float(), **options)
+    cut = INTERPRETED and dtype == torch.bfloat16  # the interpreter cuts off where a GPU rounds
+    limit = torch.finfo(dtype).eps / (1 if cut else 2) + 1e-5
+    torch.testing.assert_close(got["h"].float(), want["h"], rtol=limit, atol=1e-5)
+    torch.testing.assert_close(got["final"], want["final"], rtol=1e-5, atol=1e-5)
+    for name in want:
+        if name.startswith("d_"):  # the saved states are rounded too
+            assert relative_error(got[name], want[name]) < max(2 * torch.finfo(dtype).eps, 5e-5)
+
+
+@runs_kernels
+@pytest.mark.parametrize("tiling", ["one run", "two runs, chunks"])
+def test_linear_scan(tiling, monkeypatch, poisoned):
+    set_tiling(monkeypatch, tiling)
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(2, 11, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    a[0, 5] = 0  # nothing of the state is left
+
+    def scan(projected, _, initial_state):
+        inputs = to(DEVICE, *projected.chunk(2, -1), initial_state)
+        return [x.cpu() for x in linear_scan(*inputs, backend="triton")]
+
+    def exact(projected, _, initial_state):
+        return recurrence(*projected.chunk(2, -1), initial_state)
+
+    args = (torch.cat([a, b], -1), "linear", torch.ones(2, 3, dtype=torch.float64))
+    assert_same(run(scan, *args), run(exact, *args), 1e-10)
+
+
+@runs_kernels
+@every_cell
+def test_extreme_projections_stay_finite(cell, monkeypatch):
+    set_tiling(monkeypatch, "two runs")
+    parts = CELLS[cell][2]
+    corners = torch.cartesian_prod(*[torch.tensor([-1e4, -89.0, 0.0, 89.0, 1e4])] * parts)
+    if INTERPRETED:
+        corners = corners[:: len(corners) // 24]
+    projected = corners.T.flatten().expand(1, 5, -1).clone()
+    args = (projected, CELLS[cell][0], torch.full((1, len(corners)), 1e3))
+    got = triton_run(*args, normalize_gates=CELLS[cell][1])
+    want = run(
+        define, *(x.double() if isinstance(x, torch.Tensor) else x for x in args), normalize_gates=CELLS[cell][1]
+    )
+    assert_same(got, want, *TOLERANCES[torch.float32])
+
+
+@runs_kernels
+def test_float16_saturates(monkeypatch):
+    set_tiling(monkeypatch, "one run")
+    projected = torch.full((1, 10, 3), 1e4, dtype=torch.float16, device=DEVICE)
+    h, final = minrnn_scan(projected, "minlstm", normalize_gates=False, backend="triton")
+    torch.testing.assert_close(
+        h.flatten().float().cpu(), (torch.arange(1, 11) * 1e4).clamp(max=65504), rtol=1e-3, atol=0
+    )
+    assert h.max().item() == 65504 and abs(final.item() - 1e5) < 100
+
+
+@runs_kernels
+@pytest.mark.parametrize("tiling", ["two runs, chunks", pytest.param("one run", marks=pytest.mark.slow)])
+def test_no_nan_leaks_over_a_boundary(tiling, monkeypatch):
+    set_tiling(monkeypatch, tiling)
+    projected, state = random_inputs("minlstm", 2, 12, 3)
+    resets = torch.arange(12).expand(2, 12) == 6
+    bad = projected.clone()
+    bad[:, 2:4] = float("nan")
+    hidden = torch.arange(12).expand(2, 12) // 2 != 1  # steps 2 and 3
+    for options in ({"resets": resets}, {"attention_mask": hidden}, {"cu_seqlens": torch.tensor([0, 6, 6, 12])}):
+        rows, before = (slice(1), state[:1].repeat(3, 1)) if "cu_seqlens" in options else (slice(2), state)
+        begin = 0 if "attention_mask" in options else 6
+        one, two = (triton_run(p[rows], "minlstm", before, **options) for p in (projected, bad))
+        for name in ("h", "d_projected"):
+            keep = torch.ones(12, dtype=torch.bool) if name == "d_projected" or begin else hidden[0]
+            assert torch.equal(one[name][:, begin:][:, keep[begin:]], two[name][:, begin:][:, keep[begin:]])
+        assert torch.equal(one["final"][-1], two["final"][-1])
+        if begin == 0:
+            assert torch.equal(one["d_initial"], two["d_initial"])
+
+
+@runs_kernels
+def test_any_strides(monkeypatch):
+    """Slices of wider tensors, a time that comes first, gradients and states that are not contiguous."""
+    set_tiling(monkeypatch, "two runs")
+    wide, state = random_inputs("minlstm", 2, 7, 4)
+    wide, state = to(DEVICE, wide, state)
+    mask = (torch.arange(14, device=DEVICE).view(7, 2) % 3 > 0).T
+    views = (wide[..., 2:11], wide[:, :, :9].transpose(0, 1).contiguous().transpose(0, 1), wide[..., ::2][..., :6])
+    for view in (*views, wide[:1].expand(3, -1, -1)):
+        rows, channels = len(view), view.shape[-1] // 3
+        before = state.T[:channels, :1].T.expand(rows, -1)
+        keep = mask[:1].expand(rows, -1)
+        results = []
+        for projected, scan in ((view, "triton"), (view.contiguous(), "reference")):
+            projected = projected.detach().requires_grad_()
+            h, final = minrnn_scan(projected, "minlstm", before, attention_mask=keep, backend=scan)
+            grad_h, grad_final = h.detach().transpose(1, 2).contiguous().transpose(1, 2), torch.ones_like(final[:1])
+            grads = torch.autograd.grad([h, final], projected, [grad_h, grad_final.expand(rows, -1)])
+            results.append([h.detach(), final.detach(), *grads])
+        for got, want in zip(*results, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@runs_kernels
+def test_nothing_to_do():
+    for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
+        projected, state = random_inputs("mingru", batch, time, channels)
+        assert_same(triton_run(projected, "mingru", state), run(define, projected, "mingru", state), 1e-12)
+        features = {"resets": torch.ones(batch, time, dtype=torch.bool), "reset_state": torch.ones(channels)}
+        got = triton_run(projected, "mingru", state, **features)
+        assert got["d_reset"].shape == (channels,) and not got["d_reset"].any()
+
+
+@runs_kernels
+@pytest.mark.slow
+def test_opcheck_and_compile(monkeypatch):
+    from test_scan_op import compiled_agrees, scan_op
+
+    set_tiling(monkeypatch, "one run")
+    case = Case("minlstm", "g", 2, 7, 3, feature="mask+resets+reset_state")
+    projected, state, features = to(DEVICE, *case.inputs(torch.float32))
+    rest = [features.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")]
+    args = (projected.requires_grad_(), state, *rest, case.cell_type, *case.options.values(), "triton")
+    torch.library.opcheck(scan_op(), args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    if INTERPRETED:
+        compiled_agrees("aot_eager", "triton", batch=1)
+
+
+# --- one step --------------------------------------------------------------------------------------------------------
+
+
+@runs_kernels
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=lambda d: str(d)[6:]
+)
+@every_cell
+def test_step(cell, dtype):
+    options = cell_options(cell)
+    spec = ScanSpec(options["cell_type"], "g", options["normalize_gates"], 0.3)
+    wide, state = random_inputs(cell, 3, 2, 5, dtype)
+    (wide, state), address = to(DEVICE, wide[:, 1], state.to(torch.promote_types(dtype, torch.float32))), None
+    for view, before in (
+        (wide, state),
+        (wide[:, : 3 * spec.num_parts], state[:, :3].contiguous()),
+        (wide[:0], state[:0]),
+    ):
+        want = scan_step(view, before.clone(), spec)
+        address = before.data_ptr()
+        h = scan_triton.step_(view, before, spec)
+        assert h.dtype == dtype and before.data_ptr() == address
+        for got, exact in zip((h, before), want, strict=True):
+            eps = torch.finfo(got.dtype).eps
+            torch.testing.assert_close(got, exact, rtol=8 * eps, atol=8 * eps)
+
+
+def test_step_refuses_what_it_cannot_update():
+    projected, spec = torch.zeros(2, 6), ScanSpec("mingru")
+    for state in (torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(3, 2).T):
+        with pytest.raises(ValueError, match=r"state must be torch.float32, contiguous and of shape \(2, 3\), got"):
+            scan_triton.step_(projected, state, spec)
+    with pytest.raises(ValueError, match=r"no gradient: call it under torch.no_grad\(\)"):
+        scan_triton.step_(projected.requires_grad_(), torch.zeros(2, 3), spec)
+
+
+# --- large shapes, on a GPU ------------------------------------------------------------------------------------------
+
+LARGE = [
+    (Case("mingru", "g", 2, 1000, 65, 0.5), torch.float32),
+    (Case("minlstm", "identity", 8, 300, 2048), torch.bfloat16),
+    (Case("minlstm", "g", 40, 129, 2048), torch.float32),
+    (Case("mingru", "identity", 40, 130, 2048, feature="mask+resets+reset_state"), torch.bfloat16),
+    (Case("minlstm_raw", "g", 1, 20011, 200, feature="mask+resets_rare+packed+reset_state"), torch.float32),
+    (Case("mingru", "g", 1, 20011, 256), torch.float16),
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("case, dtype", LARGE, ids=str)
+def test_large_shapes_on_a_gpu(case, dtype, poisoned):
+    """As the launch tables cut them, against the default backend in float64."""
+    projected, state, features = to("cuda", *case.inputs(dtype))
+    got = run(minrnn_scan, *to("cuda", projected, case.cell_type, state), backend="triton", **case.options, **features)
+    features = {name: x.double() if x.is_floating_point() else x for name, x in features.items()}
+    args = (projected.double(), case.cell_type, state.double())
+    want = run(minrnn_scan, *args, backend="torch", **case.options, **features)
+    for name in want:
+        assert relative_error(got[name], want[name]) < max(2 * torch.finfo(dtype).eps, 5e-5), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("channels", [64, 4096])
+def test_a_long_memory_on_a_gpu(channels):
+    """Gates around -15 over 100,000 steps: what is lost is carried, not what is kept, which would round to all."""
+    projected = torch.randn(1, 100_000, 2 * channels, device="cuda")
+    projected[..., :channels] -= 15
+    got, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", backend="triton")
+    want, _ = minrnn_scan(projected.double(), "mingru", candidate_activation="identity", backend="torch")
+    assert (got - want).abs().max() < 1e-4 * want.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_in_a_cuda_graph():
+    projected, state = torch.randn(4, 200, device="cuda", dtype=torch.bfloat16), torch.zeros(4, 100, device="cuda")
+    spec = ScanSpec("mingru")
+    scan_triton.step_(projected, state, spec)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        h = scan_triton.step_(projected, state, spec)
+    want = state.zero_().clone()
+    for _ in range(3):
+        projected.normal_()
+        graph.replay()
+        rounded, want = scan_step(projected, want, spec)
+        torch.testing.assert_close(state, want)
+        torch.testing.assert_close(h, rounded)
+
+
+# --- without kernels -------------------------------------------------------------------------------------------------
+
+
+def test_every_tile_is_a_power_of_two_and_covers_every_size():
+    for direction, table in scan_triton.TILES.items():
+        assert list(table) == sorted(table, reverse=True) and 0 in table
+        for channels, parts, size in itertools.product((1, 16383, 16384, 10**6), (2, 3), (2, 4, 8)):
+            cut = scan_triton.tile(direction, channels, parts, size)
+            assert all(value & (value - 1) == 0 for value in cut)
+            # A chunk is whole tiles, and each thread has an element of each step at least.
+            assert scan_triton.CHUNK_STEPS % (cut.runs * cut.steps) == 0
+            assert cut.runs * cut.channels >= 32 * cut.warps
+
+
+@pytest.mark.parametrize("channels", [1, 512, 2047, 4095, 4096, 10**5])
+@pytest.mark.parametrize("time", [0, 1, 8191, 8192, 8193, 131072, 10**6])
+def test_chunks(time, channels):
+    steps = scan_triton.chunk_steps(time, channels)
+    if channels >= 4096 or time < 8192:
+        assert steps == time
+    else:
+        assert steps % 1024 == 0 and time / steps >= 2
+        assert -(-time // steps) * channels <= 65536 + channels
+
+
+def test_the_choice(monkeypatch):
+    monkeypatch.setattr(scan_triton, "INSTALLED", True)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert resolve_backend("auto", "cuda", dtype) == resolve_backend("auto", "cuda:1", dtype) == "triton"
+        assert resolve_backend("auto", "cpu", dtype) == "torch"
+    assert resolve_backend("auto", "cuda", torch.float64) == "torch"
+    monkeypatch.setattr(scan_triton, "INSTALLED", False)
+    assert resolve_backend("auto", "cuda", torch.float32) == "torch"
+
+
+def test_where_it_cannot_run_it_says_why(monkeypatch):
+    monkeypatch.setattr(scan_triton, "INTERPRETED", False)
+    projected = torch.zeros(1, 3, 4)
+    monkeypatch.setattr(scan_triton, "INSTALLED", True)
+    with pytest.raises(ValueError, match="'triton' cannot run here: it needs a GPU, got tensors on 'cpu': move them"):
+        minrnn_scan(projected, "mingru", backend="triton")
+    monkeypatch.setattr(scan_triton, "INSTALLED", False)
+    with pytest.raises(ValueError, match="needs triton, which is not installed: pip install triton, or use"):
+        minrnn_scan(projected, "mingru", backend="triton")
+    assert minrnn_scan(projected, "mingru")[0].shape == (1, 3, 2)
+
+
+def test_importing_the_scan_imports_no_triton():
+    program = "import sys, hf_minrnn.scan, torch; hf_minrnn.scan.minrnn_scan(torch.zeros(1, 3, 4), 'mingru'); "
+    program += "print([name for name in sys.modules if name == 'hf_minrnn.scan_triton_kernels'])"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr

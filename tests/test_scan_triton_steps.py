@@ -1,0 +1,101 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The kernels' arithmetic, as plain Python over torch tensors: without triton the functions are what they read."""
+
+import importlib.util
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hf_minrnn import gates, scan_triton
+from hf_minrnn.gates import ScanSpec, Workspace
+
+SPECS = {
+    "mingru": ScanSpec("mingru"),
+    "minlstm": ScanSpec("minlstm"),
+    "minlstm_raw": ScanSpec("minlstm", "g", False),
+    "linear": ScanSpec("linear", "identity"),
+}
+every_cell = pytest.mark.parametrize("cell", SPECS)
+
+
+def load(name, monkeypatch):
+    """A file of the package as it is where triton is not installed."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    path = f"{scan_triton.__file__.removesuffix('scan_triton.py')}{name}.py"
+    spec = importlib.util.spec_from_file_location(f"hf_minrnn.{name}_alone", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    module = load("scan_triton_steps", monkeypatch)
+    tl = SimpleNamespace(
+        exp=torch.exp,
+        where=torch.where,
+        fma=lambda a, b, c: a * b + c,
+        minimum=lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
+        maximum=lambda a, b, propagate_nan: torch.maximum(a, torch.as_tensor(b, dtype=a.dtype)),
+        PropagateNan=SimpleNamespace(ALL=None),
+    )
+    monkeypatch.setattr(module, "tl", tl, raising=False)
+    monkeypatch.setattr(module, "FAST", False, raising=False)
+    return module
+
+
+def random(*shape):
+    return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_the_files_import_without_triton(monkeypatch):
+    kernels = load("scan_triton_kernels", monkeypatch).KERNELS
+    assert list(kernels) == ["scan_fwd", "scan_bwd", "scan_reduce", "scan_step"]
+    assert load("scan_triton_steps", monkeypatch).jit(len) is len
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.6])
+@every_cell
+def test_gates_and_gradients(cell, floor, steps):
+    spec = SPECS[cell]._replace(forget_gate_floor=floor if cell != "linear" else 0.0)
+    parts = list(random(spec.num_parts, 200))
+    parts[-1][0] = 0  # where g's derivative is 1
+    first, second, last, grad, before = parts[0], parts[1], parts[-1], random(200) + 1, random(200) - 1
+    scale, g = 1 - spec.forget_gate_floor, spec.candidate_activation == "g"
+    work = Workspace(first)
+    w, x = gates.coefficients(parts, spec, work)
+    got_w, got_x = steps.decay(first, second, scale, cell), steps.incoming(second, last, cell, g)
+    torch.testing.assert_close([got_w, got_x], [w, x], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(steps.advance(before, w, x, cell), gates.step(before, w, x, spec.form))
+    got = steps.gradients(grad, before, first, second, last, scale, cell, g)
+    want = gates.part_gradients(grad.clone(), before.clone(), w, x, parts, spec, work)
+    torch.testing.assert_close([got[0], *got[3 - len(parts) + 1 :]], want, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_runs_join_as_their_steps_follow(affine, steps):
+    """Four runs joined in any grouping are all their steps, and all but the last run's, one after the other."""
+    cell, join = ("linear", steps.join_affine) if affine else ("mingru", steps.join)
+    w, x = torch.rand(4, 5, 3, dtype=torch.float64), random(4, 5, 3)
+    w[2, 3] = 0.0 if affine else 1.0  # a boundary
+    none, zero = torch.full((3,), float(affine), dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    runs = []
+    for run in range(4):
+        lost, end = none, zero
+        for now, new in zip(w[run], x[run], strict=True):
+            lost, end = steps.lose(lost, now, affine), steps.advance(end, now, new, cell)
+        runs.append((lost, end, none, zero))
+    a, b, c, d = runs
+    got = join(*join(*join(*a, *b), *c), *d)
+    torch.testing.assert_close(join(*join(*a, *b), *join(*c, *d)), got)
+    torch.testing.assert_close(join(*a, *join(*b, *join(*c, *d))), got)
+    for state, lost, until in ((got[1], got[0], 4), (got[3], got[2], 3)):
+        want, kept = zero, torch.ones(3, dtype=torch.float64)
+        for now, new in zip(w[:until].flatten(0, 1), x[:until].flatten(0, 1), strict=True):
+            want, kept = steps.advance(want, now, new, cell), kept * (now if affine else 1 - now)
+        torch.testing.assert_close(state, want)
+        torch.testing.assert_close(lost, kept if affine else 1 - kept)
+    bad = (none, torch.full((3,), float("nan"), dtype=torch.float64), none, zero)
+    assert join(*bad, *c)[1].isfinite().all() and not join(*bad, *b)[1].isfinite().any()
