@@ -45,7 +45,7 @@ def forwards(module: nn.Module, *names: str) -> list:
     """
     found = [module._modules.get(name) for name in names]
     hooked = _global._global_forward_hooks or _global._global_forward_pre_hooks
-    if hooked or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if hooked or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return found
     return [_forward(submodule) for submodule in found]
 

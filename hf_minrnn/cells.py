@@ -58,9 +58,17 @@ class MinRNNCell(nn.Module):
         # minGRU's gate lets the input in and so forgets; minLSTM's first gate keeps.
         self.in_proj.gate_bias = -gate_bias if self.cell_type == "mingru" else gate_bias
         self.in_proj.gate_channels = hidden_size
-        if bias and gate_bias:
+        self._set_gate_bias()
+
+    def reset_parameters(self) -> None:
+        """Draws the weights anew, as at the start."""
+        self.in_proj.reset_parameters()
+        self._set_gate_bias()
+
+    def _set_gate_bias(self):
+        if self.in_proj.gate_bias:
             with torch.no_grad():
-                self.in_proj.bias[:hidden_size] = self.in_proj.gate_bias
+                self.in_proj.bias[: self.hidden_size] = self.in_proj.gate_bias
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul."""

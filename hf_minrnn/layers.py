@@ -17,6 +17,7 @@ class MinRNNBase(nn.Module):
     """What `MinGRU` and `MinLSTM` share; arguments as there."""
 
     cell_type: str
+    mode: str  # "GRU" or "LSTM": whose form the state has, for code that asks torch.nn's layers
 
     def __init__(
         self,
@@ -45,9 +46,14 @@ class MinRNNBase(nn.Module):
                 f"proj_size must be 0, got {proj_size}: no state enters the gates, so put an nn.Linear behind the layer"
             )
         for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be a positive integer, got {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value}")
+        for name, value in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
+        if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout must be a probability, from 0 to 1, got {dropout!r}")
         if output_gate not in OUTPUT_GATES:
             raise ValueError(f"output_gate must be one of {OUTPUT_GATES}, got {output_gate!r}")
@@ -91,6 +97,16 @@ class MinRNNBase(nn.Module):
         """2 for a bidirectional layer, else 1."""
         return 2 if self.bidirectional else 1
 
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The weights, a list for every layer and direction, as `torch.nn.GRU` has them."""
+        return [list(cell.parameters()) for cell in self.cells]
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew."""
+        for cell in self.cells:
+            cell.reset_parameters()
+
     def flatten_parameters(self) -> None:
         """Nothing: there are no weights to lay out, and code written for `torch.nn.GRU` may call it."""
 
@@ -117,7 +133,7 @@ class MinRNNBase(nn.Module):
             `(output, h_n)`; see the class.
 
         Raises:
-            ValueError: For an input of other dimensions, or `resets` that do not fit.
+            ValueError: For an input of other dimensions or another dtype, or `resets` that do not fit.
             RuntimeError: For features or an `hx` of another size, as `torch.nn.GRU` does.
         """
         if isinstance(input, PackedSequence):
@@ -148,6 +164,17 @@ class MinRNNBase(nn.Module):
         return output if self.batch_first else output.transpose(0, 1).contiguous(), states
 
     def _check_features(self, x):
+        weight = self.cells._modules["0"].in_proj._parameters.get("weight")
+        if (
+            type(weight) is nn.Parameter
+            and x.dtype != weight.dtype
+            and weight.is_floating_point()  # what quantizes has a dtype of its own
+            and not torch._C._is_any_autocast_enabled()
+        ):
+            raise ValueError(
+                f"input is {x.dtype} and the weights are {weight.dtype}: use input.to({weight.dtype}), or "
+                f"layer.to({x.dtype})"
+            )
         if x.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
@@ -289,6 +316,7 @@ class MinGRU(MinRNNBase):
     `h_0` and `h_n` `(D * num_layers, batch, hidden_size)`, D directions; without a batch dimension if the input has none.
 
     Raises:
+        TypeError: For a size that is no integer, or a switch that is no bool.
         ValueError: For an argument that does not fit, by name.
 
     >>> layer = MinGRU(8, 16, num_layers=2, batch_first=True)
@@ -298,6 +326,7 @@ class MinGRU(MinRNNBase):
     """
 
     cell_type = "mingru"
+    mode = "GRU"
 
 
 class MinLSTM(MinRNNBase):
@@ -321,6 +350,7 @@ class MinLSTM(MinRNNBase):
     """
 
     cell_type = "minlstm"
+    mode = "LSTM"
 
     def __init__(
         self,

@@ -120,3 +120,14 @@ def test_an_output_is_what_its_class_makes():
     made.loss = 1.0
     assert made["loss"] == 1.0 and pickle.loads(pickle.dumps(made)).past_key_values == "cache"
     assert torch.utils._pytree.tree_map(lambda x: x, made).keys() == made.keys()
+
+
+def test_a_trace_has_the_parts_in_it():
+    class Around(Parent):
+        def forward(self, x):
+            (child,) = forwards(self, "child")
+            return child(x)
+
+    with torch.no_grad():
+        graph = torch.jit.trace(Around(nn.Linear(3, 4)), X).graph
+    assert "CallMethod" in str(graph)

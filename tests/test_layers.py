@@ -270,8 +270,10 @@ def test_quantizes(kind):
     [
         ({"proj_size": 2}, ValueError, "proj_size must be 0, got 2"),
         ({"num_layers": 0}, ValueError, "num_layers must be a positive integer, got 0"),
-        ({"hidden_size": 1.5}, ValueError, "hidden_size must be a positive integer, got 1.5"),
+        ({"hidden_size": 1.5}, TypeError, "hidden_size must be a positive integer, got 1.5"),
+        ({"batch_first": 1}, TypeError, "batch_first must be True or False, got 1"),
         ({"dropout": 1.5}, ValueError, "dropout must be a probability, from 0 to 1, got 1.5"),
+        ({"dropout": "0.5"}, ValueError, "dropout must be a probability, from 0 to 1, got '0.5'"),
         ({"output_gate": "tanh"}, ValueError, "output_gate must be one of"),
         ({"output_gate": "highway"}, ValueError, "got 3, 4 and bidirectional=False"),
         ({"candidate_activation": "tanh"}, ValueError, "candidate_activation must be"),

@@ -80,6 +80,43 @@ def layers(result: dict) -> str:
     )
 
 
+def modules(result: dict) -> str:
+    """MinGRU and MinLSTM where nn.GRU and nn.LSTM stand."""
+    pairs = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
+    rows, targets, slower = [], [], []
+    for entry in result["results"]:
+        shape, found, ratios, memory = entry["shape"], entry["modules"], entry["ratios"], entry["memory_mib"]
+        name = "({batch}, {time}, {input}, {hidden})".format(**shape)
+        name += f", {shape['layers']} layers" if shape["layers"] > 1 else ""
+        name += ", both ways" if shape["bidirectional"] else ""
+        name += ", step by step" if shape["steps"] else ""
+        row = [name]
+        for ours, other in pairs.items():
+            sized = f"{ours}, {other}'s size"
+            row += [f"{found[who]['median_ms']:.3g}" for who in (other, ours)]
+            row += [f"{ratios[ours]['ratio']:.1f}×", f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})"]
+            if ratios[ours]["ratio"] < 1:
+                slower.append(f"{ours} at {name}, {ratios[ours]['ratio']:.2f}×")
+        targets += _targets(ratios, f" at {name}")
+        known = memory and None not in memory.values()
+        rows.append(
+            [
+                *row,
+                " / ".join(f"{memory[who]:.0f}" for pair in pairs.items() for who in reversed(pair)) if known else "",
+            ]
+        )
+    header = ["(B, T, input, hidden)"]
+    for ours, other in pairs.items():
+        header += [f"{other}, ms", f"{ours}, ms", f"{other} / {ours}", "of equal size (hidden)"]
+    return (
+        markdown([*header, f"MiB, {' / '.join(who for pair in pairs.items() for who in reversed(pair))}"], rows)
+        + (f"\nSlower than torch's layer of equal width: {'; '.join(slower)}.\n" if slower else "")
+        + missed(targets)
+        + "\nForward + backward; step by step without gradient, per step, the state carried. Float32, medians of interleaved "
+        f"rounds, the {result['backend']} backend. Of equal size: so wide that the parameters are as many. {where(result)}.\n"
+    )
+
+
 def decode(result: dict) -> str:
     """Time per token and bytes of state by what was read before."""
     rows = result["contexts"]

@@ -137,6 +137,22 @@ def features_table() -> str:
     return f"{table}\nAs of {result['as_of']}: {read}. {where(load('compare_features'))}.\n\n{links}"
 
 
+def forecast_table() -> str:
+    """Errors of the forecasts by horizon, parameters and training time."""
+    result = load("forecast")
+    rows = [[name, "", "", "", *(f"{e:.3f}" for e in entry["errors"])] for name, entry in result["baselines"].items()]
+    for name, entry in result["models"].items():
+        scores = [f"{e:.3f} ± {d:.3f}" for e, d in zip(entry["errors"], entry["deviations"])]
+        size = [f"{entry['layers']} × {entry['width']}", f"{entry['parameters']:,}", f"{entry['seconds']:.0f}"]
+        rows.append([name, *size, *scores])
+    header = ["", "layers × width", "parameters", "training, s", *(f"{h} ahead" for h in result["horizons"])]
+    options = result["options"]
+    return markdown(header, rows) + (
+        f"\nRoot mean square error over the series' deviation, mean and deviation of {options['seeds']} seeds; "
+        f"{options['steps']} steps, {options['longer'] * options['steps']} where it says longer. {where(result)}.\n"
+    )
+
+
 def sweep_table(group: str) -> str:
     """The runs of one group of sweep.py, best first; the block group in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
@@ -162,11 +178,13 @@ TABLES = {
     "main": main_table,
     "scan": lambda: speed_tables.scan(load("bench_scan")),
     "layers": lambda: speed_tables.layers(load("bench_layers")),
+    "modules": lambda: speed_tables.modules(load("bench_modules")),
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),
     "modes": modes_table,
     "features": features_table,
+    "forecast": forecast_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
 }
