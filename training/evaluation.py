@@ -18,26 +18,45 @@ PIECES, PIECE_LENGTH = 8, 2048
 
 
 @torch.inference_mode()
-def stream_nats(model, ids: np.ndarray) -> float:
-    """Negative log-likelihood of every token after the first, in nats, with unbounded context.
+def token_nats(model, ids: np.ndarray, window: int | None = None) -> np.ndarray:
+    """Negative log-likelihood of every token after the first, in nats.
 
-    The stream runs through the model once, in order, in segments; the state passes from one to the next in
-    `past_key_values`, so the result doesn't depend on where the segments are cut.
+    The text runs through the model in segments; the state passes from one to the next in `past_key_values`, so the result
+    doesn't depend on where the segments are cut.
 
     Args:
         ids (`np.ndarray` of shape `(tokens,)`): Token ids, at least two.
+        window (`int`, *optional*): The state is thrown away after every so many tokens; `None` for never.
+
+    Returns:
+        `np.ndarray` of shape `(tokens - 1,)`, float64.
     """
     model.eval()
     device = next(model.parameters()).device
-    ids = torch.from_numpy(ids.astype(np.int64)).to(device)
-    segment = max(64, min(LONGEST_SEGMENT, LOGITS_AT_ONCE // model.config.vocab_size))
-    total, cache = 0.0, None
-    for start in range(0, len(ids) - 1, segment):
-        targets = ids[start + 1 : start + 1 + segment]
-        output = model(input_ids=ids[None, start : start + len(targets)], past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
-        total += F.cross_entropy(output.logits[0].float(), targets, reduction="sum").item()
-    return total
+    at_once = max(64, LOGITS_AT_ONCE // model.config.vocab_size)
+    predicted = len(ids) - 1
+    window = min(window or predicted, predicted)
+    ids = torch.from_numpy(ids.astype(np.int64))
+    whole = predicted // window * window
+    rows = [*zip(ids[:whole].view(-1, window), ids[1 : whole + 1].view(-1, window))]
+    batches = [rows[i : i + max(1, at_once // window)] for i in range(0, len(rows), max(1, at_once // window))]
+    if whole < predicted:  # the last window, which is shorter
+        batches.append([(ids[whole:-1], ids[whole + 1 :])])
+    found = []
+    for batch in batches:
+        inputs, targets = (torch.stack(side).to(device) for side in zip(*batch))
+        cache, parts = None, []
+        for piece, wanted in zip(*(side.split(min(LONGEST_SEGMENT, at_once), 1) for side in (inputs, targets))):
+            output = model(input_ids=piece, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            parts.append(F.cross_entropy(output.logits.float().transpose(1, 2), wanted, reduction="none"))
+        found.append(torch.cat(parts, 1).flatten().double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def stream_nats(model, ids: np.ndarray) -> float:
+    """The sum of `token_nats`, with unbounded context."""
+    return float(token_nats(model, ids).sum())
 
 
 @torch.inference_mode()

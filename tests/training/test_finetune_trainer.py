@@ -1,0 +1,128 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The fine-tuning example does what it says, and refuses what it cannot use."""
+
+import importlib
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tokenization import build_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from hf_minrnn import MinRNNForCausalLM
+
+pytest.importorskip("peft")
+
+import finetune_trainer
+
+OPTIONS = ["--length", "64", "--batch-size", "4", "--learning-rate", "0.02"]
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """Rows of text unlike what the model was trained on."""
+    rng, path = random.Random(1), tmp_path / "numbers.jsonl"
+    rows = [{"body": " ".join(str(rng.randrange(100)) for _ in range(60))} for _ in range(80)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_lowers_the_loss_and_saves_the_merged_model(finished_run, numbers, tmp_path, monkeypatch, capsys):
+    saved, original = [], MinRNNForCausalLM.save_pretrained
+
+    def note(self, folder, **kwargs):
+        saved.append(self)
+        return original(self, folder, **kwargs)
+
+    monkeypatch.setattr(MinRNNForCausalLM, "save_pretrained", note)
+    output = tmp_path / "out"
+    argv = [str(finished_run[0]), str(numbers), str(output), "--text-column", "body", "--steps", "40", *OPTIONS]
+    result = finetune_trainer.main([*argv, "--prompt", "1"])
+    assert result["loss_after"] < result["loss_before"] - 0.3
+    assert result["sample"].startswith("1") and len(result["sample"]) > 1
+    assert f"{result['loss_after']:.4f} after; saved to {output}" in capsys.readouterr().out
+
+    loaded = AutoModelForCausalLM.from_pretrained(output)
+    assert not any("lora" in name for name in loaded.state_dict())
+    ids = torch.randint(0, 257, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, saved[-1](ids).logits)
+        assert not torch.allclose(loaded(ids).logits, AutoModelForCausalLM.from_pretrained(finished_run[0])(ids).logits)
+    assert (output / "hub_minrnn.py").exists() and "auto_map" in json.loads((output / "config.json").read_text())
+
+    # Merging left the losses as they were with the adapters: of the same batches of the held-out pieces.
+    pieces = finetune_trainer.load_pieces(numbers, "body", AutoTokenizer.from_pretrained(output), 64)["test"]
+    collate, losses = finetune_trainer.DataCollatorWithFlattening(), []
+    with torch.no_grad():
+        for start in range(0, len(pieces), 8):
+            rows = [pieces[i] for i in range(start, min(start + 8, len(pieces)))]
+            losses.append(loaded(**collate(rows)).loss.item())
+    assert sum(losses) / len(losses) == pytest.approx(result["loss_after"], rel=1e-4)
+
+
+def test_a_text_file_is_one_document_in_pieces(finished_run, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
+    path, text = tmp_path / "a.txt", "one line\nand another\n" * 20
+    path.write_text(text)
+    pieces = finetune_trainer.load_pieces(path, "text", tokenizer, 50)
+    rows = [*pieces["train"]["input_ids"], *pieces["test"]["input_ids"]]
+    assert [len(row) for row in rows[:-1]] == [50] * (len(rows) - 1)
+    assert tokenizer.decode([token for row in rows for token in row]) == tokenizer.eos_token + text
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "is not there: give a text"),
+        (b"", "cannot be read|makes 0 pieces"),
+        (b"caf\xe9 " * 100, "cannot be read, give text in UTF-8.*utf-8"),
+        (b"short", "makes 1 pieces of 64 tokens: give more text, or a smaller --length"),
+    ],
+)
+def test_data_that_cannot_be_used(finished_run, tmp_path, data, message):
+    path = tmp_path / "data.txt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(SystemExit, match=message) as caught:
+        finetune_trainer.main([str(finished_run[0]), str(path), str(tmp_path / "out"), *OPTIONS])
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rows", ['{"body": "a"}\n', '{"text": ""}\n{"text": ""}\n'])
+def test_rows_without_text(finished_run, tmp_path, rows):
+    (tmp_path / "rows.jsonl").write_text(rows)
+    with pytest.raises(SystemExit, match=r"has no column 'text': choose --text-column from body|makes 0 pieces"):
+        finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
+
+
+def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):
+    def refused(folder, message, output=tmp_path / "out"):
+        with pytest.raises(SystemExit, match=message) as caught:
+            finetune_trainer.main([str(folder), str(numbers), str(output), "--text-column", "body"])
+        assert "\n" not in str(caught.value)
+
+    refused(tmp_path / "nowhere", "nowhere cannot be loaded, give a folder that train_lm.py wrote")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, **sizes)).save_pretrained(tmp_path / "llama")
+    build_tokenizer("bytes", []).save_pretrained(tmp_path / "llama")
+    refused(tmp_path / "llama", "holds a llama model: give a minGRU or minLSTM")
+    AutoModelForCausalLM.from_pretrained(finished_run[0]).save_pretrained(tmp_path / "large")
+    build_tokenizer("bpe", ["the cat " * 50, "a dog"], 260).save_pretrained(tmp_path / "large")
+    refused(tmp_path / "large", "has 260 tokens, too many: save the model's own there")
+    refused(finished_run[0], "is not an empty folder: give another", output=finished_run[0])
+
+
+def test_without_peft(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(SystemExit, match=r'pip install -e "\.\[train,ecosystem\]"'):
+        importlib.reload(finetune_trainer)
+
+
+def test_stays_short():
+    assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 120

@@ -1,0 +1,119 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Fine-tune a saved MinRNN with Trainer and LoRA, merge the adapters, and save a model that loads anywhere.
+
+    python training/finetune_trainer.py runs/stdlib-mingru my_code.txt runs/my-mingru
+
+A short example to copy from; needs `pip install -e ".[train,ecosystem]"`.
+"""
+
+import argparse
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorWithFlattening, set_seed
+
+import hf_minrnn  # noqa: F401  registers the model type
+
+try:
+    from datasets import load_dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import Trainer, TrainingArguments
+except ImportError as error:
+    raise SystemExit(f'finetune_trainer.py: {error}; pip install -e ".[train,ecosystem]" brings it') from error
+
+TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def load(name):
+    """Model and tokenizer; refuses what cannot be fine-tuned here."""
+    try:
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SystemExit(f"{name} cannot be loaded, give a folder that train_lm.py wrote: {reason}") from error
+    if model.config.model_type != "minrnn":
+        raise SystemExit(f"{name} holds a {model.config.model_type} model: give a minGRU or minLSTM")
+    if len(tokenizer) > model.config.vocab_size:
+        raise SystemExit(f"the tokenizer of {name} has {len(tokenizer)} tokens, too many: save the model's own there")
+    return model, tokenizer
+
+
+def load_pieces(path, column, tokenizer, length):
+    """A file as training and held-out pieces of at most `length` tokens."""
+    if not Path(path).is_file():
+        raise SystemExit(f"data file {path} is not there: give a text, .json, .jsonl or .parquet file")
+    kind = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}.get(Path(path).suffix, "text")
+    options = {"sample_by": "document"} if kind == "text" else {}
+    try:
+        rows = load_dataset(kind, data_files=str(path), split="train", **options)
+    except Exception as error:  # datasets wraps whatever went wrong
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise SystemExit(f"{path} cannot be read, give {kind} in UTF-8 that is not empty: {reason}") from error
+    if column not in rows.column_names:
+        raise SystemExit(f"{path} has no column {column!r}: choose --text-column from {', '.join(rows.column_names)}")
+
+    def cut(batch):
+        texts = [tokenizer.eos_token + text for text in batch[column] if text]
+        rows = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+        pieces = [ids[i : i + length] for ids in rows for i in range(0, len(ids), length)]
+        return {"input_ids": [piece for piece in pieces if len(piece) > 1]}
+
+    pieces = rows.map(cut, batched=True, remove_columns=rows.column_names)
+    if len(pieces) < 2:
+        raise SystemExit(f"{path} makes {len(pieces)} pieces of {length} tokens: give more text, or a smaller --length")
+    return pieces.train_test_split(test_size=0.1, shuffle=False)
+
+
+def main(argv=None) -> dict:
+    """Fine-tunes, prints and saves; returns the held-out losses before and after, and a sample."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="folder or name on the Hub")
+    parser.add_argument("data", help="text, .json, .jsonl or .parquet file; its last tenth is held out")
+    parser.add_argument("output", help="folder for the merged model; must not exist or be empty")
+    parser.add_argument("--text-column", default="text", help="of JSON and Parquet")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--length", type=int, default=256, help="tokens per piece")
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--prompt", default="", help="what the sample goes on from")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
+        raise SystemExit(f"{args.output} is not an empty folder: give another")
+    model, tokenizer = load(args.model)
+    pieces = load_pieces(args.data, args.text_column, tokenizer, args.length)
+    set_seed(args.seed)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
+    model = get_peft_model(model, lora)
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=args.output,
+            max_steps=args.steps,
+            per_device_train_batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            lr_scheduler_type="cosine",
+            logging_steps=50,
+            save_strategy="no",
+            report_to="none",
+            seed=args.seed,
+        ),
+        train_dataset=pieces["train"],
+        eval_dataset=pieces["test"],
+        data_collator=DataCollatorWithFlattening(),  # pieces one after another, no padding, no state from one to the next
+    )
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    after = trainer.evaluate()["eval_loss"]
+    merged = model.merge_and_unload().eval()
+    merged.carry_code()  # who has no hf_minrnn loads it with trust_remote_code=True
+    merged.save_pretrained(args.output)
+    tokenizer.save_pretrained(args.output)
+    ids = tokenizer(tokenizer.eos_token + args.prompt, add_special_tokens=False, return_tensors="pt").input_ids
+    written = merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)[0]
+    sample = tokenizer.decode(written, skip_special_tokens=True)
+    print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
+    return {"loss_before": before, "loss_after": after, "sample": sample}
+
+
+if __name__ == "__main__":
+    main()
