@@ -153,6 +153,20 @@ def forecast_table() -> str:
     )
 
 
+def rl_table() -> str:
+    """Score, time and parameters of the CartPole policies."""
+    result = load("rl_cartpole")
+    rows = []
+    for name, entry in result["summary"].items():
+        cells = [f"{entry[key]['mean']:.0f} ± {entry[key]['deviation']:.0f}" for key in ("score", "greedy")]
+        times = ("update_seconds", "all_seconds", "processor_seconds")
+        cells += [f"{entry[key]['mean']:.1f} ± {entry[key]['deviation']:.1f}" for key in times]
+        sizes = [f"{entry[key]:,}" for key in ("parameters", "recurrent_parameters")]
+        rows.append([{"mingru": "MinGRU", "gru": "nn.GRU"}[name], *cells, *sizes])
+    header = ["", "score", "greedy", "updates, s", "all, s", "processor, s", "parameters", "recurrent ones"]
+    return markdown(header, rows) + f"\nScore and greedy: {result['measured'].partition(': ')[2]}. {where(result)}.\n"
+
+
 def sweep_table(group: str) -> str:
     """The runs of one group of sweep.py, best first; the block group in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
@@ -185,6 +199,7 @@ TABLES = {
     "modes": modes_table,
     "features": features_table,
     "forecast": forecast_table,
+    "rl": rl_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
 }
