@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .cells import CELLS
+from .scan import scan_step
 
 OUTPUT_GATES = (None, "gate", "highway")
 
@@ -245,7 +246,12 @@ class MinRNNBase(nn.Module):
 
     def _cell(self, cell, x, state, resets, cu_seqlens, kept):
         projected, gate = cell.project(x)
-        h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)
+        time = x.shape[1]
+        if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
+            h, last = scan_step(projected[:, 0], state, cell.spec, resets=resets)  # nothing to check or to dispatch
+            h = h.unsqueeze(1)
+        else:
+            h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)
         if kept is not None:
             kept.append(h)
         if self.output_gate == "gate":
