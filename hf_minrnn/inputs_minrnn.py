@@ -11,7 +11,7 @@ from .cache_minrnn import MinRNNCacheLayer
 from .compat import Cache
 
 _INTEGERS = (torch.int32, torch.int64)
-PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids"})
+PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids", "resets"})
 
 
 def _readable(x) -> bool:
@@ -94,25 +94,34 @@ def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
             )
 
 
-def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=None, cache=None):
+def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=None, cache=None, record: bool = False):
     """True where a sequence begins that is packed into a row behind others, bool `(batch, time)`, or `None`.
 
     Args:
         batch, time (`int`): Shape of the input.
         kwargs (`dict`): May hold `cu_seq_lens_q` `(sequences + 1,)` for a batch of one, `seq_idx` `(batch, time)`, which
             changes from a sequence to the next, or `position_ids` `(batch, time)`, which grow by one within a sequence.
+            `resets`, bool `(batch, time)`, is the answer itself; it may be True at a row's first token, and go with a cache.
         packable (`bool`): Whether a row may be packed: not where it goes on from a cache, or a cache records it.
         mask, cache (*optional*): What the caller was given: with either, `position_ids` are no more than positions.
+        record (`bool`): Whether a cache records the row.
 
     Raises:
         ValueError: If bounds or numbers do not fit the input, or the row may not be packed.
     """
     cu_seqlens, seq_idx, position_ids = (kwargs.get(name) for name in ("cu_seq_lens_q", "seq_idx", "position_ids"))
+    resets = kwargs.get("resets")
     if mask is not None or cache is not None:
         position_ids = None
-    if cu_seqlens is None and seq_idx is None and position_ids is None:
+    if cu_seqlens is None and seq_idx is None and position_ids is None and resets is None:
         return None
     found = []
+    if resets is not None:
+        if not _is_table(resets, batch, time) or resets.dtype != torch.bool:
+            raise ValueError(f"resets must be bool of shape {(batch, time)}, got {_described(resets)}")
+        if record:
+            raise ValueError("resets cannot go into a cache that records: leave out activate_past_recording()")
+        found.append(resets)
     if cu_seqlens is not None:
         found.append(_from_bounds(cu_seqlens, batch, time))
     for name, numbers, step in (("seq_idx", seq_idx, 0), ("position_ids", position_ids, 1)):

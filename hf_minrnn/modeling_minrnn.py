@@ -177,7 +177,8 @@ class MinRNNModel(MinRNNPreTrainedModel):
         mask = padding_mask(attention_mask, batch, time, continued)
         starts = None
         if not PACKING.isdisjoint(kwargs):
-            starts = sequence_starts(batch, time, kwargs, not (continued or record), attention_mask, given)
+            packable = not (continued or record)
+            starts = sequence_starts(batch, time, kwargs, packable, attention_mask, given, bool(record))
 
         hidden_states = F.dropout(inputs_embeds, config.dropout, True) if self.training else inputs_embeds
         states = []

@@ -13,6 +13,12 @@ def one_row(cu_seqlens):
     return {"input_ids": IDS[:1], "cu_seq_lens_q": cu_seqlens}
 
 
+def recording(model):
+    cache = DynamicCache(config=model.config)
+    cache.activate_past_recording()
+    return cache
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -44,6 +50,9 @@ def one_row(cu_seqlens):
         (lambda model: one_row(torch.tensor([0.0, 6.0])), "cu_seq_lens_q must be a 1-D integer tensor"),
         (lambda model: one_row(torch.tensor([[0, 6]])), "cu_seq_lens_q must be a 1-D integer tensor"),
         (lambda model: {"seq_idx": IDS, "past_key_values": model(IDS).past_key_values}, "cannot go on from a cache"),
+        (lambda model: {"resets": IDS}, r"resets must be bool of shape \(2, 6\), got torch.int64"),
+        (lambda model: {"resets": IDS[:, :5].bool()}, r"resets must be bool of shape \(2, 6\), got .* \(2, 5\)"),
+        (lambda model: {"resets": IDS.bool(), "past_key_values": recording(model)}, "a cache that records"),
         (lambda model: {"seq_idx": IDS.bool()}, "seq_idx must be integers .* got torch.bool"),
         (lambda model: {"position_ids": IDS.float()}, "position_ids must be integers .* got torch.float32"),
         (lambda model: {"attention_mask": [[1] * 6] * 2}, r"attention_mask must be .* got \[\[1, 1"),

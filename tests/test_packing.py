@@ -162,3 +162,31 @@ def test_packing_compiles_in_one_graph_for_every_length():
             got, want = (run(ids, labels=ids, use_cache=False, **way) for run in (compiled, model))
             assert close(got.logits, want.logits) and close(got.loss, want.loss)
     assert len(graphs) <= 4  # one for each way, and one more where a number of sequences is a new symbol
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+def test_resets_start_sequences_within_a_row_that_goes_on_from_a_cache(name, checkpointing):
+    # Row 0 goes on, then begins anew; row 1 begins anew at once.
+    model = build(name).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    before, after = token_ids(2, 7), token_ids(2, 9, seed=1)
+    resets = torch.zeros(2, 9, dtype=torch.bool)
+    resets[0, 4] = resets[1, 0] = True
+    cache = DynamicCache(config=model.config)
+    model(before, past_key_values=cache)
+    output = model(after, past_key_values=cache, resets=resets)
+    output.logits.square().mean().backward()
+    found, ends = gradients(model), [layer.carried()[0] for layer in cache.layers]
+    first = model(torch.cat([before[:1], after[:1, :4]], 1)).logits[:, 7:]
+    alone = [DynamicCache(config=model.config) for _ in range(2)]
+    rest = model(after[:1, 4:], past_key_values=alone[0]).logits
+    other = model(after[1:], past_key_values=alone[1]).logits
+    expected = torch.cat([torch.cat([first, rest], 1), other])
+    expected.square().mean().backward()
+    assert close(output.logits, expected)
+    wanted = gradients(model)
+    assert found.keys() == wanted.keys() and all(close(found[key], wanted[key]) for key in wanted)
+    for number, end in enumerate(ends):
+        assert close(end, torch.cat([cache.layers[number].carried()[0] for cache in alone]))

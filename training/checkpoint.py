@@ -1,55 +1,100 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""One checkpoint file that is whole at every moment, and the refusal of one that belongs to another run."""
+"""Checkpoint files that are whole at every moment, the last few kept, and the refusal of one that belongs to another run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import torch
 from corpus import InputError
 
-NAME = "checkpoint.pt"
-FORMAT = 1
+PATTERN = "checkpoint-*.pt"
+FORMAT = 2
 
 
-def save_checkpoint(folder: str | os.PathLike, payload: dict) -> Path:
-    """Writes `payload` (tensors, numbers, strings and containers of them) to `folder/checkpoint.pt`.
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the ones before it are untouched."""
 
-    The file appears under a temporary name, reaches the disk, and only then takes the old one's place: a process
-    killed at any moment leaves the old checkpoint or the new one, never a part.
+
+def checkpoints(folder: str | os.PathLike) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(Path(folder).glob(PATTERN), reverse=True)
+
+
+def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: int = 2) -> Path:
+    """Writes `payload` (tensors, numbers, strings and containers of them) to `folder/checkpoint-<step>.pt`.
+
+    The file appears under a temporary name, reaches the disk, and only then gets its own: a process killed at any moment
+    leaves it whole or not at all. Then all but the newest `keep` are deleted.
+
+    Raises:
+        CheckpointError: It could not be written, for example on a full disk.
     """
-    path = Path(folder) / NAME
-    temporary = path.with_name(f"{NAME}.partial")
-    with open(temporary, "wb") as file:
-        torch.save({"format": FORMAT, **payload}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    path = Path(folder) / f"checkpoint-{step:010d}.pt"
+    temporary = path.with_name(f"{path.name}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save({"format": FORMAT, **payload}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch's writer has its own words for a failed write
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        before = next((f"{one.name} is intact" for one in checkpoints(folder)), "there is none before it")
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise CheckpointError(f"{path} could not be written ({reason}); {before}") from error
     if os.name == "posix":  # the rename itself must survive a power cut too
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    found = checkpoints(folder)
+    # Later ones than this could not be read, or this run would have gone on from them.
+    for old in [one for one in found if one.name > path.name] + [one for one in found if one.name <= path.name][keep:]:
+        old.unlink()
+    for left in Path(folder).glob(f"{PATTERN}.partial"):  # of a process that was killed while it wrote
+        left.unlink()
     return path
 
 
 def load_checkpoint(folder: str | os.PathLike) -> dict:
-    """Reads `folder/checkpoint.pt` onto the CPU.
+    """Reads the newest checkpoint of a folder that can be read onto the CPU, and names those that cannot on stderr.
 
     Raises:
-        InputError: There is none, or it isn't one of ours.
+        InputError: There is none.
     """
-    path = Path(folder) / NAME
-    if not path.is_file():
-        raise InputError(f"nothing to resume: {path} is not there; leave out --resume, or check --output-dir")
+    found = checkpoints(folder)
+    for path in found:
+        try:
+            return _read(path)
+        except InputError as error:
+            print(f"{error}; trying the one before", file=sys.stderr)
+    why = (
+        "none of them can be read: start anew with --overwrite"
+        if found
+        else "leave out --resume, or check --output-dir"
+    )
+    raise InputError(f"nothing to resume: {len(found)} checkpoints in {folder}; {why}")
+
+
+def _read(path: Path) -> dict:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the check sums
+            if damaged := archive.testzip():
+                raise InputError(f"{path} is damaged in {damaged}")
         payload = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({type(error).__name__}): start anew with --overwrite") from error
+        raise InputError(f"{path} is truncated or no checkpoint ({type(error).__name__})") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise InputError(f"{path} has another format than this version writes: start anew with --overwrite")
+        raise InputError(f"{path} has another format than this version writes")
     return payload
 
 

@@ -73,7 +73,7 @@ def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
     if dataset == "stdlib":
         corpus = _load_stdlib()
     elif path.is_dir():
-        files = _visible_files(path)
+        files = visible_files(path)
         tables = bool(files) and all(map(_is_table, files))
         corpus = _load_table(path, text_column) if tables else _load_folder(path)
     elif path.exists():
@@ -119,7 +119,7 @@ def _load_file(path: Path) -> Corpus:
 
 
 def _load_folder(path: Path) -> Corpus:
-    files = _visible_files(path)
+    files = visible_files(path)
     if any(file.suffix == ".parquet" for file in files):
         raise InputError(
             f"{path} mixes .parquet and other files: give the tables by their path, or a folder of their own"
@@ -131,15 +131,15 @@ def _load_table(path: Path, text_column: str) -> Corpus:
     import datasets
 
     if path.is_dir():
-        kinds = {DATA_SUFFIXES[file.suffix] for file in _visible_files(path)}
+        kinds = {DATA_SUFFIXES[file.suffix] for file in visible_files(path)}
         if len(kinds) > 1:
             raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
-        loaded = _quietly(lambda: datasets.load_dataset(str(path)), str(path))
+        loaded = quietly(lambda: datasets.load_dataset(str(path)), f"dataset {str(path)!r}")
     else:
         if path.stat().st_size == 0:
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
         kind = DATA_SUFFIXES[path.suffix]
-        loaded = _quietly(lambda: datasets.load_dataset(kind, data_files={"train": str(path)}), str(path))
+        loaded = quietly(lambda: datasets.load_dataset(kind, data_files={"train": str(path)}), f"dataset {str(path)!r}")
     return _from_splits(path.stem, loaded, text_column)
 
 
@@ -147,17 +147,19 @@ def _load_hub(dataset: str, text_column: str) -> Corpus:
     import datasets
 
     name, _, configuration = dataset.partition(":")
-    loaded = _quietly(lambda: datasets.load_dataset(name, configuration or None), dataset)
+    loaded = quietly(lambda: datasets.load_dataset(name, configuration or None), f"dataset {dataset!r}")
     return _from_splits(dataset.replace("/", "-").replace(":", "-"), loaded, text_column)
 
 
-def _quietly(load, name: str):
-    """Runs a loader; whatever it raises becomes one line that names the source."""
+def quietly(load, what: str):
+    """Runs a loader; whatever it raises becomes one line that says what could not be loaded."""
     try:
         return load()
+    except InputError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"could not load dataset {name!r}: {reason}") from error
+        raise InputError(f"could not load {what}: {reason}") from error
 
 
 def _from_splits(name: str, loaded, text_column: str) -> Corpus:
@@ -200,7 +202,7 @@ def _is_table(path: Path) -> bool:
     return path.suffix in DATA_SUFFIXES
 
 
-def _visible_files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
     """Every file below a folder, but for those whose path from there has a part that starts with a dot."""
     return sorted(
         file

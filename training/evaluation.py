@@ -17,8 +17,9 @@ LONGEST_SEGMENT = 4096
 PIECES, PIECE_LENGTH = 8, 2048
 
 
-@torch.inference_mode()
-def token_nats(model, ids: np.ndarray, window: int | None = None) -> np.ndarray:
+# Not inference_mode: a shard gathered in it could not be trained on afterwards.
+@torch.no_grad()
+def token_nats(model, ids: np.ndarray, window: int | None = None, separator: int | None = None) -> np.ndarray:
     """Negative log-likelihood of every token after the first, in nats.
 
     The text runs through the model in segments; the state passes from one to the next in `past_key_values`, so the result
@@ -27,6 +28,7 @@ def token_nats(model, ids: np.ndarray, window: int | None = None) -> np.ndarray:
     Args:
         ids (`np.ndarray` of shape `(tokens,)`): Token ids, at least two.
         window (`int`, *optional*): The state is thrown away after every so many tokens; `None` for never.
+        separator (`int`, *optional*): The token at which the state starts anew.
 
     Returns:
         `np.ndarray` of shape `(tokens - 1,)`, float64.
@@ -47,38 +49,43 @@ def token_nats(model, ids: np.ndarray, window: int | None = None) -> np.ndarray:
         inputs, targets = (torch.stack(side).to(device) for side in zip(*batch))
         cache, parts = None, []
         for piece, wanted in zip(*(side.split(min(LONGEST_SEGMENT, at_once), 1) for side in (inputs, targets))):
-            output = model(input_ids=piece, past_key_values=cache, use_cache=True)
+            output = model(input_ids=piece, past_key_values=cache, use_cache=True, **_resets(piece, separator))
             cache = output.past_key_values
             parts.append(F.cross_entropy(output.logits.float().transpose(1, 2), wanted, reduction="none"))
         found.append(torch.cat(parts, 1).flatten().double().cpu().numpy())
     return np.concatenate(found)
 
 
-def stream_nats(model, ids: np.ndarray) -> float:
+def stream_nats(model, ids: np.ndarray, separator: int | None = None) -> float:
     """The sum of `token_nats`, with unbounded context."""
-    return float(token_nats(model, ids).sum())
+    return float(token_nats(model, ids, separator=separator).sum())
 
 
-@torch.inference_mode()
-def quick_bits_per_byte(model, stream: TokenStream) -> float:
+def _resets(inputs: torch.Tensor, separator: int | None) -> dict:
+    return {} if separator is None else {"resets": inputs == separator}
+
+
+@torch.no_grad()
+def quick_bits_per_byte(model, stream: TokenStream, separator: int | None = None) -> float:
     """Estimate for the curve during training: a few long pieces spread over the stream, each from an empty state."""
     model.eval()
     device = next(model.parameters()).device
     length = min(PIECE_LENGTH, (len(stream.ids) - 1) // PIECES)
     if length < 1:
-        return stream.bits_per_byte(stream_nats(model, stream.ids))
+        return stream.bits_per_byte(stream_nats(model, stream.ids, separator))
     starts = np.linspace(0, len(stream.ids) - length - 1, PIECES).astype(np.int64)
     rows = torch.from_numpy(stream.ids[starts[:, None] + np.arange(length + 1)].astype(np.int64)).to(device)
     nats = 0.0
     for row in rows:  # one at a time: logits of all at once would be large
-        logits = model(input_ids=row[None, :-1], use_cache=False).logits[0].float()
+        inputs = row[None, :-1]
+        logits = model(input_ids=inputs, use_cache=False, **_resets(inputs, separator)).logits[0].float()
         nats += F.cross_entropy(logits, row[1:]).item() / PIECES
     return stream.bits_per_byte(nats * (len(stream.ids) - 1))
 
 
-def evaluate_heldout(model, stream: TokenStream) -> dict[str, float]:
+def evaluate_heldout(model, stream: TokenStream, separator: int | None = None) -> dict[str, float]:
     """Loss on the whole held-out stream: bits per byte of the documents, perplexity per token, and the counts."""
-    nats = stream_nats(model, stream.ids)
+    nats = stream_nats(model, stream.ids, separator)
     predicted = len(stream.ids) - 1
     return {
         "heldout_bits_per_byte": stream.bits_per_byte(nats),

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baselines import run_baselines
+from corpus import InputError
 from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
+from huggingface_hub import CommitOperationAdd, HfApi
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
 from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
 
@@ -17,31 +19,36 @@ SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is 
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
 
 
-def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> dict[str, float]:
+def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> dict[str, float]:
     """Evaluates a trained model and fills the output folder.
 
     Args:
-        data (`train_lm.Data`): The corpus and its tokens.
-        state (`train_lm.TrainingState`): Loss history of the run.
+        data (`data.Data`): The corpus and its tokens.
+        trainer (`trainer.Trainer`): What trained it, for its history.
         folder (`Path`): Where the model, results.json, loss.png and samples.txt go.
 
     Returns:
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
+    state = trainer.state
     # Weights first: whatever fails from here on, the trained model is on disk.
+    if args.push_to_hub:
+        model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
     name = "minGRU" if args.cell_type == "mingru" else "minLSTM"
     print("measuring on the held-out text")
     start = time.perf_counter()
     metrics: dict[str, float] = {
-        **evaluate_heldout(model, data.heldout),
+        **evaluate_heldout(model, data.heldout, trainer.separator),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": state.step,
         "skipped_steps": state.skipped,
         "train_seconds": state.elapsed,
         "train_tokens": state.tokens,
         "train_tokens_per_second": state.tokens / state.elapsed,
+        "flops_utilisation": trainer.utilisation,
+        "peak_flops": trainer.peak,
         "load_seconds": data.load_seconds,
         "tokenizer_seconds": data.tokenizer_seconds,
         "encode_seconds": data.encode_seconds,
@@ -99,6 +106,7 @@ def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> di
             },
             "data": {
                 "split": data.corpus.split,
+                "streaming": args.streaming,  # then what is said of train is said of its first documents
                 "train_documents": len(data.corpus.train),
                 "heldout_documents": len(data.corpus.heldout),
                 "train_bytes": data.train.num_bytes,
@@ -125,6 +133,37 @@ def finish_run(args: argparse.Namespace, data, model, state, folder: Path) -> di
     return metrics
 
 
+def make_repository(name: str) -> None:
+    """Makes sure that there is a model repository of this name that may be written to.
+
+    Raises:
+        InputError: There is none and it cannot be made.
+    """
+    try:
+        HfApi().create_repo(name, exist_ok=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"--push-to-hub {name}: {reason}; log in with `hf auth login`, or leave it out") from error
+
+
+def push(name: str, model, tokenizer, folder: Path) -> None:
+    """Pushes a finished model with its code and tokenizer, and what else is in its folder for people to read.
+
+    Raises:
+        InputError: It failed; the folder has all of it still.
+    """
+    try:
+        model.push_to_hub(name)
+        tokenizer.push_to_hub(name)
+        others = ["results.json", "loss.png", "samples.txt"]
+        files = [CommitOperationAdd(other, folder / other) for other in others]
+        HfApi().create_commit(repo_id=name, operations=files, commit_message="Results of the run")
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"could not push to {name} ({reason}); push it with `hf upload {name} {folder}`") from error
+    print(f"pushed to https://huggingface.co/{name}")
+
+
 def _show(
     name: str,
     folder: Path,
@@ -143,7 +182,8 @@ def _show(
         print("\n" + table("share of samples that parse", list(shares.items()), digits=2))
     print(
         f"\n{metrics['steps']:,} steps, {amount(metrics['train_tokens'])} tokens in {metrics['train_seconds']:.0f} s "
-        f"({amount(metrics['train_tokens_per_second'])} tokens/s); perplexity {metrics['heldout_perplexity']:.2f} "
+        f"({amount(metrics['train_tokens_per_second'])} tokens/s, {metrics['flops_utilisation']:.0%} of the peak); "
+        f"perplexity {metrics['heldout_perplexity']:.2f} "
         f"on {metrics['heldout_tokens']:,} tokens\n"
         f"saved to {folder}: the model, results.json, loss.png, samples.txt\n\n"
         f"import hf_minrnn\n"

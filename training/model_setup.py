@@ -8,14 +8,15 @@ import difflib
 
 import torch
 from corpus import InputError
-from transformers import GenerationConfig, PreTrainedTokenizerFast
+from tokenization import vocabulary_size
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 
 OWN_OPTIONS = ("cell_type", "hidden_size", "num_hidden_layers", "intermediate_size", "expand_ratio", "dropout")
 
 
-def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast):
+def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
     """A fresh causal language model for `tokenizer`, weights drawn from `args.seed`.
 
     Raises:
@@ -31,10 +32,11 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast):
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(sorted(known))}"
             raise InputError(f"--config {name}: MinRNNConfig has no such field; {hint}")
-    fields |= {"vocab_size": len(tokenizer), **args.config}
-    if not isinstance(fields["vocab_size"], int) or fields["vocab_size"] < len(tokenizer):
+    needed = vocabulary_size(tokenizer)
+    fields |= {"vocab_size": needed, **args.config}
+    if not isinstance(fields["vocab_size"], int) or fields["vocab_size"] < needed:
         raise InputError(
-            f"--config vocab_size={fields['vocab_size']} is below the tokenizer's {len(tokenizer)} tokens: "
+            f"--config vocab_size={fields['vocab_size']} is below the tokenizer's {needed} tokens: "
             "leave it out, or ask for a smaller --vocab-size"
         )
     separator = tokenizer.eos_token_id

@@ -25,19 +25,29 @@ FREE_TO_CHANGE = {
     "final_ratio",
     "bf16",
     "compile",
+    "gradient_checkpointing",
+    "fsdp",
 }
 NOT_ABOUT_TRAINING = {
     "dataset",
     "text_column",
+    "batch_size",  # these two and the number of processes make the rows of a step, which are compared
+    "accumulate",
     "output_dir",
     "checkpoint_every",
+    "keep",
     "resume",
     "overwrite",
     "eval_every",
     "samples",
     "snippets",
     "no_baselines",
+    "trackers",
+    "peak_tflops",
+    "push_to_hub",
 }
+BATCHINGS = ("windows", "packed", "stateful")
+TRACKERS = ("tensorboard", "trackio")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,8 +65,26 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a Hub name")
     data.add_argument("--text-column", default="text", help="column that holds the text, for tables")
-    data.add_argument("--tokenizer", choices=KINDS, default="bpe", help="learned from the training documents only")
+    data.add_argument(
+        "--tokenizer",
+        default="bpe",
+        help=f"{', '.join(KINDS)} (made from the training documents only), or a tokenizer's folder or Hub name",
+    )
     data.add_argument("--vocab-size", type=_positive_int, default=2048, help="of the bpe tokenizer")
+    data.add_argument(
+        "--batching",
+        choices=BATCHINGS,
+        default=None,
+        help="windows: drawn at random, the end of the document before included; packed: every token once an epoch, "
+        "documents kept apart; stateful: each row reads on from where it was, with its state; "
+        "default: windows for stdlib, else packed",
+    )
+    data.add_argument("--stateful", dest="batching", action="store_const", const="stateful", help="--batching stateful")
+    data.add_argument(
+        "--streaming", action="store_true", help="read documents while training, without loading them all"
+    )
+    data.add_argument("--shuffle-buffer", type=_count, default=0, help="documents to shuffle among; --streaming")
+    data.add_argument("--heldout-documents", type=_positive_int, default=100, help="at most; --streaming only")
 
     model = parser.add_argument_group("model (what is not given is left to MinRNNConfig)")
     model.add_argument("--cell-type", choices=("mingru", "minlstm"), default="mingru", help="recurrent cell")
@@ -85,10 +113,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     training.add_argument("--seed", type=int, default=0, help="of weights, data order, dropout and samples")
     training.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     training.add_argument("--compile", action="store_true", help="torch.compile; compiling counts as training time")
+    training.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more work")
+    training.add_argument("--fsdp", action="store_true", help="shard over the processes (FSDP2) instead of DDP")
 
     output = parser.add_argument_group("output")
     output.add_argument("--output-dir", default=None, help="default: runs/<dataset>-<cell>")
     output.add_argument("--checkpoint-every", type=_positive, default=60.0, metavar="SECONDS", help="between saves")
+    output.add_argument("--keep", type=_positive_int, default=2, help="how many checkpoints to keep")
     fresh = output.add_mutually_exclusive_group()
     fresh.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     fresh.add_argument("--overwrite", action="store_true", help="start anew in a folder that is not empty")
@@ -96,11 +127,22 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--samples", type=_count, default=2, help="texts to print and save")
     output.add_argument("--snippets", type=_count, default=100, help="texts for the share that parses; Python only")
     output.add_argument("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
+    output.add_argument("--trackers", nargs="+", choices=TRACKERS, default=[], help="where to log while training")
+    output.add_argument("--peak-tflops", type=_positive, default=None, help="of one device; measured if not given")
+    output.add_argument("--push-to-hub", default=None, metavar="OWNER/NAME", help="repository for the finished model")
 
     args = parser.parse_args(argv)
     args.config = parse_config(args.config)
     if args.seed < 0:
         parser.error(f"argument --seed: must not be negative, got {args.seed}")
+    if args.batching is None:
+        args.batching = "windows" if args.dataset == "stdlib" and not args.streaming else "packed"
+    if args.streaming:
+        if args.batching == "windows":
+            parser.error("argument --batching: a stream has no windows to draw from; use packed or stateful")
+        args.no_baselines = True  # they would have to read the whole stream
+    elif args.shuffle_buffer:
+        parser.error("argument --shuffle-buffer: only for --streaming; other data is drawn from the whole")
     if args.output_dir is None:
         name = Path(args.dataset).stem if Path(args.dataset).exists() else args.dataset.replace("/", "-")
         args.output_dir = str(Path("runs") / f"{name.replace(':', '-')}-{args.cell_type}")

@@ -1,25 +1,26 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizers made on the spot, and a split of documents as one array of token ids.
+"""Tokenizers, made on the spot or loaded, and a split of documents as one array of token ids.
 
-Three kinds, each a `transformers.PreTrainedTokenizerFast` that is saved beside the model:
+Three kinds are made, each a `transformers.PreTrainedTokenizerFast` that is saved beside the model:
 
 - `bytes`: one token per UTF-8 byte;
 - `bpe`: byte-level byte-pair encoding, learned from the training documents only;
 - `chars`: one token per character seen in training, and `<unk>` for the others.
 
-All have one special token, `<|endoftext|>`: beginning, end and padding in one; it separates documents.
+All have one special token, `<|endoftext|>`: beginning, end and padding in one; it separates documents. Of a tokenizer from a
+folder or the Hub it is the end-of-text token.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from corpus import InputError
+from corpus import InputError, quietly
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SEPARATOR = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -28,16 +29,16 @@ UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among
 ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
 
 
-def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048) -> PreTrainedTokenizerFast:
-    """Builds a tokenizer from training documents.
+def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048) -> PreTrainedTokenizerBase:
+    """Builds a tokenizer from training documents, or loads one.
 
     Args:
-        kind (`str`): `bytes`, `bpe` or `chars`.
+        kind (`str`): `bytes`, `bpe` or `chars`, or the folder or Hub name of a tokenizer.
         documents (`Sequence[str]`): Training documents; `bytes` ignores them.
         vocab_size (`int`): Size of the `bpe` vocabulary, separator included; at least 257. The other kinds ignore it.
 
     Raises:
-        InputError: Unknown kind, or a vocabulary too small to hold every byte.
+        InputError: No such tokenizer, one without an end-of-text token, or a vocabulary too small to hold every byte.
     """
     if kind == "bytes":
         tokenizer = _byte_level(use_regex=False)
@@ -58,7 +59,7 @@ def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048)
     elif kind == "chars":
         tokenizer = _characters(documents)
     else:
-        raise InputError(f"tokenizer {kind!r} is unknown: choose from {', '.join(KINDS)}")
+        return _load_tokenizer(kind)
     tokenizer.add_special_tokens([SEPARATOR])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -69,6 +70,19 @@ def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048)
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
+
+
+def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    what = f"tokenizer {name!r}, which is neither one of {', '.join(KINDS)} nor"
+    tokenizer = quietly(lambda: AutoTokenizer.from_pretrained(name), what)
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"tokenizer {name!r} has no end-of-text token to separate documents: set its eos_token")
+    return tokenizer
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many rows an embedding needs: one more than the largest id, which may lie beyond the number of tokens."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
 
 
 def _byte_level(use_regex: bool) -> Tokenizer:
@@ -112,25 +126,37 @@ class TokenStream:
         return (nats / math.log(2) + self.num_unknown * UNKNOWN_BITS) / self.num_bytes
 
 
-def encode_documents(tokenizer: PreTrainedTokenizerFast, documents: Sequence[str]) -> TokenStream:
-    """Encodes documents into one array, each after a separator.
+def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> TokenStream:
+    """Encodes documents into one array, each after a separator."""
+    dtype = np.uint16 if vocabulary_size(tokenizer) <= 1 << 16 else np.uint32
+    separator = np.array([tokenizer.eos_token_id], dtype)
+    pieces = [piece for ids in encode_document_ids(tokenizer, documents) for piece in (separator, ids.astype(dtype))]
+    ids = np.concatenate(pieces) if pieces else separator[:0]
+    unknown = tokenizer.unk_token_id
+    # GPT-2's unknown token is its separator: a byte-level tokenizer needs none.
+    num_unknown = 0 if unknown in (None, tokenizer.eos_token_id) else int((ids == unknown).sum())
+    return TokenStream(ids, sum(len(document.encode()) for document in documents), num_unknown)
+
+
+def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Iterator[np.ndarray]:
+    """The token ids of each document, without special tokens.
 
     A document that spells the separator out in its text gets ordinary tokens for it.
     """
+    if not tokenizer.is_fast:
+        for document in documents:
+            yield np.array(tokenizer(document, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
+        return
     backend = tokenizer.backend_tokenizer
-    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    separator = np.array([tokenizer.eos_token_id], dtype)
-    pieces, before = [], backend.encode_special_tokens
-    backend.encode_special_tokens = True
-    try:
-        for batch in _batches(documents):
-            for encoding in backend.encode_batch_fast(batch, add_special_tokens=False):
-                pieces += [separator, np.array(encoding.ids, dtype)]
-    finally:
-        backend.encode_special_tokens = before
-    ids = np.concatenate(pieces) if pieces else separator[:0]
-    unknown = 0 if tokenizer.unk_token_id is None else int((ids == tokenizer.unk_token_id).sum())
-    return TokenStream(ids, sum(len(document.encode()) for document in documents), unknown)
+    before = backend.encode_special_tokens
+    for batch in _batches(documents):
+        backend.encode_special_tokens = True
+        try:
+            encodings = backend.encode_batch_fast(batch, add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = before
+        for encoding in encodings:
+            yield np.array(encoding.ids, np.int64)
 
 
 def _batches(documents: Sequence[str]):

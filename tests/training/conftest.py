@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """A text and a finished run on it; what a run changes in its process is put back."""
 
+import json
 import random
 
 import pytest
@@ -32,6 +33,15 @@ def text_file(tmp_path_factory):
     words = ["the", "a", "cat", "dog", "bird", "sees", "hears", "likes", "water", "bread", "wine"]
     path = tmp_path_factory.mktemp("text") / "pets.txt"
     path.write_text("\n".join(" ".join(rng.choices(words, k=6)) for _ in range(400)))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def documents_file(tmp_path_factory):
+    rng = random.Random(1)
+    path = tmp_path_factory.mktemp("rows") / "pets.jsonl"
+    rows = (" ".join(rng.choices(["cat", "dog", "sees", "hears", "bread"], k=rng.randrange(1, 40))) for _ in range(100))
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     return str(path)
 
 

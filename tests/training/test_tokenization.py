@@ -4,8 +4,17 @@ import math
 import numpy as np
 import pytest
 from corpus import InputError
-from tokenization import KINDS, SEPARATOR, UNKNOWN_BITS, TokenStream, build_tokenizer, encode_documents
-from transformers import AutoTokenizer
+from tokenization import (
+    KINDS,
+    SEPARATOR,
+    UNKNOWN_BITS,
+    TokenStream,
+    build_tokenizer,
+    encode_documents,
+    vocabulary_size,
+)
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 DOCUMENTS = ["def add(a, b):\n    return a + b\n", "naïve café — 日本 🎉\t\r\n  two  spaces ,and 's\n"] * 20
 AWKWARD = [" leading", "trailing \n", "a\r\n\tb", "", "don 't , no clean-up .", "\x00\x7f", "新しい 🦜"]
@@ -57,7 +66,9 @@ def test_bpe_is_learned_from_its_documents_and_reproducible():
 def test_bad_requests_are_refused():
     with pytest.raises(InputError, match="256 is too small"):
         build_tokenizer("bpe", DOCUMENTS, vocab_size=256)
-    with pytest.raises(InputError, match=r"'words' is unknown.*bytes, bpe, chars"):
+    with pytest.raises(
+        InputError, match=r"could not load tokenizer 'words', which is neither one of bytes, bpe, chars nor"
+    ):
         build_tokenizer("words", DOCUMENTS)
 
 
@@ -94,3 +105,32 @@ def test_unknown_characters_are_counted_and_charged():
 def test_bits_per_byte():
     stream = TokenStream(np.zeros(4, np.uint16), num_bytes=6)
     assert stream.bits_per_byte(12 * math.log(2)) == pytest.approx(2.0)
+
+
+def test_a_saved_tokenizer_is_taken_as_it_is(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    again = build_tokenizer(str(tmp_path), [])
+    assert np.array_equal(encode_documents(again, DOCUMENTS).ids, encode_documents(tokenizer, DOCUMENTS).ids)
+
+
+def test_a_tokenizer_without_a_fast_twin_encodes_too(tmp_path):
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    tokenizer = build_tokenizer(str(tmp_path), [])
+    stream = encode_documents(tokenizer, ["ab </s> c", ""])
+    assert (stream.ids == tokenizer.eos_token_id).sum() == 2  # the separators; what a text spells out is text
+    assert tokenizer.decode(stream.ids[1:-1]) == "ab </s> c"
+    assert stream.num_unknown == 0
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    tokenizer = build_tokenizer("bytes", [])
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="has no end-of-text token to separate documents: set its eos_token"):
+        build_tokenizer(str(tmp_path), [])
+
+
+def test_the_embedding_holds_the_largest_id(tmp_path):
+    model = models.WordLevel(vocab={"a": 0, "</s>": 9}, unk_token="a")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
+    assert (len(tokenizer), vocabulary_size(tokenizer)) == (2, 10)

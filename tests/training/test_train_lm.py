@@ -15,9 +15,11 @@ import train_lm
 from accelerate.state import AcceleratorState, GradientState
 from checkpoint import load_checkpoint
 from evaluation import evaluate_heldout
+from huggingface_hub import CommitInfo, HfApi, RepoUrl
 from model_setup import build_model
 from options import parse_arguments
-from train_cases import QUICK, SCRIPT, TINY, losses
+from stateful import CarriedStates
+from train_cases import QUICK, TINY, losses
 from transformers import AutoModelForCausalLM, pipeline
 
 
@@ -132,19 +134,6 @@ def test_bf16_run_saves_float32_weights(text_file, tmp_path):
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run").dtype == torch.float32
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one_with_a_larger_batch(text_file, tmp_path):
-    common = [*QUICK, "--dataset", text_file, "--steps", "4", "--no-baselines", "--samples", "0"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
-    command += [*common, "--output-dir", str(tmp_path / "two")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("held-out bits per byte") == 1  # only the main process speaks
-    train_lm.main([*common, "--batch-size", "4", "--output-dir", str(tmp_path / "one")])
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
-
-
 # --- values that are not finite
 
 
@@ -176,6 +165,99 @@ def test_many_bad_steps_stop_the_run(text_file, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "run")["state"]["skipped"] == 10
 
 
+def test_a_bad_step_does_not_reach_the_carried_states(text_file, tmp_path, monkeypatch):
+    kept = []
+    keep, clip = CarriedStates.keep, torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(CarriedStates, "keep", lambda self, caches: (kept.append(len(seen)), keep(self, caches)))
+    seen = []
+
+    def second_is_nan(*args, **kwargs):
+        seen.append(clip(*args, **kwargs))
+        return torch.tensor(float("nan")) if len(seen) == 2 else seen[-1]
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", second_is_nan)
+    argv = [*QUICK, "--dataset", text_file, "--stateful", "--steps", "4", "--no-baselines"]
+    assert train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])["skipped_steps"] == 1
+    assert kept == [1, 3, 4]
+
+
+# --- trackers, and the Hub
+
+
+def test_tensorboard_gets_the_curves(text_file, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    argv = [*QUICK, "--dataset", text_file, "--steps", "6", "--no-baselines", "--trackers", "tensorboard"]
+    metrics = train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])
+    (events,) = {
+        path.parent for path in tmp_path.rglob("events.out.tfevents.*") if path.parent.parent == tmp_path / "run"
+    }
+    read = EventAccumulator(str(events)).Reload()
+    assert [event.step for event in read.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose([event.value for event in read.Scalars("loss")], losses(tmp_path / "run"), rtol=1e-6)
+    found = read.Scalars("heldout_bits_per_byte")[-1]
+    assert (found.step, found.value) == (6, pytest.approx(metrics["heldout_bits_per_byte"]))
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that is a folder."""
+    folder = tmp_path / "hub"
+
+    def commit(self, repo_id, operations, **kwargs):
+        for operation in operations:
+            path = folder / repo_id / operation.path_in_repo
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with operation.as_file() as file:
+                path.write_bytes(file.read())
+        return CommitInfo(
+            commit_url=f"https://huggingface.co/{repo_id}/commit/0", commit_message="", commit_description="", oid="0"
+        )
+
+    def create(self, repo_id, **kwargs):
+        (folder / repo_id).mkdir(parents=True, exist_ok=True)
+        return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+    monkeypatch.setattr(HfApi, "create_commit", commit)
+    monkeypatch.setattr(HfApi, "create_repo", create)
+    return folder
+
+
+def test_the_pushed_model_loads_with_its_code(text_file, tmp_path, hub):
+    argv = [*QUICK, "--dataset", text_file, "--steps", "2", "--no-baselines", "--push-to-hub", "me/pets"]
+    train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])
+    pushed = hub / "me" / "pets"
+    assert {"config.json", "tokenizer.json", "modeling_minrnn.py", "results.json"} <= set(os.listdir(pushed))
+    code = "import sys\nfrom transformers import pipeline\n"
+    code += (
+        "print(pipeline('text-generation', model=sys.argv[1], trust_remote_code=True)('the ')[0]['generated_text'])\n"
+    )
+    code += "assert 'hf_minrnn' not in sys.modules"
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
+    command = [sys.executable, "-c", code, str(pushed)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the ")
+
+
+def test_a_hub_that_refuses_is_named_before_training(text_file, tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError("401 who are you?\nmore")
+
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    argv = [*QUICK, "--dataset", text_file, "--push-to-hub", "me/pets", "--output-dir", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match=r"--push-to-hub me/pets: 401 who are you\?; log in with `hf auth login`"):
+        train_lm.main(argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"--trackers trackio: not installed; pip install trackio"):
+        train_lm.main(["--trackers", "trackio"])
+
+
 # --- bad input
 
 
@@ -192,6 +274,7 @@ def test_many_bad_steps_stop_the_run(text_file, tmp_path, monkeypatch):
         (["--config", "conv_kernel_size=1"], "cannot be built: conv_kernel_size 1 sees one step"),
         (["--resume"], "nothing to resume"),
         (["--dataset", "nowhere.txt"], "'nowhere.txt' is not there"),
+        (["--tokenizer", "no/such"], "could not load tokenizer 'no/such', which is neither"),
     ],
 )
 def test_bad_input_is_refused_before_training(text_file, tmp_path, options, message):
@@ -211,6 +294,8 @@ def test_bad_input_is_refused_before_training(text_file, tmp_path, options, mess
         (["--dropout", "1"], "--dropout: must be at least 0 and below 1"),
         (["--seed", "-1"], "--seed: must not be negative"),
         (["--steps", "5", "--minutes", "5"], "not allowed with"),
+        (["--streaming", "--batching", "windows"], "a stream has no windows to draw from; use packed or stateful"),
+        (["--shuffle-buffer", "5"], "only for --streaming"),
     ],
 )
 def test_bad_numbers_are_refused(options, message, capsys):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-import train_lm
+from batches import draw_windows
 from corpus import InputError
 from evaluation import evaluate_heldout, finished, quick_bits_per_byte, stream_nats
 from model_setup import build_model, parameter_groups
@@ -20,15 +20,15 @@ from train_cases import TINY
 
 def test_windows_are_a_pure_function_of_seed_and_step():
     tokens = np.arange(1000, dtype=np.uint16)
-    first = train_lm.draw_windows(tokens, 16, 8, seed=1, step=2)
+    first = draw_windows(tokens, 16, 8, seed=1, step=2)
     assert first.shape == (8, 17)
     assert (np.diff(first) == 1).all()
-    assert np.array_equal(first, train_lm.draw_windows(tokens, 16, 8, seed=1, step=2))
-    assert not np.array_equal(first, train_lm.draw_windows(tokens, 16, 8, seed=1, step=3))
-    assert not np.array_equal(first, train_lm.draw_windows(tokens, 16, 8, seed=2, step=2))
-    shortest = train_lm.draw_windows(tokens[:17], 16, 4, seed=0, step=0)
+    assert np.array_equal(first, draw_windows(tokens, 16, 8, seed=1, step=2))
+    assert not np.array_equal(first, draw_windows(tokens, 16, 8, seed=1, step=3))
+    assert not np.array_equal(first, draw_windows(tokens, 16, 8, seed=2, step=2))
+    shortest = draw_windows(tokens[:17], 16, 4, seed=0, step=0)
     assert (shortest == tokens[:17]).all()
-    starts = train_lm.draw_windows(tokens[:20], 16, 200, seed=0, step=0)[:, 0]
+    starts = draw_windows(tokens[:20], 16, 200, seed=0, step=0)[:, 0]
     assert set(starts.tolist()) == {0, 1, 2, 3}
 
 

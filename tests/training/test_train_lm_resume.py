@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Runs that are stopped, killed, resumed and prolonged, and checkpoints that do not fit."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
+import checkpoint
 import pytest
 import torch
 import train_lm
-from checkpoint import check_same_run, load_checkpoint, save_checkpoint
+from checkpoint import check_same_run, checkpoints, load_checkpoint
 from corpus import InputError
 from train_cases import QUICK, SCRIPT, losses
 
@@ -35,7 +36,7 @@ def _wait_for_step(folder, process, step):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
-        if (folder / "checkpoint.pt").exists() and load_checkpoint(folder)["state"]["step"] >= step:
+        if checkpoints(folder) and int(checkpoints(folder)[0].stem.split("-")[1]) >= step:
             return
         time.sleep(0.02)
     raise AssertionError("no checkpoint came")
@@ -70,7 +71,58 @@ def test_interrupted_run_resumes_to_the_same_losses(resumable, uninterrupted, tm
         assert f"after step {reached}," in output and "--resume" in output
     train_lm.main([*resumable, "--resume", "--output-dir", str(tmp_path)])
     assert len(losses(tmp_path)) == RESUMED_STEPS
-    np.testing.assert_allclose(losses(tmp_path), uninterrupted, rtol=1e-4)
+    assert losses(tmp_path) == uninterrupted
+
+
+MODES = {
+    "packed": ["--batching", "packed"],
+    "stateful": ["--stateful", "--accumulate", "2"],
+    "stream": ["--streaming"],
+    "stateful stream": ["--streaming", "--stateful"],
+    "shuffled stream": ["--streaming", "--stateful", "--shuffle-buffer", "20"],
+}
+
+
+class Killed(BaseException):
+    """What no handler of the script knows."""
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode in ("stream", "stateful stream"))) for mode in MODES]
+)
+def test_every_way_to_read_resumes_to_the_same_losses(documents_file, tmp_path, monkeypatch, mode):
+    argv = [*QUICK, "--dataset", documents_file, *MODES[mode], "--steps", "40", "--dropout", "0.1", "--no-baselines"]
+    argv += ["--samples", "0", "--heldout-documents", "5", "--schedule", "wsd"]
+    train_lm.main([*argv, "--output-dir", str(tmp_path / "whole")])
+    again = [*argv, "--checkpoint-every", "0.0001", "--output-dir", str(tmp_path / "killed")]
+    step, save = train_lm.Trainer.step, checkpoint.torch.save
+    for where in (7, 8, 25):  # the second one writes half a checkpoint
+
+        def killed_before_step(self, rate, where=where):
+            if self.state.step == where:
+                raise Killed
+            return step(self, rate)
+
+        def killed_while_writing(payload, file):
+            if payload["state"]["step"] == 8:
+                file.write(b"half")
+                raise Killed
+            save(payload, file)
+
+        with monkeypatch.context() as patches:
+            if where == 8:
+                patches.setattr(checkpoint.torch, "save", killed_while_writing)
+            else:
+                patches.setattr(train_lm.Trainer, "step", killed_before_step)
+            with pytest.raises(Killed):
+                train_lm.main(again)
+        again = [*argv, "--resume", "--checkpoint-every", "0.0001", "--output-dir", str(tmp_path / "killed")]
+    assert load_checkpoint(tmp_path / "killed")["state"]["step"] == 25
+    train_lm.main(again)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    ends = [load_checkpoint(tmp_path / name)["model"] for name in ("whole", "killed")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert len(checkpoints(tmp_path / "killed")) == 2 and not list((tmp_path / "killed").glob("*.partial"))
 
 
 def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, text_file, tmp_path, capsys):
@@ -88,7 +140,7 @@ def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, 
     [
         (["--hidden-size", "24"], "hidden_size 16, not 24"),
         (["--cell-type", "minlstm"], "cell_type 'mingru', not 'minlstm'"),
-        (["--batch-size", "3"], "batch_size 2, not 3"),
+        (["--batch-size", "3"], "rows per step 2, not 3"),
         (["--seed", "7"], "seed 0, not 7"),
     ],
 )
@@ -121,26 +173,45 @@ def test_checkpoint_of_changed_data_is_refused(text_file, tmp_path):
         train_lm.main([*argv, "--resume"])
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, {"step": 1})
+def test_a_full_disk_stops_the_run_with_the_last_checkpoint_intact(text_file, tmp_path, monkeypatch):
+    save = checkpoint.torch.save
 
-    def run_out_of_disk(payload, file):
-        file.write(b"half")
-        raise OSError("no space left")
+    def full(payload, file):
+        if payload["state"]["step"] == 6:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(payload, file)
 
-    monkeypatch.setattr(torch, "save", run_out_of_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path, {"step": 2})
-    assert load_checkpoint(tmp_path)["step"] == 1
+    argv = [*QUICK, "--dataset", text_file, "--steps", "9", "--no-baselines", "--checkpoint-every", "0.0001"]
+    argv += ["--keep", "3", "--output-dir", str(tmp_path / "run")]
+    with monkeypatch.context() as patches:
+        patches.setattr(checkpoint.torch, "save", full)
+        with pytest.raises(SystemExit, match=r"step 6: .*No space left.*checkpoint-0000000005\.pt is intact.*--resume"):
+            train_lm.main(argv)
+    assert [int(path.stem[-10:]) for path in checkpoints(tmp_path / "run")] == [5, 4, 3]
+    assert train_lm.main([*argv, "--resume"])["steps"] == 9
+
+
+def test_a_damaged_checkpoint_is_passed_over(resumable, uninterrupted, tmp_path, capsys):
+    argv = [*resumable, "--output-dir", str(tmp_path)]
+    with pytest.raises(Killed), pytest.MonkeyPatch.context() as patches:
+        patches.setattr(train_lm.Trainer, "_evaluate", lambda self: (_ for _ in ()).throw(Killed))
+        train_lm.main([*argv, "--checkpoint-every", "0.0001", "--eval-every", "0.1"])
+    newest, before = checkpoints(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train_lm.main([*argv, "--resume"])
+    shown = capsys.readouterr()
+    assert f"{newest} is truncated" in shown.err and f"from step {int(before.stem[-10:])}" in shown.out
+    assert losses(tmp_path) == uninterrupted
 
 
 def test_first_checkpoint_that_was_never_finished_is_not_in_the_way(text_file, tmp_path):
-    (tmp_path / "checkpoint.pt.partial").write_bytes(b"half")
+    (tmp_path / "checkpoint-0000000000.pt.partial").write_bytes(b"half")
     argv = [*QUICK, "--dataset", text_file, "--steps", "1", "--no-baselines", "--output-dir", str(tmp_path)]
     with pytest.raises(SystemExit, match=r"nothing to resume: .*leave out --resume"):
         train_lm.main([*argv, "--resume"])
     assert train_lm.main(argv)["steps"] == 1
-    assert not (tmp_path / "checkpoint.pt.partial").exists()
+    assert not (tmp_path / "checkpoint-0000000000.pt.partial").exists()
 
 
 @pytest.mark.parametrize("reason", ["signal", "not finite"])

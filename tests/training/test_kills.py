@@ -1,0 +1,89 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Ten kills in one run, some of them in the middle of writing a checkpoint: nothing is lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import train_lm
+from checkpoint import checkpoints, load_checkpoint
+from train_cases import QUICK, losses
+
+STEPS = 400
+KILLS = 10
+IN_WRITES = {1, 4, 6, 9}
+
+# The process that is killed: with a number, it kills itself when the file of its n-th checkpoint is half written.
+CHILD = """
+import os, signal, sys, torch, train_lm
+save, left = torch.save, int(sys.argv[1])
+
+def save_or_die(payload, file):
+    global left
+    left -= 1
+    if left == 0:
+        whole = __import__("io").BytesIO()
+        save(payload, whole)
+        file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(payload, file)
+
+torch.set_num_threads(1)
+torch.save = save_or_die
+train_lm.main(sys.argv[2:])
+"""
+
+
+def start(argv, die_in_write):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", CHILD, str(die_in_write), *argv]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def newest(folder):
+    found = checkpoints(folder)
+    return int(found[0].stem[-10:]) if found else -1
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_nothing(documents_file, tmp_path):
+    rng = random.Random(time.time_ns())
+    argv = [*QUICK, "--dataset", documents_file, "--streaming", "--stateful", "--shuffle-buffer", "10"]
+    argv += ["--heldout-documents", "5", "--steps", str(STEPS), "--samples", "0", "--eval-every", "1"]
+    argv += ["--dropout", "0.1"]
+    train_lm.main([*argv, "--output-dir", str(tmp_path / "whole")])
+    folder = tmp_path / "killed"
+    again = [*argv, "--checkpoint-every", "0.0001", "--output-dir", str(folder)]
+    reached, half_written = [], 0
+    for kill in range(KILLS):
+        before = newest(folder)
+        in_write = kill in IN_WRITES
+        process = start([*again, *(["--resume"] if kill else [])], rng.randrange(5, 25) if in_write else 0)
+        try:
+            deadline = time.monotonic() + 200
+            while not in_write and newest(folder) < before + 3 and time.monotonic() < deadline:
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.01)
+            if not in_write:
+                time.sleep(rng.uniform(0, 0.2))  # some ten steps
+                process.kill()
+            output = process.communicate(timeout=200)[0]
+        finally:
+            process.kill()
+        assert process.returncode == -signal.SIGKILL, output
+        half_written += len(list(folder.glob("*.partial")))
+        reached.append(newest(folder))
+        assert reached[-1] > before or in_write
+        assert load_checkpoint(folder)["state"]["step"] == reached[-1] < STEPS
+    assert half_written >= 3
+    assert reached == sorted(reached)
+    train_lm.main([*again, "--resume"])
+    assert losses(folder) == losses(tmp_path / "whole"), f"killed after steps {reached}"
+    ends = [load_checkpoint(path)["model"] for path in (folder, tmp_path / "whole")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
