@@ -44,7 +44,7 @@ class MinRNNMixer(nn.Module):
         backend = config.scan_backend
         try:
             if backend != "auto":
-                resolve_backend(backend)
+                resolve_backend(backend, None)
         except (ValueError, ImportError) as error:
             logger.warning_once(f"scan_backend {backend!r} cannot be had, using 'auto': {error}")
             backend = "auto"

@@ -50,7 +50,7 @@ class MinRNNCell(nn.Module):
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
-            resolve_backend(backend)
+            resolve_backend(backend, None)
         if gate_bias and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
         width = self.spec.num_parts * hidden_size + extra_size

@@ -9,10 +9,13 @@ import torch
 
 from .scan_numba import DTYPES as NUMBA_DTYPES
 from .scan_numba import problem
-from .scan_triton import refusal as triton_refusal
+from .scan_triton import DTYPES as TRITON_DTYPES
+from .scan_triton import INSTALLED as TRITON_INSTALLED
+from .scan_triton import runs_on as triton_runs_on
 
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "associative")
 INSTALL = "pip install 'hf-minrnn[cpu]'"
+INSTALL_TRITON = "pip install 'hf-minrnn[gpu]'"
 
 # "auto" takes numba on a CPU from so many elements of h on: for fewer, importing and compiling is not worth it.
 NUMBA_ELEMENTS = 1 << 14
@@ -38,7 +41,7 @@ def _numba_problem(warn: bool = False) -> str | None:
 def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    on_cpu = torch.device(device).type == "cpu"
+    on_cpu = device is None or torch.device(device).type == "cpu"
     numba_fits = on_cpu and (dtype is None or dtype in NUMBA_DTYPES)
     if backend == "numba":
         if not numba_fits:
@@ -46,14 +49,16 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
             raise ValueError(f"backend 'numba' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
         if _numba_problem():
             raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
-    if backend == "triton" and (reason := triton_refusal(device)):
-        raise ValueError(f"backend 'triton' cannot run here: {reason}")
+    if backend == "triton":
+        if (device is not None and not triton_runs_on(device)) or (dtype is not None and dtype not in TRITON_DTYPES):
+            what = "float32, float64, bfloat16 or float16 on a GPU (on a CPU with TRITON_INTERPRET=1 from the start)"
+            raise ValueError(f"backend 'triton' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
+        if not TRITON_INSTALLED:
+            raise ImportError(f"backend 'triton' cannot run: triton is not installed: {INSTALL_TRITON}")
     if backend != "auto":
         return backend, "asked for by name"
-    # GPUs have next to no float64 units: there the kernels gain nothing over plain torch.
-    if torch.device(device).type == "cuda" and dtype != torch.float64 and not torch.compiler.is_exporting():
-        reason = triton_refusal(device)
-        return ("torch", reason) if reason else ("triton", "kernels for GPUs")
+    if not on_cpu and torch.device(device).type == "cuda":
+        return _choose_on_gpu(dtype)
     if not numba_fits:
         return "torch", "no kernels for this dtype" if on_cpu else "no kernels for this device"
     if torch.compiler.is_exporting():
@@ -69,26 +74,37 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
     return "numba", "kernels compiled for this CPU"
 
 
+def _choose_on_gpu(dtype) -> tuple[str, str]:
+    if dtype == torch.float64 or (dtype is not None and dtype not in TRITON_DTYPES):  # GPUs are slow in float64 anyway
+        return "torch", "no kernels for this dtype"
+    if torch.compiler.is_exporting():
+        return "torch", "an exported program should run without triton too"
+    if not TRITON_INSTALLED:
+        return "torch", f"triton is missing: {INSTALL_TRITON}"
+    return "triton", "kernels compiled for this GPU"
+
+
 def resolve_backend(
-    backend: str = "auto", device: torch.device | str = "cpu", *, dtype: torch.dtype | None = None, shape=None
+    backend: str = "auto", device: torch.device | str | None = "cpu", *, dtype: torch.dtype | None = None, shape=None
 ) -> str:
     """The backend that a scan would run.
 
-    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`), "triton" on
-    a GPU where triton can, and "torch" everywhere else and in exported programs. Where numba is missing and would save much, a
-    warning says so, once.
+    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`),
+    "triton" on a GPU where triton is installed (`pip install 'hf-minrnn[gpu]'`) for all but float64, and "torch" everywhere
+    else and in exported programs. Where numba is missing and would save much, a warning says so, once.
 
     Args:
         backend (`str`): "auto", or one of `BACKENDS`.
-        device (`torch.device` or `str`): Where the tensors are.
+        device (`torch.device` or `str`): Where the tensors are; `None` where that is not known yet.
         dtype (`torch.dtype`, *optional*): Of `projected`. One that every backend takes by default.
         shape (tuple of `int`, *optional*): Of `h`, `(batch, time, channels)`. Large by default.
 
     Raises:
-        ValueError: For a name that is not in `BACKENDS`, or for "numba" or "triton" where it cannot run.
-        ImportError: For "numba" where it cannot be imported.
+        ValueError: For a name that is not in `BACKENDS`, or for "numba" or "triton" with a device or dtype that it does
+            not take.
+        ImportError: For "numba" or "triton" where it cannot be imported.
 
-    >>> resolve_backend("auto", "mps"), resolve_backend("auto", "cpu", shape=(1, 8, 64)), resolve_backend("reference")
+    >>> resolve_backend("auto", "meta"), resolve_backend("auto", "cpu", shape=(1, 8, 64)), resolve_backend("reference")
     ('torch', 'torch', 'reference')
     """
     return _choose(backend, device, dtype, shape)[0]
@@ -97,7 +113,7 @@ def resolve_backend(
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
     """The backends that can run on a device here, with what is installed.
 
-    >>> available_backends("mps")
+    >>> available_backends("meta")
     ('reference', 'torch', 'associative')
     """
     found = []
@@ -113,7 +129,7 @@ def explain_backend(
 ) -> str:
     """What `resolve_backend` answers to the same arguments, and why; raises what it raises.
 
-    >>> explain_backend("auto", "mps")
+    >>> explain_backend("auto", "meta")
     'torch: no kernels for this device'
     """
     return ": ".join(_choose(backend, device, dtype, shape))

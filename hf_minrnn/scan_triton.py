@@ -49,28 +49,20 @@ CHUNKED_CHANNELS, CHUNK_STEPS, CHUNKS, ENOUGH_CHANNELS = 4096, 1024, 8, 65536
 STEP_CHANNELS, STEP_WARPS = 256, 2
 
 
-# Constants, so that torch.compile can look at them.
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# Constants, so that torch.compile can look at them. Triton itself is imported when a kernel first runs.
 INSTALLED = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def refusal(device: torch.device | str) -> str | None:
-    """Why the kernels cannot run on a device's tensors, with the remedy; `None` where they can.
+def runs_on(device: torch.device | str) -> bool:
+    """Whether triton runs kernels on a device's tensors: a GPU's, and a CPU's in its interpreter.
 
-    They need triton, and a GPU or triton's interpreter.
-
-    >>> refusal("meta").endswith("or use backend='auto'")
-    True
+    >>> runs_on("cuda:1"), runs_on("meta")
+    (True, False)
     """
     kind = torch.device(device).type
-    if not INSTALLED:
-        return "it needs triton, which is not installed: pip install triton, or use backend='auto'"
-    if kind == "cuda" or (kind == "cpu" and INTERPRETED):
-        return None
-    return (
-        f"it needs a GPU, got tensors on {kind!r}: move them, set TRITON_INTERPRET=1 before the start to have triton "
-        "interpreted on the CPU, or use backend='auto'"
-    )
+    return kind == "cuda" or (kind == "cpu" and INTERPRETED)
 
 
 def tile(direction: str, channels: int, parts: int, itemsize: int) -> Tile:
@@ -97,7 +89,6 @@ def chunk_steps(time: int, channels: int) -> int:
 
 
 def _run(name: str, programs: int, projected: torch.Tensor, spec: ScanSpec, **arguments):
-    # Imported on first use: most processes that import this file never run a kernel, and importing triton takes its time.
     from .scan_triton_kernels import KERNELS
 
     raw = spec.cell_type == "minlstm" and not spec.normalize_gates

@@ -17,7 +17,7 @@ from .scan_triton_steps import advance, decay, gradients, incoming, jit, lose, r
 
 try:
     import triton.language as tl
-except ImportError:  # see scan_triton.refusal: nothing below can run
+except ImportError:  # scan_choice says so; nothing below can run
     tl = None
 
 

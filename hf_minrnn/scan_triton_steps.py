@@ -19,7 +19,7 @@ try:
     # An exponential takes 2 instructions instead of 5 and a quotient 2 instead of 7, at an error of 2 units in the last
     # place, when numbers below 1e-38 may count as zero. The interpreter has no such functions.
     FAST = tl.constexpr(not triton.knobs.runtime.interpret)
-except ImportError:  # see scan_triton.refusal: nothing below can run
+except ImportError:  # scan_choice says so; nothing below can run
     triton = None
 
 

@@ -8,9 +8,8 @@ import torch
 from definition import define
 from scan_cases import BACKENDS, random_inputs
 
-from hf_minrnn import explain_backend, resolve_backend, scan_choice
+from hf_minrnn import MinGRUCell, explain_backend, resolve_backend, scan_choice, scan_triton
 from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
-from hf_minrnn.scan_choice import available_backends
 
 LARGE, HUGE = (4, 1024, 64), (8, 1024, 512)
 
@@ -22,7 +21,7 @@ def without_numba(monkeypatch):
 
 
 def test_names():
-    assert {"auto", "triton", *BACKENDS} == set(scan_choice.BACKENDS) > set(OP_BACKENDS)
+    assert {"auto", "triton", *BACKENDS} == set(scan_choice.BACKENDS) and set(OP_BACKENDS) < set(scan_choice.BACKENDS)
     assert [resolve_backend(name) for name in BACKENDS] == list(BACKENDS)
     with pytest.raises(ValueError, match=r"backend must be one of auto, reference, torch, .* got 'fast'"):
         resolve_backend("fast")
@@ -31,29 +30,40 @@ def test_names():
 def test_auto():
     assert resolve_backend() == resolve_backend(shape=LARGE) == resolve_backend(dtype=torch.bfloat16) == "numba"
     assert resolve_backend(shape=(1, 64, 64)) == resolve_backend(dtype=torch.float8_e4m3fn) == "torch"
-    assert {resolve_backend(device=device) for device in ("mps", "meta", torch.device("meta"))} == {"torch"}
+    assert resolve_backend(device="meta") == "torch"
 
 
-@pytest.mark.parametrize("device", ["cuda", torch.device("cuda:1")], ids=str)
-def test_auto_on_a_gpu(device, monkeypatch):
-    monkeypatch.setattr(scan_choice, "triton_refusal", lambda device: None)
-    assert resolve_backend(device=device) == resolve_backend(device=device, dtype=torch.bfloat16) == "triton"
-    assert resolve_backend(device=device, dtype=torch.float64) == "torch"
-    assert explain_backend(device=device) == "triton: kernels for GPUs"
-    monkeypatch.setattr(scan_choice, "triton_refusal", lambda device: "it needs triton")
-    assert explain_backend(device=device) == "torch: it needs triton"
-    with pytest.raises(ValueError, match="backend 'triton' cannot run here: it needs triton"):
-        resolve_backend("triton", device)
+def test_auto_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", True)
+    for dtype in (None, torch.float32, torch.bfloat16, torch.float16):
+        assert {resolve_backend("auto", device, dtype=dtype) for device in ("cuda", torch.device("cuda:1"))} == {
+            "triton"
+        }
+    assert explain_backend("auto", "cuda", shape=(1, 1, 1)) == "triton: kernels compiled for this GPU"
+    assert explain_backend("auto", "cuda", dtype=torch.float64) == "torch: no kernels for this dtype"
+    monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", False)
+    assert explain_backend("auto", "cuda") == "torch: triton is missing: pip install 'hf-minrnn[gpu]'"
 
 
-def test_what_is_available():
-    assert available_backends("meta") == ("reference", "torch", "associative")
-    assert set(available_backends("cpu")) - {"triton"} == set(BACKENDS)
+def test_triton_where_it_cannot_run(monkeypatch):
+    monkeypatch.setattr(scan_triton, "INTERPRETED", False)
+    monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", True)
+    with pytest.raises(
+        ValueError, match=r"backend 'triton' needs .* on a GPU .* got torch.float32 on cpu: choose 'auto'"
+    ):
+        minrnn_scan(torch.zeros(1, 3, 4), "mingru", backend="triton")
+    with pytest.raises(ValueError, match=r"got torch.float8_e4m3fn on cuda"):
+        resolve_backend("triton", "cuda", dtype=torch.float8_e4m3fn)
+    assert MinGRUCell(2, 3, backend="triton").backend == "triton"  # it may be moved to a GPU
+    monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", False)
+    with pytest.raises(ImportError, match=r"triton is not installed: pip install 'hf-minrnn\[gpu\]'"):
+        MinGRUCell(2, 3, backend="triton")
+    assert "triton" not in scan_choice.available_backends("cuda")
 
 
 def test_reasons(without_numba):
     assert explain_backend("torch") == "torch: asked for by name"
-    assert explain_backend(device="mps") == "torch: no kernels for this device"
+    assert explain_backend(device="meta") == "torch: no kernels for this device"
     assert explain_backend(dtype=torch.float8_e4m3fn) == "torch: no kernels for this dtype"
     assert explain_backend(shape=(1, 8, 8)) == "torch: for less than 16384 elements no kernel is compiled"
     assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"

@@ -28,7 +28,7 @@ from scan_cases import (
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import ScanSpec
-from hf_minrnn.scan import linear_scan, minrnn_scan, resolve_backend, scan_step
+from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
 
 INTERPRETED = scan_triton.INTERPRETED
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -55,6 +55,8 @@ def test_in_the_interpreter(which):
         cwd=ROOT,
         env={**os.environ, "TRITON_INTERPRET": "1"},
     )
+    if "only 0-dimensional arrays can be converted" in done.stdout:
+        pytest.skip("triton's interpreter before 3.9 needs numpy before 2.4")
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
 
 
@@ -132,7 +134,7 @@ def grid():
 
 
 @runs_kernels
-@pytest.mark.parametrize("case, tiling", grid())
+@pytest.mark.parametrize("case, tiling", list(grid()))
 def test_values_and_gradients(case, tiling, monkeypatch, poisoned):
     set_tiling(monkeypatch, tiling)
     projected, state, features = case.inputs(torch.float64)
@@ -396,28 +398,6 @@ def test_chunks(time, channels):
     else:
         assert steps % 1024 == 0 and time / steps >= 2
         assert -(-time // steps) * channels <= 65536 + channels
-
-
-def test_the_choice(monkeypatch):
-    monkeypatch.setattr(scan_triton, "INSTALLED", True)
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert resolve_backend("auto", "cuda", dtype) == resolve_backend("auto", "cuda:1", dtype) == "triton"
-        assert resolve_backend("auto", "cpu", dtype) == "torch"
-    assert resolve_backend("auto", "cuda", torch.float64) == "torch"
-    monkeypatch.setattr(scan_triton, "INSTALLED", False)
-    assert resolve_backend("auto", "cuda", torch.float32) == "torch"
-
-
-def test_where_it_cannot_run_it_says_why(monkeypatch):
-    monkeypatch.setattr(scan_triton, "INTERPRETED", False)
-    projected = torch.zeros(1, 3, 4)
-    monkeypatch.setattr(scan_triton, "INSTALLED", True)
-    with pytest.raises(ValueError, match="'triton' cannot run here: it needs a GPU, got tensors on 'cpu': move them"):
-        minrnn_scan(projected, "mingru", backend="triton")
-    monkeypatch.setattr(scan_triton, "INSTALLED", False)
-    with pytest.raises(ValueError, match="needs triton, which is not installed: pip install triton, or use"):
-        minrnn_scan(projected, "mingru", backend="triton")
-    assert minrnn_scan(projected, "mingru")[0].shape == (1, 3, 2)
 
 
 def test_importing_the_scan_imports_no_triton():

@@ -2,15 +2,18 @@
 """The kernels' arithmetic, as plain Python over torch tensors: without triton the functions are what they read."""
 
 import importlib.util
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hf_minrnn import gates, scan_triton
+from hf_minrnn import gates
 from hf_minrnn.gates import ScanSpec, Workspace
 
+ROOT = Path(__file__).parent.parent
 SPECS = {
     "mingru": ScanSpec("mingru"),
     "minlstm": ScanSpec("minlstm"),
@@ -20,19 +23,12 @@ SPECS = {
 every_cell = pytest.mark.parametrize("cell", SPECS)
 
 
-def load(name, monkeypatch):
-    """A file of the package as it is where triton is not installed."""
-    monkeypatch.setitem(sys.modules, "triton", None)
-    path = f"{scan_triton.__file__.removesuffix('scan_triton.py')}{name}.py"
-    spec = importlib.util.spec_from_file_location(f"hf_minrnn.{name}_alone", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def steps(monkeypatch):
-    module = load("scan_triton_steps", monkeypatch)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    spec = importlib.util.spec_from_file_location("steps_alone", ROOT / "hf_minrnn" / "scan_triton_steps.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     tl = SimpleNamespace(
         exp=torch.exp,
         where=torch.where,
@@ -50,10 +46,11 @@ def random(*shape):
     return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_the_files_import_without_triton(monkeypatch):
-    kernels = load("scan_triton_kernels", monkeypatch).KERNELS
-    assert list(kernels) == ["scan_fwd", "scan_bwd", "scan_reduce", "scan_step"]
-    assert load("scan_triton_steps", monkeypatch).jit(len) is len
+def test_the_files_import_without_triton():
+    program = "import sys; sys.modules['triton'] = None; import hf_minrnn.scan_triton_kernels as kernels; "
+    program += "print(*kernels.KERNELS, kernels.jit(len) is len)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["scan_fwd", "scan_bwd", "scan_reduce", "scan_step", "True"], done.stderr
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.6])

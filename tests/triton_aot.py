@@ -23,7 +23,13 @@ from hf_minrnn import scan_triton, scan_triton_kernels
 from hf_minrnn.gates import ScanSpec
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.bool: "*i1"}
+TYPES = {
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.bool: "*i1",
+}
 TYPES |= {torch.int32: "*i32", torch.int64: "*i64"}
 
 

@@ -1,245 +1,290 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Checks and times the kernels on a GPU, all in one command and within ten minutes.
+"""Are the GPU kernels right, and how fast are they: one command for a machine with a GPU, within ten minutes.
 
-    python training/bench_gpu.py             # writes training/results/bench_gpu.json
+    python training/bench_gpu.py                        # writes training/results/bench_gpu.json
 
-First the tests of the kernels run on the card (`pytest -m gpu`); where one fails, no speed is reported. Then the scan, beside a
-plain copy and the floor of the memory it must move; layers beside nn.GRU, nn.LSTM (cuDNN), flash-linear-attention's HGRN and
-other minGRUs, of equal width and nn.GRU of equal parameters; and one step in a CUDA graph. Medians over interleaved rounds,
-by CUDA's own clock. What is not installed is left out and named.
+First the kernels are compared with the default backend in float64, values and gradients, over cells, dtypes, masks,
+boundaries and sizes; where anything disagrees, no speed is reported. Then, as medians of interleaved rounds:
+
+- the scan, forward and backward, as bytes over time, beside a plain copy that moves as many bytes. The bytes are the floor:
+  forward reads K parts and writes h, backward reads them, h and its gradient and writes K gradients;
+- the layer, input projection and scan, beside cuDNN's nn.GRU and nn.LSTM and what else is installed;
+- one step of decoding in a CUDA graph.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import torch
-from bench_scan import PARTS
-from contestants import LAYERS, SAME_AS_MINGRU, left_out
+from contestants import LAYERS, SAME_AS_MINGRU, Layer, left_out
 from report import write_json
 from timing import check_agreement, provenance, settings, summary
 
-from hf_minrnn.gates import ScanSpec
-from hf_minrnn.scan import minrnn_scan
-from hf_minrnn.scan_choice import available_backends
+from hf_minrnn import scan_triton
+from hf_minrnn.gates import NUM_PARTS, ScanSpec
+from hf_minrnn.scan import OP_BACKENDS, minrnn_scan, scan_step
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "training" / "results"
-SHAPES = [(8, 4096, 2048), (1, 131072, 2048), (1, 4096, 512), (64, 512, 64)]  # batch, time, channels
-QUICK_SHAPES = [(2, 64, 32)]
-LAYER_SHAPES = [(8, 512, 1024), (8, 4096, 1024)]
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-# Of a plain copy's bandwidth, by shape and dtype: forward, backward.
-TARGETS = {((8, 4096, 2048), "bfloat16"): (0.8, 0.7), ((1, 131072, 2048), "bfloat16"): (0.5, None)}
-OVER_GRU, GRU_STEPS = 10.0, 4096
+RESULTS = Path(__file__).parent / "results"
+BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
+# Relative to the norm: h and the final state, the gradients.
+LIMITS = {FP32: (1e-5, 5e-5), FP16: (1e-3, 2e-3), BF16: (8e-3, 1.6e-2)}
+CELLS = {"mingru": ("mingru", True), "minlstm": ("minlstm", True), "minlstm, raw": ("minlstm", False)}
+# Each row of the kernels' table, tails in time and channels, and a time that is cut into chunks.
+CHECKED = [(2, 1000, 65), (8, 130, 2048), (40, 77, 2048), (1, 20011, 200)]
+SCANS = [(8, 4096, 2048, BF16), (1, 131072, 2048, BF16), (1, 131072, 512, BF16), (64, 512, 1024, BF16)]
+SCANS += [(8, 4096, 2048, FP32), (1, 4096, 512, FP32)]
+LAYER_SHAPES = [(8, 4096, 1024), (64, 512, 512)]
+STEP_SHAPE = (64, 2048)
+QUICK = {"checked": [(2, 9, 5)], "scans": [(1, 8, 4, FP32)], "layers": [(2, 8, 16)]}
 
 
 def floor_bytes(cell_type: str, shape: tuple[int, int, int], itemsize: int) -> tuple[int, int]:
-    """Bytes that forward and backward of a scan cannot avoid moving.
+    """Bytes that forward and backward must move.
 
     >>> floor_bytes("mingru", (1, 1, 1), 2), floor_bytes("minlstm", (1, 1, 1), 4)
     ((6, 12), (16, 32))
     """
-    elements, parts = itemsize * shape[0] * shape[1] * shape[2], PARTS[cell_type]
-    return elements * (parts + 1), elements * (2 * parts + 2)
+    batch, steps, channels = shape
+    elements, parts = batch * steps * channels * itemsize, NUM_PARTS[cell_type]
+    return (parts + 1) * elements, (2 * parts + 2) * elements
 
 
-def check_on_the_card() -> str:
-    """Runs the kernels' tests on the GPU; returns pytest's last line.
+def equal_parameters(channels: int) -> int:
+    """The hidden size at which nn.GRU has the weights of a minGRU of `channels`: 3 w (d + w) = 2 d^2, to eights.
 
-    Raises:
-        SystemExit: Where one fails, or none runs.
+    >>> equal_parameters(1024)
+    472
     """
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "0",
-        "-m",
-        "gpu",
-        str(ROOT / "tests" / "test_scan_triton.py"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    last = done.stdout.strip().splitlines()[-1:] or [done.stderr[-300:]]
-    if done.returncode or " passed" not in last[0]:
-        raise SystemExit(f"{done.stdout[-3000:]}\nthe kernels' tests failed on this card: no speed is reported")
-    return last[0]
+    return 8 * max(round(channels * (33**0.5 - 3) / 6 / 8), 1)
 
 
-def measure(contestants: dict, rounds: int) -> dict:
-    """Milliseconds of each function by CUDA events, as `timing.summary`."""
-    times = {name: [] for name in contestants}
-    for turn in range(3 + rounds):
-        for name, function in contestants.items():
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
+# --- right? ----------------------------------------------------------------------------------------------------------
+
+
+def features_of(shape, device: str) -> list[dict]:
+    """What a scan may be given besides its input: nothing, masks and resets, and packing where there is one row."""
+    batch, steps, channels = shape
+    generator = torch.Generator().manual_seed(steps)
+    mask, resets = torch.rand(2, batch, steps, generator=generator) > torch.tensor([0.3, 0.98])[:, None, None]
+    resets[:, steps // 2] = True
+    some = {"attention_mask": mask, "resets": resets, "reset_state": torch.randn(channels, generator=generator)}
+    out = [{}, some]
+    if batch == 1:
+        bounds = [0, 0, 1, steps // 3, steps - 1, steps, steps]
+        out.append({**some, "cu_seqlens": torch.tensor(bounds, dtype=torch.int32)})
+    return [{name: x.to(device) for name, x in made.items()} for made in out]
+
+
+def values_and_gradients(projected, state, options, backend: str) -> list[torch.Tensor]:
+    """`[h, final state]`, then the gradients by the input, the initial state and, where there is one, the reset state."""
+    inputs = [x.detach().requires_grad_() for x in (projected, state, options.get("reset_state")) if x is not None]
+    options = options | ({"reset_state": inputs[2]} if len(inputs) > 2 else {})
+    outputs = minrnn_scan(inputs[0], initial_state=inputs[1], backend=backend, **options)
+    # The same, already rounded, incoming gradients for every precision.
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(x.shape, generator=generator).bfloat16().to(x.device, x.dtype) for x in outputs]
+    return [x.detach() for x in (*outputs, *torch.autograd.grad(outputs, inputs, weights))]
+
+
+def check(backend: str, device: str, shapes) -> dict[str, list[float]]:
+    """Relative errors of a backend against "torch" in float64, by case; raises `Disagreement` where one is too large."""
+    errors = {}
+    for shape in shapes:
+        for made in features_of(shape, device):
+            for i, (name, (cell_type, normalize)) in enumerate(CELLS.items()):
+                batch, steps, channels = shape
+                rows = len(made["cu_seqlens"]) - 1 if "cu_seqlens" in made else batch
+                generator = torch.Generator().manual_seed(steps)
+                wide = 2 * torch.randn(batch, steps, NUM_PARTS[cell_type] * channels, generator=generator)
+                state = torch.randn(rows, channels, generator=generator).to(device)
+                options = {"cell_type": cell_type, "normalize_gates": normalize, "forget_gate_floor": 0.25 * i, **made}
+                for dtype, limits in LIMITS.items():
+                    projected = wide.to(device, dtype)
+                    exact = {n: x.double() if n == "reset_state" else x for n, x in options.items()}
+                    want = values_and_gradients(projected.double(), state.double(), exact, "torch")
+                    got = values_and_gradients(projected, state, options, backend)
+                    case = f"{name} {shape} {str(dtype)[6:]} {'+'.join(made) or 'plain'}"
+                    allowed = [*limits[:1] * 2, *limits[1:] * (len(want) - 2)]
+                    errors[case] = check_agreement(f"{backend} and torch, {case},", got, want, allowed)
+    return errors
+
+
+# --- fast? -----------------------------------------------------------------------------------------------------------
+
+
+def milliseconds(function, calls: int, device: str) -> float:
+    """Of one of `calls` calls, one right after the other."""
+    if device == "cpu":
+        begin = time.perf_counter()
+        for _ in range(calls):
             function()
-            end.record()
-            end.synchronize()
-            if turn >= 3:
-                times[name].append(begin.elapsed_time(end))
+        return 1e3 * (time.perf_counter() - begin) / calls
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(calls):
+        function()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / calls
+
+
+def measure(contestants: dict, rounds: int, device: str, calls: int = 5) -> dict:
+    """`summary` of each function's milliseconds; every round runs each."""
+    times = {name: [] for name in contestants}
+    for function in contestants.values():  # compiles
+        milliseconds(function, 2, device)
+    for _ in range(rounds):
+        for name, function in contestants.items():
+            times[name].append(milliseconds(function, calls, device))
     return {name: summary(values) for name, values in times.items()}
 
 
-def bench_scan(shape: tuple[int, int, int], dtype: str, rounds: int) -> dict:
-    """The scan at a shape: GB/s of the floor, forward and backward, beside a plain copy."""
-    batch, time, channels = shape
-    generator = torch.Generator("cuda").manual_seed(0)
-    source = torch.randn(shape, device="cuda", generator=generator).to(DTYPES[dtype])
-    target, contestants = torch.empty_like(source), {}
-    contestants["copy"] = lambda: target.copy_(source)
-    for cell in PARTS:
-        x = torch.randn(batch, time, PARTS[cell] * channels, device="cuda", generator=generator).to(DTYPES[dtype])
-        x.requires_grad_()
-        h, _ = minrnn_scan(x, cell, backend="triton")
-        if batch * time * channels <= 1 << 24:  # plain torch needs several times the memory
-            want, _ = minrnn_scan(x, cell, backend="torch")
-            check_agreement(f"{cell}, triton and torch", [h.float()], [want.float()], [1e-2])
+def bench_scan(shape, dtype: torch.dtype, backend: str, device: str, rounds: int) -> dict:
+    """The kernels and plain copies, with GB/s over the floor."""
+    batch, steps, channels = shape
+    contestants, moved = {}, {}
+    for cell_type in ("mingru", "minlstm"):
+        spec, (forward, backward) = ScanSpec(cell_type), OP_BACKENDS[backend]
+        projected = torch.randn(batch, steps, spec.num_parts * channels, device=device).to(dtype)
+        rest = (None, None, None, None, None, spec)
+        h, final = forward(projected, *rest)
 
-        def forward(x=x, cell=cell):
-            with torch.no_grad():
-                minrnn_scan(x, cell, backend="triton")
+        def run_forward(forward=forward, projected=projected, rest=rest):
+            return forward(projected, *rest)
 
-        contestants[f"{cell}, forward"] = forward
-        contestants[f"{cell}, backward"] = lambda h=h, x=x: torch.autograd.grad(h, x, target, retain_graph=True)
-    timings = measure(contestants, rounds)
-    itemsize = source.dtype.itemsize
-    copied = 2 * itemsize * source.numel() / timings["copy"]["median_ms"] / 1e6
-    timings["copy"]["gb_per_s"] = copied
-    for cell in PARTS:
-        moved = floor_bytes(cell, shape, itemsize)
-        wanted = TARGETS.get((shape, dtype), (None, None)) if cell == "mingru" else (None, None)
-        for way, size, share in zip(("forward", "backward"), moved, wanted):
-            entry = timings[f"{cell}, {way}"]
-            entry["floor_gb_per_s"] = size / entry["median_ms"] / 1e6
-            entry["of_copy"], entry["target"] = entry["floor_gb_per_s"] / copied, share
-    return {"shape": list(shape), "dtype": dtype, "timings": timings}
+        def run_backward(backward=backward, projected=projected, h=h, final=final, rest=rest):
+            return backward(h, final, projected, h, *rest)
+
+        for name, run, size in zip(
+            (f"{cell_type} forward", f"{cell_type} backward"),
+            (run_forward, run_backward),
+            floor_bytes(cell_type, shape, dtype.itemsize),
+        ):
+            source, target = torch.empty(2, size // 2, dtype=torch.uint8, device=device)
+            contestants[name], moved[name] = run, size
+            contestants[f"copy, {name}"] = lambda target=target, source=source: target.copy_(source)
+            moved[f"copy, {name}"] = size
+    timings = measure(contestants, rounds, device)
+    for name, timing in timings.items():
+        timing["gb_per_s"] = moved[name] / timing["median_ms"] / 1e6
+    return {"shape": list(shape), "dtype": str(dtype)[6:], "timings": timings}
 
 
-def layer_contestants(shape: tuple[int, int, int], dtype: torch.dtype) -> tuple[dict, dict]:
-    """Functions that run forward + backward of each layer, by name; and why others are left out."""
-    batch, time, channels = shape
-    absent = {name: why for name in LAYERS if (why := left_out(name, shape, "cuda"))}
-    makers = {name: (make, channels) for name, make in LAYERS.items() if name not in absent}
-    # nn.GRU has 6 d (d + 1) weights, minGRU 2 d (d + 1): a square root of three narrower, to a multiple of 8.
-    makers["nn.GRU, minGRU's parameters"] = (LAYERS["nn.GRU"], max(8, round(channels / 3**0.5 / 8) * 8))
+def layer_step(name: str, shape, dtype: torch.dtype, device: str):
+    """A function that runs a layer forward and backward and returns `(output, gradient by the input)`."""
+    batch, steps, channels = shape
+    torch.manual_seed(0)
+    if name == "nn.GRU, equal parameters":
+        layer = Layer(torch.nn.GRU(channels, equal_parameters(channels), batch_first=True), lambda y: y[0])
+    else:
+        layer = LAYERS[name](channels)
+    layer = layer.to(device, dtype)
+    x = torch.randn(batch, steps, channels, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    x.requires_grad_()
+    width = layer(x[:1, :2]).shape[-1]
+    grad = torch.randn(batch, steps, width, generator=torch.Generator().manual_seed(1)).to(device, dtype)
+
+    def step():
+        out = layer(x)
+        return out.detach(), torch.autograd.grad(out, [x, *layer.parameters()], grad)[0]
+
+    return step
+
+
+def bench_layers(shape, device: str, rounds: int) -> dict:
+    """Layers that are compiled by torch and those without GPU kernels stay out: they take minutes."""
+    names = [name for name in LAYERS if "compiled" not in name and name != "Mamba"]
+    absent = {name: why for name in names if (why := left_out(name, shape, device))}
+    names = [name for name in names if name not in absent]
+    want = layer_step("minGRU", shape, FP32, device)()
+    for name, limits in SAME_AS_MINGRU.items():
+        if name in names:
+            check_agreement(f"{name} and minGRU (h, gradient)", layer_step(name, shape, FP32, device)(), want, limits)
     steps = {}
-    for name, (make, width) in makers.items():
-        torch.manual_seed(0)
-        layer = make(width).to("cuda", dtype)
-        generator = torch.Generator("cuda").manual_seed(0)
-        x = torch.randn(batch, time, width, device="cuda", generator=generator).to(dtype).requires_grad_()
-        grad = torch.randn(batch, time, width, device="cuda", generator=generator).to(dtype)
-
-        def step(layer=layer, x=x, grad=grad):
-            out = layer(x)
-            return out.detach(), torch.autograd.grad(out, [x, *layer.parameters()], grad)[0]
-
-        steps[name] = step
-    return steps, absent
+    for name in [*names, "nn.GRU, equal parameters"]:
+        try:
+            step = layer_step(name, shape, BF16, device)
+            step()
+            steps[name] = step
+        except RuntimeError as error:  # not every contestant takes bfloat16 everywhere
+            if name.startswith("min"):
+                raise
+            absent[name] = str(error).splitlines()[0]
+    return {"shape": list(shape), "dtype": "bfloat16", "left_out": absent, "timings": measure(steps, rounds, device, 2)}
 
 
-def bench_layers(shape: tuple[int, int, int], rounds: int) -> dict:
-    """Layers, forward + backward in float32, and peak memory of each."""
-    steps, absent = layer_contestants(shape, torch.float32)
-    wanted = steps["minGRU"]()
-    # Products in TF32 or another order are no disagreement.
-    errors = {
-        name: check_agreement(f"{name} and minGRU (h, gradient)", steps[name](), wanted, [max(x, 5e-3) for x in limits])
-        for name, limits in SAME_AS_MINGRU.items()
-        if name in steps
-    }
-    timings, memory = measure(steps, rounds), {}
-    for name, step in steps.items():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+def bench_step(rounds: int) -> dict:
+    """A step of decoding as a kernel and in plain torch, each in a CUDA graph, without the projection."""
+    projected = torch.randn(STEP_SHAPE[0], 2 * STEP_SHAPE[1], device="cuda", dtype=BF16)
+    spec, state = ScanSpec("mingru"), torch.zeros(STEP_SHAPE, device="cuda")
+
+    def plain():
+        state.copy_(scan_step(projected, state, spec)[1])
+
+    graphs = {}
+    for name, step in {"step_": lambda: scan_triton.step_(projected, state, spec), "scan_step": plain}.items():
         step()
-        memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-    ours = timings["minGRU"]["median_ms"]
-    return {
-        "shape": list(shape),
-        "left_out": absent,
-        "relative_errors": errors,
-        "layers": timings,
-        "memory_mib": memory,
-        "ratios": {
-            f"{name} / minGRU": {
-                "ratio": entry["median_ms"] / ours,
-                "target": OVER_GRU if "nn.GRU" in name and shape[1] == GRU_STEPS else 1.0 if "HGRN" in name else None,
-            }
-            for name, entry in timings.items()
-            if name not in ("minGRU", "minLSTM") and not name.startswith("matmul")
-        },
-    }
-
-
-def bench_step(channels: int, rounds: int) -> dict:
-    """One step of a scan for one row: the fused kernel as it is and in a CUDA graph, and plain torch; microseconds."""
-    from hf_minrnn.scan import scan_step
-    from hf_minrnn.scan_triton import step_
-
-    spec, state = ScanSpec("mingru"), torch.zeros(1, channels, device="cuda")
-    projected = torch.randn(1, 2 * channels, device="cuda")
-    with torch.no_grad():
-        want, _ = scan_step(projected, state, spec)
-        check_agreement("the fused step and plain torch", [step_(projected, state.clone(), spec)], [want], [1e-5])
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            step_(projected, state, spec)
-        contestants = {
-            "fused": lambda: step_(projected, state, spec),
-            "fused, in a CUDA graph": graph.replay,
-            "plain torch": lambda: scan_step(projected, state, spec),
-        }
-        return {name: 1e3 * entry["median_ms"] for name, entry in measure(contestants, rounds).items()}
+            step()
+        graphs[name] = graph.replay
+    return {"shape": list(STEP_SHAPE), "dtype": "bfloat16", "timings": measure(graphs, rounds, "cuda", 100)}
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """Checks, measures, prints and writes the result file; returns what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30)
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def table(result: dict) -> str:
+    """One result for the terminal."""
+    lines = [f"{tuple(result['shape'])} {result['dtype']}"]
+    for name, timing in result["timings"].items():
+        speed = f"{timing['gb_per_s']:9.0f} GB/s" if "gb_per_s" in timing else ""
+        quartiles = f"({timing['q1_ms']:.4f} to {timing['q3_ms']:.4f})"
+        lines.append(f"  {name:<28}{timing['median_ms']:10.4f} ms {quartiles:<24}{speed}")
+    return "\n".join(lines + [f"  {name:<28}left out: {why}" for name, why in result.get("left_out", {}).items()])
+
+
+@torch.no_grad()
+def bench(backend: str, device: str, rounds: int, sizes: dict) -> dict:
+    """Checks, then times; returns what `main` writes, less where it was measured."""
+    with torch.enable_grad():
+        out = {"relative_errors": check(backend, device, sizes["checked"]), "scan": [], "layers": [], "step": []}
+    print(f"{len(out['relative_errors'])} cases agree with float64", flush=True)
+    for *shape, dtype in sizes["scans"]:
+        out["scan"].append(bench_scan(tuple(shape), dtype, backend, device, rounds))
+        print(table(out["scan"][-1]), flush=True)
+    with torch.enable_grad():
+        for shape in sizes["layers"]:
+            out["layers"].append(bench_layers(shape, device, rounds))
+            print(table(out["layers"][-1]), flush=True)
+    if device == "cuda":
+        out["step"].append(bench_step(rounds))
+        print(table(out["step"][-1]), flush=True)
+    return out
+
+
+def main(argv=None) -> dict:
+    """Runs everything on the first GPU and returns what it wrote; ends with one line where there is no GPU."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds (default: 15)")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json")
-    args = parser.parse_args(argv)
-    if not torch.cuda.is_available():
-        raise SystemExit("bench_gpu.py needs a GPU that torch can use, and finds none")
-    if "triton" not in available_backends("cuda"):
-        raise SystemExit("bench_gpu.py needs triton: pip install 'hf-minrnn[gpu]'")
-    if args.rounds < 2:
-        parser.error("--rounds must be at least 2")
-    with settings(threads=1):
-        result = {**provenance("bench_gpu.py", argv), "checked": check_on_the_card(), "rounds": args.rounds}
-        print(result["checked"], flush=True)
-        result["scan"] = []
-        for shape in QUICK_SHAPES if args.quick else SHAPES:
-            for dtype in DTYPES:
-                entry = bench_scan(shape, dtype, args.rounds)
-                result["scan"].append(entry)
-                for name, timing in entry["timings"].items():
-                    rate = timing.get("gb_per_s") or timing["floor_gb_per_s"]
-                    share = f", {timing['of_copy']:.0%} of the copy" if "of_copy" in timing else ""
-                    print(
-                        f"{shape} {dtype} {name:<20}{timing['median_ms']:9.3f} ms {rate:8.0f} GB/s{share}", flush=True
-                    )
-                torch.cuda.empty_cache()
-        result["layers"] = []
-        for shape in QUICK_SHAPES if args.quick else LAYER_SHAPES:
-            result["layers"].append(entry := bench_layers(shape, max(2, args.rounds // 3)))
-            for name, timing in entry["layers"].items():
-                print(
-                    f"{shape} {name:<32}{timing['median_ms']:9.3f} ms {entry['memory_mib'][name]:9.0f} MiB", flush=True
-                )
-            torch.cuda.empty_cache()
-        result["step"] = bench_step(64 if args.quick else 2048, args.rounds)
-        print(*(f"one step, {name}: {value:.1f} us" for name, value in result["step"].items()), sep="\n")
-    write_json(args.output, result)
-    print(f"wrote {args.output}")
-    return result
+    options = parser.parse_args(argv)
+    if not (torch.cuda.is_available() and scan_triton.INSTALLED):
+        missing = "triton" if torch.cuda.is_available() else "a GPU that torch can use"
+        raise SystemExit(f"bench_gpu.py needs a GPU and triton (pip install 'hf-minrnn[gpu]'): {missing} is missing")
+    sizes = QUICK if options.quick else {"checked": CHECKED, "scans": SCANS, "layers": LAYER_SHAPES}
+    with settings(torch.get_num_threads()):
+        results = provenance("bench_gpu.py", argv)
+        results["measured"] = "medians and quartiles of interleaved rounds, by CUDA events; layers forward + backward"
+        results["triton"] = __import__("triton").__version__
+        results |= {"rounds": options.rounds, **bench("triton", "cuda", options.rounds, sizes)}
+    write_json(options.output, results)
+    print(f"wrote {options.output}")
+    return results
 
 
 if __name__ == "__main__":
