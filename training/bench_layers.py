@@ -125,7 +125,7 @@ def main(argv=None) -> dict:
     with settings(options.threads):
         if options.memory_of:
             name, size = options.memory_of
-            contestant(name, (1, 4, 8))()  # loads code and starts threads
+            contestant(name, (2, 256, 64))()  # loads and compiles code, starts threads; smaller scans go another way
             memory = peak_memory(contestant(name, tuple(map(int, size.split(",")))))
             print(memory)
             return {"memory_mib": memory}

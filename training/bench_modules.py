@@ -182,7 +182,7 @@ def main(argv=None) -> dict:
             name, values = options.memory_of
             *sizes, bidirectional, steps = map(int, values.split(","))
             shape = Shape(*sizes, bool(bidirectional), bool(steps))
-            contestant(name, 8, Shape(1, 4, 4, 8))()  # loads code and starts threads
+            contestant(name, 64, Shape(2, 256, 8, 64))()  # loads and compiles code; smaller scans go another way
             memory = peak_memory(contestant(name, shape.hidden, shape))
             print(memory)
             return {"memory_mib": memory}

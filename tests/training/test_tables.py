@@ -17,16 +17,16 @@ def test_a_changed_result_changes_the_table(tmp_path, monkeypatch):
     shutil.copytree(tables.RESULTS, folder)
     path = folder / "bench_decode.json"
     result = json.loads(path.read_text())
-    next(iter(result["positions"].values()))["milliseconds_per_token"] = 123.456
+    next(iter(result["contexts"]["minGRU"].values()))["median_ms"] = 123.456
     path.write_text(json.dumps(result))
     monkeypatch.setattr(tables, "RESULTS", folder)
-    assert "123.456" in tables.render("<!-- table decode -->\n<!-- end -->")
+    assert "123.46 ms" in tables.render("<!-- table decode -->\n<!-- end -->")
 
 
 def test_unknown_tables_and_missing_numbers_are_refused(tmp_path, monkeypatch):
     with pytest.raises(KeyError, match="nonsense"):
         tables.render("<!-- table nonsense -->\n<!-- end -->")
-    (tmp_path / "bench_decode.json").write_text('{"positions": {}, "parameters": 1}')
+    (tmp_path / "bench_decode.json").write_text('{"contexts": {"minGRU": {}}, "models": {}, "ratios": {}}')
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     with pytest.raises(KeyError, match="machine"):
         tables.render("<!-- table decode -->\n<!-- end -->")
