@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from model_definition import logits as defined_logits
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, scan_choice
+from hf_minrnn.configuration_minrnn import AUTO_MAP
 
 NAMES = tuple(CONFIGS)
 
@@ -289,6 +291,12 @@ def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch):
         Path(hf_minrnn.__file__).parent, tmp_path / "other_minrnn", ignore=shutil.ignore_patterns("__pycache__")
     )
     monkeypatch.syspath_prepend(tmp_path)
+    # The copy registers itself as the package does, in its place: put back afterwards.
+    for mapping in (
+        CONFIG_MAPPING,
+        *(getattr(transformers, name)._model_mapping for name in AUTO_MAP if "Model" in name),
+    ):
+        monkeypatch.setattr(mapping, "_extra_content", dict(mapping._extra_content))
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 6)
     before = {
         options: model.generate(ids, max_new_tokens=4, do_sample=False, cache_implementation=options)
