@@ -23,6 +23,11 @@ class Tally:
     def __init__(self):
         self.outcomes, self.reasons, self.skipped_subtests = {}, {}, Counter()
 
+    def pytest_collectreport(self, report):
+        if report.failed:  # a module that cannot be imported: none of its tests runs
+            self.outcomes[report.nodeid] = "failed"
+            self.reasons[report.nodeid] = str(report.longrepr)[-600:]
+
     def pytest_runtest_logreport(self, report):
         name = report.nodeid.split("::")[-1]
         if hasattr(report, "context") and report.skipped:
