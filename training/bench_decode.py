@@ -6,7 +6,8 @@
 Single tokens through each model's forward, one after the other, without `generate`; "Linears alone" are the same matrices of
 minGRU applied to one vector each and nothing else, the least that any model of this size has to read. minRNN really reads
 everything before it; Llama's cache is filled with random keys and values, and Mamba's state, which has one size, with a short
-text's. Medians of rounds in which each contestant decodes one token.
+text's. Medians of rounds in which each contestant decodes a few tokens in a row, as one does: the first of them finds the
+others' weights in the processor's caches.
 """
 
 from __future__ import annotations
@@ -129,6 +130,16 @@ def compiled_step(name: str, model: nn.Module):
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
+def repeated(step, times: int):
+    """A function that calls another so many times."""
+
+    def steps():
+        for _ in range(times):
+            step()
+
+    return steps
+
+
 def prefill_all(models: dict, contexts: list[int], say) -> dict:
     """`(name, context) -> cache`."""
     caches = {}
@@ -145,7 +156,7 @@ def prefill_all(models: dict, contexts: list[int], say) -> dict:
 
 
 @torch.inference_mode()
-def bench(models: dict, contexts: list[int], rounds: int, compiled: bool, say=print) -> dict:
+def bench(models: dict, contexts: list[int], rounds: int, tokens: int, compiled: bool, say=print) -> dict:
     """Milliseconds per token and bytes of state by model and context, and the times of Linears alone."""
     caches = prefill_all(models, contexts, say)
     steps = {key: one_token(key[0], models[key[0]], cache) for key, cache in caches.items()}
@@ -154,7 +165,7 @@ def bench(models: dict, contexts: list[int], rounds: int, compiled: bool, say=pr
         for name in OURS:
             steps[f"{name}, compiled", contexts[0]] = compiled_step(name, models[name])
     before = {key: state_bytes(cache) for key, cache in caches.items() if cache is not None}
-    timings = measure(steps, rounds, warm_ups=3)
+    timings = measure({key: repeated(step, tokens) for key, step in steps.items()}, rounds, warm_ups=3, calls=tokens)
     out = {name: {} for name, _ in timings}
     for key, entry in timings.items():
         name, context = key
@@ -189,7 +200,8 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     contexts = [0, 1_000, 10_000, 65_536, 1_000_000]
     parser.add_argument("--contexts", type=int, nargs="+", default=contexts, help="tokens read before, in rising order")
-    parser.add_argument("--rounds", type=int, default=60, help="timed tokens of each contestant")
+    parser.add_argument("--rounds", type=int, default=60, help="timed turns of each contestant")
+    parser.add_argument("--tokens", type=int, default=4, help="tokens in a row at each turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--parameters", type=int, default=20_000_000, help="of every model, as nearly as layers allow")
     parser.add_argument("--hidden-size", type=int, default=512)
@@ -197,15 +209,18 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_decode.json", help="a PNG is written beside it")
     args = parser.parse_args(argv)
-    if min(args.contexts) < 0 or args.rounds < 2 or sorted(set(args.contexts)) != args.contexts:
-        parser.error("--contexts must rise from 0 or more, --rounds be at least 2")
+    if min(args.contexts) < 0 or sorted(set(args.contexts)) != args.contexts:
+        parser.error(f"--contexts {args.contexts} must rise, from 0 or more")
+    if args.rounds < 2 or args.tokens < 1:
+        parser.error(f"--rounds must be at least 2 and --tokens 1, got {args.rounds} and {args.tokens}")
     with settings(args.threads):
         models = make_models(args.parameters, args.hidden_size, args.vocab_size)
-        rows = bench(models, args.contexts, args.rounds, not args.no_compile)
+        rows = bench(models, args.contexts, args.rounds, args.tokens, not args.no_compile)
         result = {
             **provenance("bench_decode.py", argv),
             "measured": "milliseconds per token, batch 1, float32, medians and quartiles of interleaved rounds",
             "rounds": args.rounds,
+            "tokens_in_a_row": args.tokens,
             "models": {
                 name: {
                     "parameters": model.num_parameters(),

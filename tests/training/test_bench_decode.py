@@ -21,7 +21,7 @@ def test_result_file(tmp_path, capsys):
     # A float32 state of 16 and 3 inputs of the convolution of 16 channels in every layer.
     size = result["models"]["minGRU"]["num_hidden_layers"] * (16 + 3 * 16) * 4
     assert all(size <= entry["state_bytes"] <= size + 8 for entry in rows["minGRU"].values())
-    assert rows["Llama"]["5000"]["state_bytes"] > 500 * rows["Llama"]["5"]["state_bytes"]
+    assert rows["Llama"]["5000"]["state_bytes"] > 100 * rows["Llama"]["5"]["state_bytes"]
     alone = rows["Linears of minGRU alone"]["0"]["median_ms"]
     assert result["ratios"]["minGRU / its Linears, 5"] == {
         "ratio": rows["minGRU"]["5"]["median_ms"] / alone,
