@@ -13,6 +13,7 @@ others' weights in the processor's caches.
 from __future__ import annotations
 
 import argparse
+import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -158,7 +159,8 @@ def prefill_all(models: dict, contexts: list[int], say) -> dict:
 @torch.inference_mode()
 def bench(models: dict, contexts: list[int], rounds: int, tokens: int, compiled: bool, say=print) -> dict:
     """Milliseconds per token and bytes of state by model and context, and the times of Linears alone."""
-    caches = prefill_all(models, contexts, say)
+    with settings(max(torch.get_num_threads(), os.cpu_count() or 1)):  # reading is not timed
+        caches = prefill_all(models, contexts, say)
     steps = {key: one_token(key[0], models[key[0]], cache) for key, cache in caches.items()}
     steps |= {(f"Linears of {name} alone", 0): linears_alone(models[name]) for name in OURS}
     if compiled:
