@@ -70,10 +70,14 @@ class MinRNNCell(nn.Module):
             with torch.no_grad():
                 self.in_proj.bias[: self.hidden_size] = self.in_proj.gate_bias
 
-    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul."""
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul; without
+        `extra_size` `None`.
+        """
         (in_proj,) = forwards(self, "in_proj")
         projected = in_proj(x)
+        if not self.extra_size:  # the gradient of a view is a copy
+            return projected, None
         return projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
 
     def scan(

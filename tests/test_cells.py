@@ -64,6 +64,9 @@ def test_extra_features_ride_in_the_same_matmul():
     projected, extra = cell.project(x)
     assert projected.shape == (2, 6, 21) and extra.shape == (2, 6, 4)
     assert torch.equal(torch.cat([projected, extra], -1), cell.in_proj(x))
+    alone = build(MinLSTMCell, {})
+    projected, extra = alone.project(x)
+    assert extra is None and torch.equal(projected, alone.in_proj(x))
     assert torch.allclose(cell.scan(projected)[0], cell.scan(projected.contiguous())[0])
 
 
