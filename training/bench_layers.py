@@ -3,9 +3,13 @@
 
     python training/bench_layers.py      # writes training/results/bench_layers.json and .png; leave the machine alone
     python training/bench_layers.py --threads 2 --output training/results/bench_layers_2_threads.json
+    GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592 \\
+        python training/bench_layers.py --ours --output training/results/bench_layers_kept_memory.json
 
 Forward + backward in float32, medians of rounds in which each contestant runs once. Before anything is timed, the layers
-that compute minGRU are compared on the same weights, and the run ends if they don't agree.
+that compute minGRU are compared on the same weights, and the run ends if they don't agree. The last command keeps freed
+memory in the process: by default glibc gives it back, and the system hands it out anew page by page, which costs a narrow
+layer about as much as its scan.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
 # should be. Nothing is asked of the smallest shape beside its matmul.
 OF_MATMUL, OF_MATMUL_NARROW = 1.25, 1.35
 NARROW = (64, 512, 64)
+OURS_ALONE = ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM")
 
 
 def target(ours: str, other: str, shape: tuple[int, int, int]) -> float | None:
@@ -58,10 +63,10 @@ def contestant(name: str, shape: tuple[int, int, int]):
     return step
 
 
-def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
-    """Everything at one shape."""
-    absent = {name: why for name in LAYERS if (why := left_out(name, shape, "cpu"))}
-    steps = {name: contestant(name, shape) for name in LAYERS if name not in absent}
+def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: tuple[str, ...]) -> dict:
+    """Every contestant of these names at one shape."""
+    absent = {name: why for name in names if (why := left_out(name, shape, "cpu"))}
+    steps = {name: contestant(name, shape) for name in names if name not in absent}
     wanted = steps["minGRU"]()
     errors = {
         name: check_agreement(f"{name} and minGRU (h, gradient)", steps[name](), wanted, limits)
@@ -109,6 +114,7 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (default: 1)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default: 7, with --quick 2)")
+    parser.add_argument("--ours", action="store_true", help="only the project's own layers and their matmuls")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_layers.json", help="a PNG is written beside it")
     parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "B,T,D"), help=argparse.SUPPRESS)
@@ -138,7 +144,7 @@ def main(argv=None) -> dict:
             "results": [],
         }
         for shape in QUICK_SHAPES if options.quick else SHAPES:
-            result = bench_shape(shape, options.rounds, options.threads)
+            result = bench_shape(shape, options.rounds, options.threads, OURS_ALONE if options.ours else tuple(LAYERS))
             results["results"].append(result)
             print(table(result), flush=True)
     write_json(options.output, results)

@@ -49,8 +49,8 @@ def scan(result: dict) -> str:
     )
 
 
-def layers(result: dict) -> str:
-    """Layers beside others' of equal width."""
+def layers(result: dict, kept: dict) -> str:
+    """Layers beside others' of equal width; `kept` is ours alone, where freed memory stays in the process."""
     columns = {  # (other, ours) -> header
         ("nn.GRU", "minGRU"): "nn.GRU / minGRU",
         ("nn.LSTM", "minLSTM"): "nn.LSTM / minLSTM",
@@ -75,9 +75,23 @@ def layers(result: dict) -> str:
     return (
         markdown([*header, "MiB, minGRU / nn.GRU"], rows)
         + missed(targets)
+        + f"\nWhere freed memory stays in the process (`GLIBC_TUNABLES`, see the script), of the matmul: {_of_matmuls(kept)}.\n"
         + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
         f"minutes per call on a CPU. {where(result)}.\n"
     )
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _of_matmuls(result: dict) -> str:
+    cells = [
+        (shape_of(entry), ours, 1 / entry["ratios"][f"matmul of {ours} / {ours}"]["ratio"])
+        for entry in result["results"]
+        for ours in ("minGRU", "minLSTM")
+    ]
+    return "; ".join(f"{ours} at {shape} {ratio:.2f}" for shape, ours, ratio in cells)
 
 
 def modules(result: dict) -> str:
@@ -93,7 +107,7 @@ def modules(result: dict) -> str:
         row = [name]
         for ours, other in pairs.items():
             sized = f"{ours}, {other}'s size"
-            row += [f"{found[who]['median_ms']:.3g}" for who in (other, ours)]
+            row += [_milliseconds(found[who]["median_ms"]) for who in (other, ours)]
             row += [f"{ratios[ours]['ratio']:.1f}×", f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})"]
             if ratios[ours]["ratio"] < 1:
                 slower.append(f"{ours} at {name}, {ratios[ours]['ratio']:.2f}×")

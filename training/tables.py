@@ -191,8 +191,9 @@ def sweep_table(group: str) -> str:
 TABLES = {
     "main": main_table,
     "scan": lambda: speed_tables.scan(load("bench_scan")),
-    "layers": lambda: speed_tables.layers(load("bench_layers")),
+    "layers": lambda: speed_tables.layers(load("bench_layers"), load("bench_layers_kept_memory")),
     "modules": lambda: speed_tables.modules(load("bench_modules")),
+    "modules-2-threads": lambda: speed_tables.modules(load("bench_modules_2_threads")),
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),

@@ -42,6 +42,13 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
         }
 
 
+def test_ours_alone(tmp_path):
+    results = bench_layers.main(["--quick", "--ours", "--output", str(tmp_path / "bench.json")])
+    for result in results["results"]:
+        assert set(result["layers"]) == set(bench_layers.OURS_ALONE)
+        assert list(result["ratios"]) == ["matmul of minGRU / minGRU", "matmul of minLSTM / minLSTM"]
+
+
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_layers, "SAME_AS_MINGRU", {"nn.GRU": (1e-3, 1e-3)})
     with pytest.raises(timing.Disagreement, match=r"nn.GRU and minGRU \(h, gradient\) differ"):
