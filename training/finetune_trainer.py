@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorWithFlattening, set_seed
 
-import hf_minrnn  # noqa: F401  registers the model type
+from hf_minrnn.tools.hub import PushError, make_repository, push_folder
 
 try:
     from datasets import load_dataset
@@ -20,6 +20,16 @@ try:
 except ImportError as error:
     raise SystemExit(f'finetune_trainer.py: {error}; pip install -e ".[train,ecosystem]" brings it') from error
 
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [minrnn]
+---
+# {output}
+
+{model}, fine-tuned on {data} by hf_minrnn's `finetune_trainer.py`: {steps} steps of {batch_size} pieces of at most {length}
+tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} before, {after:.4f} after.
+"""
 TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -64,7 +74,7 @@ def load_pieces(path, column, tokenizer, length):
 
 
 def main(argv=None) -> dict:
-    """Fine-tunes, prints and saves; returns the held-out losses before and after, and a sample."""
+    """Fine-tunes, prints, saves and pushes; returns the held-out losses before and after, and a sample."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="folder or name on the Hub")
     parser.add_argument("data", help="text, .json, .jsonl or .parquet file; its last tenth is held out")
@@ -75,12 +85,17 @@ def main(argv=None) -> dict:
     parser.add_argument("--length", type=int, default=256, help="tokens per piece")
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--prompt", default="", help="what the sample goes on from")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise SystemExit(f"{args.output} is not an empty folder: give another")
     model, tokenizer = load(args.model)
     pieces = load_pieces(args.data, args.text_column, tokenizer, args.length)
+    try:
+        repository = make_repository(args.push_to_hub) if args.push_to_hub else None  # now, not after the training
+    except PushError as error:
+        raise SystemExit(f"--push-to-hub {error}") from None
     set_seed(args.seed)
     lora = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = get_peft_model(model, lora)
@@ -112,6 +127,15 @@ def main(argv=None) -> dict:
     written = merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)[0]
     sample = tokenizer.decode(written, skip_special_tokens=True)
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
+    names = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # not where they lie
+    card = CARD.format(**(vars(args) | names), before=before, after=after)
+    Path(args.output, "README.md").write_text(card, encoding="utf-8")
+    try:
+        if repository:
+            print(f"pushed to {push_folder(args.output, repository)}")
+    except PushError as error:
+        again = f"hf-minrnn push {args.output} {repository}"
+        raise SystemExit(f"the model is in {args.output}, but could not be pushed: {error}. Then: {again}") from None
     return {"loss_before": before, "loss_after": after, "sample": sample}
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 from baselines import run_baselines
 from corpus import InputError
 from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
-from huggingface_hub import CommitOperationAdd, HfApi
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
 from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
+
+from hf_minrnn.tools.hub import PushError, push_folder
 
 SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
@@ -32,8 +34,6 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     """
     state = trainer.state
     # Weights first: whatever fails from here on, the trained model is on disk.
-    if args.push_to_hub:
-        model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
     name = "minGRU" if args.cell_type == "mingru" else "minLSTM"
@@ -133,35 +133,18 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     return metrics
 
 
-def make_repository(name: str) -> None:
-    """Makes sure that there is a model repository of this name that may be written to.
+def push(name: str, folder: Path) -> None:
+    """Pushes a finished run: the model with its code and tokenizer, and what else is in its folder for people to read.
 
     Raises:
-        InputError: There is none and it cannot be made.
+        InputError: It failed; the folder has all of it still, and the message the command that repeats it.
     """
     try:
-        HfApi().create_repo(name, exist_ok=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"--push-to-hub {name}: {reason}; log in with `hf auth login`, or leave it out") from error
-
-
-def push(name: str, model, tokenizer, folder: Path) -> None:
-    """Pushes a finished model with its code and tokenizer, and what else is in its folder for people to read.
-
-    Raises:
-        InputError: It failed; the folder has all of it still.
-    """
-    try:
-        model.push_to_hub(name)
-        tokenizer.push_to_hub(name)
-        others = ["results.json", "loss.png", "samples.txt"]
-        files = [CommitOperationAdd(other, folder / other) for other in others]
-        HfApi().create_commit(repo_id=name, operations=files, commit_message="Results of the run")
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"could not push to {name} ({reason}); push it with `hf upload {name} {folder}`") from error
-    print(f"pushed to https://huggingface.co/{name}")
+        url = push_folder(folder, name)
+    except PushError as error:
+        again = shlex.join(["hf-minrnn", "push", str(folder), name])
+        raise InputError(f"the run is in {folder}, but could not be pushed: {error}. Then: {again}") from None
+    print(f"pushed to {url}")
 
 
 def _show(

@@ -29,12 +29,14 @@ from checkpoint import check_same_run, checkpoints, load_checkpoint
 from corpus import InputError
 from data import Data, load_data
 from distributed import make_accelerator, whole_state
-from finish import OUTPUT_FILES, finish_run, make_repository, push
+from finish import OUTPUT_FILES, finish_run, push
 from model_setup import build_model
 from options import FREE_TO_CHANGE, parse_arguments
 from report import amount
 from trainer import Trainer, run_arguments
 from transformers.utils.logging import disable_progress_bar
+
+from hf_minrnn.tools.hub import PushError, make_repository
 
 
 def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     if accelerator.is_main_process:
         metrics = finish_run(args, data, model, trainer, folder)
         if args.push_to_hub:
-            push(args.push_to_hub, model, data.tokenizer, folder)
+            push(args.push_to_hub, folder)
     accelerator.wait_for_everyone()
     if args.trackers:
         accelerator.log({"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}, step=trainer.state.step)
@@ -138,6 +140,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         return run(parse_arguments(argv))
     except InputError as error:
         raise SystemExit(f"train_lm.py: {error}") from None
+    except PushError as error:
+        raise SystemExit(f"train_lm.py: --push-to-hub {error}; or leave it out") from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -7,6 +7,7 @@ import sys
 from ..compat import logging
 from .convert import Options, read_model, write_model
 from .convert_paper import describe
+from .hub import push_folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,6 +88,19 @@ def parser() -> argparse.ArgumentParser:
         help="eps of every norm (default: what torch.nn.RMSNorm takes by itself)",
     )
     add.set_defaults(run=run_convert)
+    add = commands.add_parser(
+        "push",
+        help="push a finished model's folder to the Hub",
+        description="Push a finished model to the Hub in one commit: weights, config, tokenizer, card, results and the code "
+        "that loads it where this package is not installed. Checkpoints, pickles and hidden files are left out. Log in "
+        "first, with `hf auth login`.",
+    )
+    add.add_argument("folder", help="what save_pretrained or train_lm.py wrote, with its card, README.md")
+    add.add_argument("repo", help="owner/name on the Hub, or a name of your own; made if it is not there")
+    add.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    add.add_argument("--revision", help="branch to push to, made if it is not there (default: main)")
+    add.add_argument("--message", help="title of the commit")
+    add.set_defaults(run=run_push)
     return top
 
 
@@ -113,6 +127,12 @@ def run_convert(args) -> str:
         f"state size {config.state_size}, vocabulary {config.vocab_size}{'; taken: ' if model.taken else ''}"
         f"{'; '.join(model.taken)}"
     )
+
+
+def run_push(args) -> str:
+    """Runs `push` and says where the model is, in one line."""
+    url = push_folder(args.folder, args.repo, private=args.private, revision=args.revision, message=args.message)
+    return f"{args.folder}: pushed to {url}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_python_example_runs(finished_run, capsys):
     folder, _ = finished_run
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0]  # those of "Share": test_hub_round_trip.py
     assert code.count("runs/stdlib-mingru") == 1
     names = {}
     exec(code.replace("runs/stdlib-mingru", str(folder)), names)
