@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from baselines import run_baselines
+from cards import data_facts, write_card
 from corpus import InputError
 from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
+from saved_model import fingerprint
 from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
 
 from hf_minrnn.tools.hub import PushError, push_folder
 
 SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
+OUTPUT_FILES += ("README.md", "evaluation.json", "evaluation.png")
 
 
 def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> dict[str, float]:
@@ -27,7 +30,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     Args:
         data (`data.Data`): The corpus and its tokens.
         trainer (`trainer.Trainer`): What trained it, for its history.
-        folder (`Path`): Where the model, results.json, loss.png and samples.txt go.
+        folder (`Path`): Where the model, its card README.md, results.json, loss.png and samples.txt go.
 
     Returns:
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
@@ -105,6 +108,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
                 "top_p": TOP_P,
             },
             "data": {
+                **data_facts(args, data.corpus.name),
                 "split": data.corpus.split,
                 "streaming": args.streaming,  # then what is said of train is said of its first documents
                 "train_documents": len(data.corpus.train),
@@ -115,6 +119,8 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
                 "vocabulary": len(data.tokenizer),
                 "sha256": data.fingerprint,
             },
+            "samples": shown,
+            "weights_sha256": fingerprint(model),
             "args": vars(args),
             "config": model.config.to_dict(),
             "curve": {
@@ -129,6 +135,9 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+    for earlier in ("evaluation.json", "evaluation.png"):  # of the weights before this run went on
+        (folder / earlier).unlink(missing_ok=True)
+    write_card(folder)
     _show(name, folder, metrics, references, shares, shown)
     return metrics
 

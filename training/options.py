@@ -30,6 +30,8 @@ FREE_TO_CHANGE = {
 }
 NOT_ABOUT_TRAINING = {
     "dataset",
+    "dataset_name",
+    "dataset_license",
     "text_column",
     "batch_size",  # these two and the number of processes make the rows of a step, which are compared
     "accumulate",
@@ -64,6 +66,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a Hub name")
+    data.add_argument("--dataset-name", help="for the model's card; by default the name that the source has")
+    data.add_argument("--dataset-license", help="for the model's card, as the Hub calls it, for example cc-by-4.0")
     data.add_argument("--text-column", default="text", help="column that holds the text, for tables")
     data.add_argument(
         "--tokenizer",

@@ -291,9 +291,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_json(path: str | os.PathLike, value: dict) -> None:
-    """Writes indented JSON in one motion, so that a reader never meets half a file."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in one motion, so that a reader never meets half of it; line ends stay as they are."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.partial")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", newline="")
     os.replace(temporary, path)
+
+
+def write_json(path: str | os.PathLike, value: dict) -> None:
+    """Writes indented JSON, in one motion."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
