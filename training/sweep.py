@@ -1,11 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Trains the runs behind the tables of training/README.md, one after the other.
+"""Trains the runs behind a table of training/README.md, one after the other.
 
     python training/sweep.py main              # which model and schedule learns most in a few minutes on two cores
-    python training/sweep.py block             # what each option of the block is worth, from the paper's to the default
 
 Each run is train_lm.py with the arguments shown in the result file, training/results/sweep_<group>.json, which is written
-after every run; runs that stand in it already are skipped.
+after every run; runs that stand in it already are skipped. What each option of the block is worth is ablation.py's.
 """
 
 from __future__ import annotations
@@ -29,21 +28,7 @@ MEASURED = (
     "train_seconds",
 )
 
-# Equal parameters (0.86 M), steps and tokens; every row adds one option to the row before it.
-_PILOT = "--tokenizer bytes --hidden-size 128 --num-hidden-layers 4 --batch-size 8 --learning-rate 3e-3 --steps 300"
-_PLAIN_MLP = "gated_mlp=false hidden_act=gelu mlp_bias=true"
-_BLOCKS = {
-    "paper, candidate g": "--block paper",
-    "identity candidate": "--block paper --config candidate_activation=identity",
-    "convolution in the mixer, output gate": "--intermediate-size 512 --config tie_word_embeddings=false "
-    f"{_PLAIN_MLP} state_norm=false forget_gate_floor=0.0",
-    "forget floor to 0.9 by depth": "--intermediate-size 512 --config tie_word_embeddings=false "
-    f"{_PLAIN_MLP} state_norm=false",
-    "state norm": f"--intermediate-size 512 --config tie_word_embeddings=false {_PLAIN_MLP}",
-    "gated SiLU MLP (the default)": "--intermediate-size 342 --config tie_word_embeddings=false",
-}
 GROUPS = {
-    "block": {name: f"{_PILOT} {args}" for name, args in _BLOCKS.items()},
     "main": {
         name: f"--minutes 2.5 --num-hidden-layers {layers} --hidden-size {width} --batch-size {batch} "
         f"--learning-rate {rate} --vocab-size {vocabulary}"

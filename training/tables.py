@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Writes the tables of README.md and training/README.md from the files in training/results/.
+"""Writes the tables of README.md, training/README.md and training/LOG.md from the files in training/results/.
 
     python training/tables.py            # after a benchmark or a run has left new results there
 
@@ -13,12 +13,15 @@ import json
 import re
 from pathlib import Path
 
+import ablation_report
+import paper_speed_table
 import speed_tables
 from table_parts import markdown, where
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "training" / "LOG.md")
+SPEED = ("scan", "layers", "modules", "decode", "step", "generate")  # tables of bench_<name>.json, which have targets
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -168,7 +171,7 @@ def rl_table() -> str:
 
 
 def sweep_table(group: str) -> str:
-    """The runs of one group of sweep.py, best first; the block group in its own order."""
+    """The runs of one group, of sweep.py best first; the block's pilot in its own order."""
     runs = list(load(f"sweep_{group}")["runs"].items())
     if group != "block":
         runs.sort(key=lambda item: item[1]["heldout_bits_per_byte"])
@@ -188,6 +191,26 @@ def sweep_table(group: str) -> str:
     return markdown(header, rows) + f"\n{where(runs[0][1])}.\n"
 
 
+def ablation_table() -> str:
+    """What each option of the block is worth, on every corpus that has been run, and its plot."""
+    corpora = ("bytes", "bpe", "shakespeare")
+    found = {name: load(f"ablation_{name}") for name in corpora if (RESULTS / f"ablation_{name}.json").exists()}
+    if not found:
+        return "No run has been made yet.\n"
+    plots = (f"![bits per byte of every block, {name}](results/ablation_{name}.png)\n" for name in found)
+    return "\n".join([ablation_report.table(found), *plots])
+
+
+def missed_table() -> str:
+    """The lines of the speed tables that say which targets were not reached."""
+    lines = []
+    for name in SPEED:
+        if (RESULTS / f"bench_{name}.json").exists():
+            said = re.findall(r"^(?:Targets of this project's own|Short of .*?): (.*)$", TABLES[name](), re.MULTILINE)
+            lines += [f"- `bench_{name}.py`: {line}\n" for line in said if not line.endswith("reached.")]
+    return "".join(lines)
+
+
 TABLES = {
     "main": main_table,
     "scan": lambda: speed_tables.scan(load("bench_scan")),
@@ -197,12 +220,16 @@ TABLES = {
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),
+    "missed": missed_table,
+    "paper-speed": lambda: paper_speed_table.table(load("bench_paper")),
+    "paper-speed-gpu": lambda: paper_speed_table.table(load("bench_paper_gpu")),
     "modes": modes_table,
     "features": features_table,
     "forecast": forecast_table,
     "rl": rl_table,
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
+    "ablation": ablation_table,
 }
 
 

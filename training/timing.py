@@ -134,8 +134,8 @@ def peak_memory(step: Callable) -> float:
     return max(peak - before, 0) / 1024
 
 
-def in_new_process(script: str, arguments: list[str]) -> float | None:
-    """The number that a script prints last, run in a process of its own; `None` where the system has no /proc.
+def output_of_new_process(script: str, arguments: list[str]) -> str | None:
+    """What a script prints, run in a process of its own; `None` where the system has no /proc.
 
     Raises:
         RuntimeError: Where the script fails, with what it said.
@@ -145,4 +145,10 @@ def in_new_process(script: str, arguments: list[str]) -> float | None:
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{Path(script).name} {shlex.join(arguments)} failed:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+    return done.stdout
+
+
+def in_new_process(script: str, arguments: list[str]) -> float | None:
+    """The number that a script prints last, otherwise as `output_of_new_process`."""
+    output = output_of_new_process(script, arguments)
+    return None if output is None else float(output.split()[-1])
