@@ -177,7 +177,7 @@ def _show(
         f"({amount(metrics['train_tokens_per_second'])} tokens/s, {metrics['flops_utilisation']:.0%} of the peak); "
         f"perplexity {metrics['heldout_perplexity']:.2f} "
         f"on {metrics['heldout_tokens']:,} tokens\n"
-        f"saved to {folder}: the model, results.json, loss.png, samples.txt\n\n"
+        f"saved to {folder}: the model, its card README.md, results.json, loss.png, samples.txt\n\n"
         f"import hf_minrnn\n"
         f"from transformers import pipeline\n"
         f'print(pipeline("text-generation", model="{folder}")("import ")[0]["generated_text"])'
