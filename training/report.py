@@ -70,7 +70,7 @@ class Progress:
         elif progress >= self.next_line:
             self.next_line = (int(progress * PLAIN_LINES) + 1) / PLAIN_LINES
             left = (time.monotonic() - self.began) * (1 - progress) / max(progress - self.first, 1e-9)
-            print(f"{100 * progress:3.0f} %  {text}, {_clock(left)} left", file=self.stream, flush=True)
+            print(f"{100 * progress:3.0f} %  {text}, {clock(left)} left", file=self.stream, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal on a fresh line."""
@@ -78,7 +78,12 @@ class Progress:
             self.bar.close()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration in minutes and seconds, or with hours.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -227,13 +232,18 @@ def plot_bars(
 
 
 def plot_lines(
-    path: str | os.PathLike, title: str, labels: tuple[str, str], lines: dict[str, list[tuple[float, float]]]
+    path: str | os.PathLike,
+    title: str,
+    labels: tuple[str, str],
+    lines: dict[str, list[tuple[float, float]]],
+    vertical: str = "log",
 ) -> None:
     """Writes lines through points as a PNG, both axes logarithmic; 0 stands at the left end of the horizontal one.
 
     Args:
         labels (`tuple[str, str]`): Of the horizontal and the vertical axis.
         lines (`dict[str, list[tuple[float, float]]]`): Points by name.
+        vertical (`str`): Scale of the vertical axis, "log" or "linear".
     """
     import matplotlib
 
@@ -244,7 +254,7 @@ def plot_lines(
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), "o-", label=name, lw=1.6, ms=4)
     axes.set_xscale("symlog", linthresh=min((x for points in lines.values() for x, _ in points if x), default=1))
-    axes.set_yscale("log")
+    axes.set_yscale(vertical)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)

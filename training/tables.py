@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ablation_report
 import paper_speed_table
+import paper_tables
 import speed_tables
 from table_parts import markdown, where
 
@@ -28,6 +29,12 @@ MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def load(name: str) -> dict:
     """A result file by its stem."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def load_presets(name: str) -> dict[str, dict]:
+    """The result files of an experiment by preset, those that are there; see rows.py."""
+    stems = {preset: name + ("" if preset == "full" else f"_{preset}") for preset in paper_tables.PRESETS}
+    return {preset: load(stem) for preset, stem in stems.items() if (RESULTS / f"{stem}.json").exists()}
 
 
 def main_table() -> str:
@@ -227,6 +234,10 @@ TABLES = {
     "features": features_table,
     "forecast": forecast_table,
     "rl": rl_table,
+    "selective-copying": lambda: paper_tables.copying(load_presets("selective_copying")),
+    "chomsky": lambda: paper_tables.chomsky(load_presets("chomsky_tasks")),
+    "recall": lambda: paper_tables.recall(load_presets("recall")),
+    "shakespeare": lambda: paper_tables.shakespeare(load_presets("shakespeare")),
     "sweep-main": lambda: sweep_table("main"),
     "sweep-block": lambda: sweep_table("block"),
     "ablation": ablation_table,

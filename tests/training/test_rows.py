@@ -1,0 +1,101 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import json
+
+import pytest
+import torch
+from rows import Results, can_run, command, contest, parse, parser
+
+PRESETS = {
+    "full": {
+        "models": ["mingru"],
+        "seeds": [0, 1],
+        "rates": [1e-3],
+        "steps": 100,
+        "batch_size": 8,
+        "every": 10,
+        "length": 9,
+    },
+    "small": {"steps": 5, "rates": [1e-2, 3e-2]},
+}
+
+
+def read(*arguments):
+    made = parser("A test.", ["mingru", "gru"], PRESETS)
+    made.add_argument("--length", type=int)
+    return made, parse(made, list(arguments), "test")
+
+
+def test_presets_fill_in_what_is_not_given():
+    _, options = read()
+    assert (options.preset, options.steps, options.rates, options.output.name) == ("full", 100, [1e-3], "test.json")
+    _, options = read("--small", "--steps", "7")
+    assert (options.steps, options.rates, options.length, options.seeds) == (7, [1e-2, 3e-2], 9, [0, 1])
+    assert options.output.name == "test_small.json" and options.device in ("cpu", "cuda")
+    threads = torch.get_num_threads()
+    read("--threads", "2")
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+def test_a_rows_command_runs_that_row_alone(tmp_path):
+    made, options = read("--small", "--steps", "7", "--output", str(tmp_path / "x.json"), "--threads", "1", "--bf16")
+    line = command("test.py", options, made, models="gru", rates=1e-2, seeds=3)
+    assert line == "python training/test.py --small --models gru --seeds 3 --rates 0.01 --steps 7 --bf16"
+    _, again = read(*line.split()[2:])
+    assert (again.models, again.seeds, again.rates, again.steps, again.bf16) == (["gru"], [3], [1e-2], 7, True)
+    made, options = read()
+    assert command("test.py", options, made, seeds=0) == "python training/test.py --seeds 0"
+
+
+def test_of_a_path_only_the_last_part_is_told(tmp_path):
+    made = parser("A test.", ["mingru"], PRESETS)
+    made.add_argument("--text", type=type(tmp_path))
+    options = parse(made, ["--text", str(tmp_path / "plays.txt")], "test")
+    assert command("test.py", options, made) == "python training/test.py --text plays.txt"
+
+
+def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
+    path, calls = tmp_path / "new" / "rows.json", []
+
+    def work():
+        calls.append(1)
+        return {"accuracy": 0.5}
+
+    results = Results(path, {"experiment": "x"})
+    first = results.row("a", {"rate": 1e-3, "lengths": (1, 2)}, "python a", work)
+    assert json.loads(path.read_text())["rows"]["a"] == first
+    assert (
+        first["accuracy"] == 0.5 and first["command"] == "python a" and first["versions"]["torch"] and first["machine"]
+    )
+    results = Results(path, {"experiment": "y"})
+    assert results.row("a", {"rate": 1e-3, "lengths": [1, 2]}, "python b", work) == first and len(calls) == 1
+    results.row("b", {"rate": 1e-2}, "python b", work)
+    written = json.loads(path.read_text())
+    assert list(written["rows"]) == ["a", "b"] and written["experiment"] == "y"
+    assert "a: in rows.json already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"has the row 'a' with rate 0.001, not 0.1: give another --output"):
+        results.row("a", {"rate": 0.1, "lengths": [1, 2]}, "python a", work)
+
+
+@pytest.mark.parametrize(("metric", "chosen"), [("accuracy", 3e-2), ("loss", 1e-2)])
+def test_the_best_rate_gets_the_other_seeds(metric, chosen):
+    ran = []
+
+    def run(rate, seed):
+        ran.append((rate, seed))
+        return {"settings": {"rate": rate, "seed": seed}, "best": {metric: rate} if rate < 1 else None}
+
+    rows = contest("x", [1e-2, 3e-2, 1.0], [5, 6, 7], metric, run)
+    assert ran == [(1e-2, 5), (3e-2, 5), (1.0, 5), (chosen, 6), (chosen, 7)]
+    assert [(row["settings"]["rate"], row["settings"]["seed"]) for row in rows] == [
+        (chosen, 5),
+        (chosen, 6),
+        (chosen, 7),
+    ]
+    ran.clear()
+    assert len(contest("x", [1.0, 2.0], [5, 6], metric, run)) == 1 and len(ran) == 2
+
+
+def test_what_cannot_run_is_said(capsys):
+    assert can_run(["mingru", "hgrn", "gru"], "cpu") == ["mingru", "gru"]
+    assert capsys.readouterr().out == "hgrn is left out: flash-linear-attention runs on a GPU only\n"

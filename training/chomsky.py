@@ -1,0 +1,100 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The seven tasks of the Chomsky hierarchy that the paper uses, as pure functions from seed to batch.
+
+A string of random symbols comes first, then a query symbol at which the answer is asked for, or with `bucket_sort` as many
+query symbols as there are answers. The definitions are those of the paper's code. `length` is that of the string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+IGNORED = -100  # a label that is not scored
+
+
+def asked_at_the_end(strings: np.ndarray, answers: np.ndarray, query: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The strings with a query symbol for each answer behind them, and the answers as its labels.
+
+    Args:
+        strings (`numpy.ndarray` of shape `(batch, length)`): Symbols.
+        answers (`numpy.ndarray` of shape `(batch, count)`): What is to be said at the `count` query symbols.
+        query (`int`): The query symbol.
+
+    Returns:
+        `(input_ids, labels)`, both int64 of shape `(batch, length + count)`.
+
+    >>> ids, labels = asked_at_the_end(np.array([[1, 0]]), np.array([[1]]), query=2)
+    >>> ids.tolist(), labels.tolist()
+    ([[1, 0, 2]], [[-100, -100, 1]])
+    """
+    inputs = np.concatenate([strings, np.full_like(answers, query)], 1)
+    labels = np.concatenate([np.full_like(strings, IGNORED), answers], 1)
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
+
+
+def _strings(seed, batch_size: int, length: int, symbols: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, symbols, (batch_size, length), dtype=np.int64)
+
+
+def bucket_sort(seed, batch_size: int, length: int):
+    """Ten symbols, to be said again in rising order."""
+    strings = _strings(seed, batch_size, length, 10)
+    return asked_at_the_end(strings, np.sort(strings, 1), 10)
+
+
+def cycle_nav(seed, batch_size: int, length: int):
+    """Steps back, none and forth (0, 1, 2) on a circle of five places: the place at the end, from place 0."""
+    steps = _strings(seed, batch_size, length, 3)
+    return asked_at_the_end(steps, (steps - 1).sum(1, keepdims=True) % 5, 3)
+
+
+def even_pairs(seed, batch_size: int, length: int):
+    """Bits: 1 where the number of neighbours that differ is even, which is where the first bit equals the last."""
+    bits = _strings(seed, batch_size, length, 2)
+    return asked_at_the_end(bits, (bits[:, :1] == bits[:, -1:]).astype(np.int64), 2)
+
+
+def _counts(strings: np.ndarray, symbols: int) -> np.ndarray:
+    rows = np.arange(len(strings))[:, None]
+    return np.bincount((rows * symbols + strings).ravel(), minlength=len(strings) * symbols).reshape(-1, symbols)
+
+
+def majority(seed, batch_size: int, length: int):
+    """63 symbols: the one that occurs most often, of several the largest."""
+    strings = _strings(seed, batch_size, length, 63)
+    most = 62 - _counts(strings, 63)[:, ::-1].argmax(1)
+    return asked_at_the_end(strings, most[:, None], 63)
+
+
+def majority_count(seed, batch_size: int, length: int):
+    """63 symbols: how often the most frequent one occurs, at most 63."""
+    strings = _strings(seed, batch_size, length, 63)
+    return asked_at_the_end(strings, _counts(strings, 63).max(1, keepdims=True).clip(max=63), 63)
+
+
+def missing_duplicate(seed, batch_size: int, length: int):
+    """Nine symbols, the string again from its start up to a place drawn for the whole batch: the symbol that follows there."""
+    strings = _strings(seed, batch_size, length, 9)
+    place = np.random.default_rng([1, *np.atleast_1d(seed).tolist()]).integers(length)
+    return asked_at_the_end(np.concatenate([strings, strings[:, :place]], 1), strings[:, place : place + 1], 9)
+
+
+def parity(seed, batch_size: int, length: int):
+    """Bits: whether the number of ones is odd."""
+    bits = _strings(seed, batch_size, length, 2)
+    return asked_at_the_end(bits, bits.sum(1, keepdims=True) % 2, 2)
+
+
+# Name -> function, size of the vocabulary, answers to choose from.
+CHOMSKY: dict[str, tuple[Callable, int, int]] = {
+    "bucket_sort": (bucket_sort, 11, 10),
+    "cycle_nav": (cycle_nav, 5, 5),
+    "even_pairs": (even_pairs, 3, 2),
+    "majority": (majority, 64, 63),
+    "majority_count": (majority_count, 64, 63),
+    "missing_duplicate": (missing_duplicate, 10, 9),
+    "parity": (parity, 3, 2),
+}

@@ -1,0 +1,291 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Trains one model on one task: the same loop, evaluation, early stop and checkpoints for every model and every task.
+
+A run is a function of its `Recipe`, the model and the seed. On a CPU a run that was stopped and resumed has the losses of
+one that was not, bit by bit: batches and dropout are functions of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from checkpoint import check_same_run, checkpoints, load_checkpoint, save_checkpoint
+from report import clock
+from schedule import learning_rate_factor
+from stop_request import StopRequest
+from torch import nn
+from widths import count
+
+from hf_minrnn.cells import MinRNNCell
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained, the same for all models of a comparison.
+
+    Args:
+        steps (`int`): At most.
+        batch_size (`int`): Rows in a step.
+        lengths (`tuple[int, int]`): Shortest and longest length that a step's batch is drawn with.
+        rate (`float`): Learning rate of AdamW, at its peak.
+        weight_decay (`float`): Of weight matrices, but not of embeddings and of the projection that makes our gates.
+        clip (`float`): Largest norm of the gradient.
+        warmup (`int`): Steps of a linear rise of the rate.
+        schedule (`str`): "constant" after that, or "cosine" down to a twentieth.
+        every (`int`): Steps between two evaluations on the validation part.
+        metric (`str`): "accuracy" or "loss": what decides which state is the best.
+        solved (`float`): Accuracy on the validation part at which a run ends; more than 1 for never.
+        patience (`int`): Evaluations without progress at which a run ends; 0 for never.
+        bf16 (`bool`): Autocast to bfloat16.
+    """
+
+    steps: int
+    batch_size: int
+    lengths: tuple[int, int]
+    rate: float = 3e-4
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    warmup: int = 0
+    schedule: str = "constant"
+    every: int = 100
+    metric: str = "accuracy"
+    solved: float = 2.0
+    patience: int = 0
+    bf16: bool = False
+
+    def factor(self, step: int) -> float:
+        """The learning rate of a step, counted from 0, over its peak.
+
+        >>> recipe = Recipe(steps=100, batch_size=1, lengths=(1, 1), warmup=4)
+        >>> [recipe.factor(step) for step in (0, 1, 3, 99)]
+        [0.25, 0.5, 1.0, 1.0]
+        """
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        share = (step + 0.5 - self.warmup) / max(self.steps - self.warmup, 1)
+        return learning_rate_factor(share, warmup=0.0, schedule=self.schedule)
+
+
+def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """AdamW's two groups: weight matrices decay; embeddings, vectors, what makes our gates, and Mamba's decays do not.
+
+    >>> [len(group["params"]) for group in optimizer_groups(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 0.1)]
+    [1, 2]
+    """
+    free = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    free |= {id(cell.in_proj.weight) for cell in model.modules() if isinstance(cell, MinRNNCell)}
+    groups = {True: [], False: []}
+    for name, weight in model.named_parameters():
+        decays = weight.ndim >= 2 and id(weight) not in free and not name.endswith("A_log")
+        groups[decays].append(weight)
+    kinds = {True: weight_decay, False: 0.0}
+    return [{"params": weights, "weight_decay": kinds[decays]} for decays, weights in groups.items() if weights]
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], bf16: bool = False) -> dict:
+    """Loss and accuracy over all labels of the batches.
+
+    Args:
+        model: Token ids `(batch, time)` to logits.
+        batches: Pairs of ids and labels, see tasks.py.
+        bf16 (`bool`): Autocast to bfloat16, as in training.
+
+    Returns:
+        `loss`, nats per label, and `accuracy`, a share.
+
+    Raises:
+        ValueError: Where nothing is scored.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    loss, right, labelled = 0.0, 0, 0
+    for ids, labels in batches:
+        labels = labels.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = model(ids.to(device))
+        scored = labels != -100
+        logits, labels = logits[scored].float(), labels[scored]
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(-1) == labels).sum())
+        labelled += labels.numel()
+    model.train(was_training)
+    if not labelled:
+        raise ValueError("there is not one label to score in these batches")
+    return {"loss": loss / labelled, "accuracy": right / labelled}
+
+
+class Run:
+    """One model in training.
+
+    Args:
+        model (`nn.Module`): Token ids to logits, see comparators.py; trained in place.
+        task: See tasks.py.
+        recipe (`Recipe`): How.
+        seed (`int`): Of the batches and of dropout.
+        validation: A function without arguments that returns the batches to evaluate on, always the same ones.
+        folder (`Path`, *optional*): Where checkpoints are kept while the run goes on; what lies there is gone on with.
+        title (`str`): What progress is printed under.
+        checkpoint_every (`float`): Seconds between two checkpoints.
+    """
+
+    def __init__(
+        self, model, task, recipe: Recipe, seed: int, validation: Callable, folder=None, title="", checkpoint_every=60.0
+    ):
+        self.model, self.task, self.recipe, self.seed, self.validation = model, task, recipe, seed, validation
+        self.folder, self.title, self.checkpoint_every = folder and Path(folder), title, checkpoint_every
+        self.device = next(model.parameters()).device
+        groups = optimizer_groups(model, recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.rate, fused=True)
+        self.step, self.seconds, self.diverged = 0, 0.0, False
+        self.losses: list[float] = []
+        self.curve: list[dict] = []  # an entry for each evaluation
+        self.best: dict | None = None  # the best one of them
+        self.best_weights: dict | None = None
+        if self.folder and checkpoints(self.folder):
+            self._resume()
+
+    def _about(self) -> dict:
+        recipe = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.recipe).items()
+        }
+        return {**recipe, "seed": self.seed, "task": self.task.name, "parameters": count(self.model)}
+
+    def _resume(self) -> None:
+        saved = load_checkpoint(self.folder)
+        check_same_run(saved["about"], self._about(), set())
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for name, value in saved["run"].items():
+            setattr(self, name, value)
+
+    def save(self) -> None:
+        """Writes a checkpoint, in one motion, and deletes the one before.
+
+        Raises:
+            CheckpointError: It could not be written.
+        """
+        names = ("step", "seconds", "diverged", "losses", "curve", "best", "best_weights")
+        payload = {
+            "about": self._about(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "run": {name: getattr(self, name) for name in names},
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self.folder, self.step, payload, keep=1)
+
+    def _train_step(self) -> float:
+        recipe, step = self.recipe, self.step
+        rng = np.random.default_rng((self.seed, step))
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout
+        length = int(rng.integers(recipe.lengths[0], recipe.lengths[1] + 1))
+        ids, labels = self.task.batch([self.seed, step], recipe.batch_size, length)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate * recipe.factor(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = self.model(ids.to(self.device))
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.to(self.device).flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        else:
+            self.diverged = True
+        return loss.item()
+
+    def _better(self, entry: dict) -> bool:
+        if self.best is None:
+            return True
+        now, before = entry[self.recipe.metric], self.best[self.recipe.metric]
+        return now < before if self.recipe.metric == "loss" else now > before
+
+    def _evaluate(self) -> None:
+        recent = self.losses[-self.recipe.every :]
+        entry = {
+            "step": self.step,
+            "training_loss": sum(recent) / len(recent),
+            **evaluate(self.model, self.validation(), self.recipe.bf16),
+        }
+        self.curve.append(entry)
+        if self._better(entry):
+            self.best = entry
+            self.best_weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+
+    def _finished(self) -> bool:
+        recipe = self.recipe
+        if self.step >= recipe.steps or self.diverged:
+            return True
+        if not self.curve or self.curve[-1]["step"] != self.step:
+            return False
+        stale = (self.step - self.best["step"]) // recipe.every
+        return self.curve[-1]["accuracy"] >= recipe.solved or bool(recipe.patience and stale >= recipe.patience)
+
+    def train(self) -> dict:
+        """Trains to the end.
+
+        Returns:
+            `final` and `best` (the last evaluation and the best one, each with its step), `steps`, `seconds` (of training,
+            evaluations excluded), `steps_per_second`, `parameters`, `diverged` (whether a gradient was not finite, which ends
+            a run) and the `curve` of evaluations.
+
+        Raises:
+            SystemExit: On SIGTERM or Ctrl-C, after a checkpoint.
+            CheckpointError: A checkpoint could not be written.
+        """
+        recipe, saved_at = self.recipe, time.monotonic()
+        self.model.train()
+        with StopRequest() as request:
+            while not self._finished():
+                begin = time.perf_counter()
+                self.losses.append(self._train_step())
+                self.step += 1
+                self.seconds += time.perf_counter() - begin
+                if self.step % recipe.every == 0 or self.step == recipe.steps:
+                    self._evaluate()
+                    self._show()
+                if self.folder and (request.signal or time.monotonic() - saved_at > self.checkpoint_every):
+                    self.save()
+                    saved_at = time.monotonic()
+                if request.signal:
+                    raise SystemExit(128 + request.signal)
+        return {
+            "final": self.curve[-1] if self.curve else None,
+            "best": self.best,
+            "steps": self.step,
+            "seconds": self.seconds,
+            "steps_per_second": self.step / self.seconds,
+            "parameters": count(self.model),
+            "diverged": self.diverged,
+            "curve": self.curve,
+        }
+
+    def _show(self) -> None:
+        entry, rate = self.curve[-1], self.step / self.seconds
+        left = clock((self.recipe.steps - self.step) / rate)
+        print(
+            f"{self.title}: step {self.step:,} of {self.recipe.steps:,}, loss {entry['training_loss']:.3f}, validation "
+            f"{entry['loss']:.3f} and {entry['accuracy']:.1%}, {rate:.2f} steps/s, {left} left at most",
+            flush=True,
+        )
+
+    def test(self, judge: Callable[[nn.Module], dict]) -> dict[str, dict]:
+        """What `judge` says of the last state, and of the best one, which the model is left in.
+
+        Where a run diverged before its first evaluation there is no best one, and the last is judged alone.
+        """
+        found = {"final": judge(self.model)}
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+            found["best"] = found["final"] if self.best["step"] == self.step else judge(self.model)
+        return found

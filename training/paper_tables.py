@@ -1,0 +1,178 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The tables of the paper's experiments, for tables.py: our numbers beside the paper's, what did not run, the commands.
+
+Each function takes the result files of an experiment by preset, of which any may be missing. Of several learning rates the one
+that is best on the validation part is shown, as mean and deviation over its seeds.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from table_parts import markdown, where
+
+PRESETS = ("full", "cpu", "small")
+# arXiv 2410.01201: selective copying at length 4096, percent, by model and layers; and with S4, Hyena and S6 of unsaid depth.
+COPYING = {
+    ("mingru", 1): "37.0 ± 2.3",
+    ("mingru", 2): "96.8 ± 3.2",
+    ("mingru", 3): "99.5 ± 0.2",
+    ("minlstm", 1): "37.6 ± 2.0",
+    ("minlstm", 2): "85.7 ± 5.8",
+    ("minlstm", 3): "96.0 ± 2.8",
+}
+COPYING_OTHERS = "S4 18.3, Hyena 30.1, S6 97.0 to 99.8"
+# The same: loss on Shakespeare and the step it was reached at.
+SHAKESPEARE = {
+    "mingru": ("1.548", "575"),
+    "minlstm": ("1.555", "625"),
+    "transformer": ("1.547", "about 2,000"),
+    "mamba": ("1.575", "400"),
+}
+NANOGPT = "1.4697"  # the loss of its 6-layer Transformer, by its own README
+
+
+def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[dict]]:
+    """The rows of a result file that differ in nothing but the seed, with the best rate of each group.
+
+    Args:
+        result (`dict`): A result file.
+        by (`tuple[str, ...]`): Settings that tell groups apart.
+        metric (`str`): "accuracy" or "loss", on the validation part.
+
+    >>> row = lambda rate, seed, a: {"settings": {"model": "x", "rate": rate, "seed": seed}, "best": {"accuracy": a}}
+    >>> rows = {"a": row(1e-3, 0, 0.5), "b": row(1e-2, 0, 0.7), "c": row(1e-2, 1, 0.6), "d": row(1, 0, 0) | {"best": None}}
+    >>> {key: [r["settings"]["seed"] for r in group] for key, group in groups({"rows": rows}, ("model",), "accuracy").items()}
+    {('x',): [0, 1]}
+    """
+    found: dict[tuple, dict[float, list]] = {}
+    for row in result["rows"].values():
+        rates = found.setdefault(tuple(row["settings"][name] for name in by), {})
+        rates.setdefault(row["settings"]["rate"], []).append(row)
+    sign = -1 if metric == "loss" else 1
+
+    def quality(rows: list[dict]) -> float:
+        return max((sign * row["best"][metric] for row in rows if row["best"]), default=float("-inf"))
+
+    return {key: max(rates.values(), key=quality) for key, rates in found.items()}
+
+
+def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:
+    """A number of the test of each row, of its best or its last state; of a run without a best one, the last."""
+    return [row["test"].get(state, row["test"]["final"])[value] for row in rows]
+
+
+def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
+    """Mean, and the deviation where there are several.
+
+    >>> spread([0.5]), spread([0.25, 0.75], scale=100), spread([1.5, 1.7], digits=3)
+    ('0.5', '50.0 ± 35.4', '1.600 ± 0.141')
+    """
+    values = [scale * value for value in values]
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+def common(rows: list[dict]) -> list[str]:
+    """Parameters, learning rate, seeds, steps, steps a second and the command, for the end of a line."""
+    steps, speed = ([row[name] for row in rows] for name in ("steps", "steps_per_second"))
+    return [
+        f"{rows[0]['parameters']:,}",
+        f"{rows[0]['settings']['rate']:g}",
+        f"{len(rows)}",
+        f"{round(sum(steps) / len(steps)):,}",
+        f"{sum(speed) / len(speed):.2f}",
+        f"`{rows[0]['command']}`",
+    ]
+
+
+COMMON = ["parameters", "rate", "seeds", "steps", "steps/s", "command"]
+
+
+def machines(presets: dict[str, dict]) -> str:
+    """Every machine that had a part in the rows, once each."""
+    lines = dict.fromkeys(where(row) for result in presets.values() for row in result["rows"].values())
+    return f"\n{'. '.join(lines)}.\n" if lines else ""
+
+
+def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...]) -> str:
+    """A line on the presets that have no result file."""
+    names = [name for name in offered if name not in presets]
+    commands = [f"`python training/{script}{'' if name == 'full' else f' --{name}'}`" for name in names]
+    return f"\nNot run: {', '.join(commands)}.\n" if names else ""
+
+
+def copying(presets: dict[str, dict]) -> str:
+    """Selective copying: accuracy by model, layers and length beside the paper's at 4096."""
+    rows, full, by = [], set(), ("model", "layers", "length", "tokens")
+    for result in presets.values():
+        for (model, layers, length, tokens), found in groups(result, by, "accuracy").items():
+            full |= {(model, layers)} if length == 4096 else set()
+            score = spread(numbers(found, "accuracy"), 100)
+            rows.append(
+                [model, f"{layers}", f"{tokens} of {length}", score, COPYING.get((model, layers), ""), *common(found)]
+            )
+    for (model, layers), number in COPYING.items():
+        if (model, layers) not in full:
+            command = f"`python training/selective_copying.py --models {model} --layers {layers}`"
+            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 5, command])
+    header = ["model", "layers", "tokens", "accuracy, %", "the paper's at 4096, %", *COMMON]
+    return markdown(header, rows) + f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n{machines(presets)}"
+
+
+def chomsky(presets: dict[str, dict]) -> str:
+    """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model."""
+    rows, shown = [], (40, 128, 256)
+    for result in presets.values():
+        for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
+            by_length = numbers(found, "by_length")
+            asked = [str(length) in by_length[0] for length in shown]
+            scores = [
+                spread([scores[str(length)] for scores in by_length], 100) if there else ""
+                for length, there in zip(shown, asked)
+            ]
+            mean, chance = spread(numbers(found, "accuracy"), 100), f"{100 * found[0]['settings']['chance']:.1f}"
+            rows.append([task, model, *scores, mean, chance, *common(found)])
+    header = ["task", "model", *(f"at {length}, %" for length in shown), "mean of all lengths, %", "chance, %", *COMMON]
+    table = markdown(header, rows) if rows else ""
+    return table + not_run(presets, "chomsky_tasks.py", ("full", "small")) + machines(presets)
+
+
+def recall(presets: dict[str, dict]) -> str:
+    """Associative recall: accuracy by model and size of the state, by number of pairs."""
+    text = ""
+    for preset, result in presets.items():
+        found = groups(result, ("title", "pairs"), "accuracy")
+        pairs = sorted({number for _, number in found})
+        lines = []
+        for title in dict.fromkeys(title for title, _ in found):
+            of_title = {number: found[title, number] for number in pairs if (title, number) in found}
+            scores = [
+                spread(numbers(of_title[number], "accuracy"), 100) if number in of_title else "not run"
+                for number in pairs
+            ]
+            lines.append([title, *scores, *common(next(iter(of_title.values())))])
+        header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
+        text += markdown(header, lines) + "\n"
+    note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
+    return text + note.lstrip() + not_run(presets, "recall.py", ("full", "small")) + machines(presets)
+
+
+def shakespeare(presets: dict[str, dict]) -> str:
+    """Shakespeare: loss at the best step and at the last one beside the paper's."""
+    rows, ran = [], set()
+    for preset, result in presets.items():
+        for (model,), found in groups(result, ("model",), "loss").items():
+            paper, at = SHAKESPEARE.get(model, ("", "")) if preset == "full" else ("", "")
+            ran |= {model} if preset == "full" else set()
+            best = spread([row["best"]["step"] for row in found], digits=0)
+            scores = [spread(numbers(found, part), digits=4) for part in ("test", "both")]
+            last = spread(numbers(found, "test", "final"), digits=4)
+            rows.append([model, preset, *scores, best, last, paper, at, *common(found)])
+    for model, (paper, at) in SHAKESPEARE.items():
+        if model not in ran:
+            command = f"`python training/shakespeare.py --models {model}`"
+            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 5, command])
+    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 6])
+    header = ["model", "preset", "test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
+    return markdown([*header, *COMMON], rows) + machines(presets)

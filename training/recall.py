@@ -1,0 +1,124 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Multi-query associative recall: how many pairs of key and value a state of so many channels holds. With a plot.
+
+    python training/recall.py           # three state sizes, 4 to 64 pairs; hours on two cores
+    python training/recall.py --small   # two state sizes, 4 to 16 pairs; minutes
+
+A limit of vector states, shown as one: what a gate writes, hangs on the token and not on what the state holds, so that a
+channel cannot be addressed by a key. A Transformer of the same size keeps all pairs in its cache and looks them up. Each row of
+the result file is one training; running the script again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from comparators import Size, build
+from experiment import Recipe, evaluate
+from report import plot_lines
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from tasks import recall
+from widths import count
+
+MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
+MODELS += ["gated-deltanet", "rwkv7"]
+OURS = ("mingru", "minlstm")
+VECTORS = (*OURS, "mingru-default", "minlstm-default", "gru", "lstm")  # have a state whose size is a matter of choice
+FULL = {
+    "models": ["mingru", "minlstm", "llama"],
+    "pairs": [4, 8, 16, 32, 64],
+    "expansions": [1, 4, 16],
+    "seeds": [0],
+    "rates": [3e-3],
+    "steps": 5000,
+    "batch_size": 64,
+    "every": 250,
+    "warmup": 100,
+    "hidden_size": 64,
+    "num_layers": 2,
+    "conv": 4,
+    "initializer_range": 0.1,
+    "batches": 4,
+}
+SMALL = {
+    "models": ["mingru", "llama"],
+    "pairs": [4, 8, 16],
+    "expansions": [1, 4],
+    "steps": 800,
+    "every": 100,
+    "batches": 2,
+}
+
+
+def main(argv=None) -> dict:
+    """Runs what is missing, draws the plot; returns what the result file holds."""
+    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
+    made.add_argument("--pairs", type=int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
+    made.add_argument(
+        "--expansions", type=int, nargs="+", help="channels of the state per unit of width; ours, gru, lstm"
+    )
+    made.add_argument("--hidden-size", type=int, help="width; the others get the parameters of the smallest minGRU")
+    made.add_argument("--num-layers", type=int, help="blocks")
+    made.add_argument("--conv", type=int, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
+    made.add_argument("--initializer-range", type=float, help="deviation of fresh weights")
+    made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
+    made.add_argument("--batches", type=int, help="of validation, and half as many as of the test")
+    options = parse(made, argv, "recall")
+    about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
+    results = Results(options.output, about | {"pairs": options.pairs})
+    lines = {}
+    for name in can_run(options.models, options.device):
+        # For a model whose memory is its own affair the smallest state stands.
+        for expansion in options.expansions if name in VECTORS else options.expansions[:1]:
+            title = f"{name}, {expansion * options.hidden_size} channels" if name in VECTORS else name
+            for pairs in options.pairs:
+                task, length = recall(pairs, keys=64, values=64), 4 * pairs
+                size = Size(
+                    vocab_size=task.vocab_size,
+                    hidden_size=options.hidden_size,
+                    num_layers=options.num_layers,
+                    max_length=length,
+                    expansion=expansion,
+                    conv=options.conv,
+                    initializer_range=options.initializer_range,
+                )
+                reference = count(build("mingru", **vars(size)))
+
+                def run(rate, seed, name=name, title=title, size=size, reference=reference, task=task, length=length):
+                    recipe = Recipe(
+                        steps=options.steps,
+                        batch_size=options.batch_size,
+                        lengths=(length, length),
+                        rate=rate,
+                        warmup=options.warmup,
+                        every=options.every,
+                        solved=0.9995,
+                        bf16=options.bf16,
+                    )
+                    narrowed = {"pairs": length // 4, "expansions": int(size.expansion), "rates": rate, "seeds": seed}
+                    return train_row(
+                        results,
+                        f"{title}, {length // 4} pairs, rate {rate:g}, seed {seed}",
+                        command("recall.py", options, made, models=name, **narrowed),
+                        (name, size, None if name in OURS else reference),
+                        task,
+                        recipe,
+                        seed,
+                        options,
+                        lambda: task.fixed("validation", options.batch_size, length, options.batches),
+                        lambda model: evaluate(
+                            model, task.fixed("test", options.batch_size, length, 2 * options.batches), options.bf16
+                        ),
+                        pairs=length // 4,
+                        title=title,
+                    )
+
+                rows = contest(f"{title}, {pairs} pairs", options.rates, options.seeds, "accuracy", run)
+                scores = [row["test"].get("best", row["test"]["final"])["accuracy"] for row in rows]
+                lines.setdefault(title, []).append((pairs, sum(scores) / len(scores)))
+                print(f"{title}, {pairs} pairs: test accuracy {', '.join(f'{s:.1%}' for s in scores)}", flush=True)
+    picture = options.output.with_suffix(".png")
+    plot_lines(picture, "associative recall", ("pairs", "accuracy (chance is 1/64)"), lines, "linear")
+    return results.value
+
+
+if __name__ == "__main__":
+    main()

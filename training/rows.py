@@ -1,0 +1,229 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The rows of an experiment: run what is missing, write after each, and say by which command any one of them is run again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from comparators import Size, build, missing
+from experiment import Recipe, Run
+from report import machine, versions, write_json
+from widths import count
+
+RESULTS = Path(__file__).parent / "results"
+NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's numbers do not hang on
+PRESETS = {
+    "full": "the paper's settings",
+    "cpu": "the paper's model at a size that two cores train in an hour or two",
+    "small": "minutes on two cores: the claim's direction, not its numbers",
+}
+
+
+def parser(description: str, names: list[str], presets: dict[str, dict]) -> argparse.ArgumentParser:
+    """The options that all experiments share.
+
+    Args:
+        description (`str`): Of the script.
+        names (`list[str]`): The models that it offers.
+        presets (`dict[str, dict]`): Values by option, for "full" and other keys of `PRESETS`; "full" has them all.
+    """
+    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    for name in presets:
+        if name != "full":
+            made.add_argument(f"--{name}", action="store_true", help=PRESETS[name])
+    made.add_argument("--models", nargs="+", choices=names, metavar="MODEL", help=f"of {', '.join(names)}")
+    made.add_argument("--seeds", type=int, nargs="+", help="the first one for every rate, the others for the best rate")
+    made.add_argument("--rates", type=float, nargs="+", help="learning rates to choose from, by the validation part")
+    made.add_argument("--steps", type=int, help="training steps at most")
+    made.add_argument("--batch-size", type=int, help="rows in a step")
+    made.add_argument("--every", type=int, help="steps between two evaluations")
+    made.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16 where torch's autocast does")
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)")
+    made.add_argument("--threads", type=int, help="of the processor (default: torch's own choice)")
+    made.add_argument("--output", type=Path, help="result file; rows that it has already are not run again")
+    made.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="checkpoints of unfinished runs")
+    made.set_defaults(presets=presets)
+    return made
+
+
+def parse(made: argparse.ArgumentParser, argv: list[str] | None, stem: str) -> argparse.Namespace:
+    """The options, with the chosen preset's values for what is not given; sets the number of threads.
+
+    Args:
+        made: Of `parser`.
+        argv (`list[str]`, *optional*): The arguments; the process's own by default.
+        stem (`str`): Of the result file; a preset's has its name behind it.
+    """
+    arguments = [str(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    presets = made.get_default("presets")
+    chosen = next((name for name in presets if f"--{name}" in arguments), "full")
+    output = RESULTS / f"{stem}{'' if chosen == 'full' else f'_{chosen}'}.json"
+    made.set_defaults(**(presets["full"] | presets[chosen]), output=output, presets=None)
+    options = made.parse_args(arguments)
+    options.preset = chosen
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+def command(script: str, options: argparse.Namespace, made: argparse.ArgumentParser, **row) -> str:
+    """The command that runs one row again.
+
+    Args:
+        script (`str`): The file's name.
+        options: As `parse` returned them: those that differ from the preset are repeated, of a path only the last part.
+        made: The parser, whose defaults are the preset's by now.
+        row: Options that narrow the experiment down to this row, as lists or single values.
+    """
+    words = ["python", f"training/{script}", *([] if options.preset == "full" else [f"--{options.preset}"])]
+    for name, value in (vars(options) | row).items():
+        skipped = name in (*NOT_ABOUT_ROWS, *PRESETS, "preset", "presets")
+        if skipped or (value == made.get_default(name) and name not in row) or value is False or value is None:
+            continue
+        parts = value if isinstance(value, list) else [value]
+        texts = [] if value is True else [part.name if isinstance(part, Path) else f"{part}" for part in parts]
+        words += [f"--{name.replace('_', '-')}", *texts]
+    return shlex.join(words)
+
+
+class Results:
+    """A result file, written after each row.
+
+    Args:
+        path (`Path`): The file; the rows that it has are kept.
+        about (`dict`): What all rows have in common, for the file's head.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        self.path = Path(path)
+        rows = json.loads(self.path.read_text(encoding="utf-8"))["rows"] if self.path.exists() else {}
+        self.value = {**about, "rows": rows}
+
+    def row(self, key: str, settings: dict, command: str, work: Callable[[], dict]) -> dict:
+        """The row of this name, run now if the file does not have it.
+
+        Args:
+            key (`str`): Its name.
+            settings (`dict`): What it hangs on: numbers, strings, lists and dicts of them; compared with the file's.
+            command (`str`): That runs it again.
+            work: A function without arguments that returns what was found.
+
+        Raises:
+            ValueError: The file has a row of this name with other settings.
+        """
+        settings, rows = json.loads(json.dumps(settings)), self.value["rows"]
+        if key in rows:
+            before = rows[key]["settings"]
+            different = [name for name in {**settings, **before} if settings.get(name) != before.get(name)]
+            if different:
+                raise ValueError(
+                    f"{self.path} has the row {key!r} with {different[0]} {before.get(different[0])!r}, not "
+                    f"{settings.get(different[0])!r}: give another --output, or delete that row"
+                )
+            print(f"{key}: in {self.path.name} already", flush=True)
+            return rows[key]
+        print(f"{key}: {command}", flush=True)
+        found = work()
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        rows[key] = {
+            "command": command,
+            "settings": settings,
+            **found,
+            "finished": finished,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        write_json(self.path, self.value)
+        return rows[key]
+
+
+def train_row(
+    results: Results,
+    key: str,
+    command: str,
+    model: tuple[str, Size, int | None],
+    task,
+    recipe: Recipe,
+    seed: int,
+    options: argparse.Namespace,
+    validation: Callable,
+    judge: Callable,
+    **settings,
+) -> dict:
+    """A row that trains one model and tests it.
+
+    Args:
+        results (`Results`): Where it belongs.
+        key, command: See `Results.row`.
+        model (`tuple`): A key of `COMPARATORS`, the size, and the number of parameters to come to, or `None` for the size as
+            it is.
+        task: See tasks.py.
+        recipe (`Recipe`): How to train.
+        seed (`int`): Of weights, batches and dropout.
+        options: `device` and `runs` are looked at.
+        validation, judge: See `experiment.Run` and its `test`.
+        settings: What the row hangs on besides.
+    """
+    name, size, parameters = model
+
+    def work() -> dict:
+        torch.manual_seed(seed)
+        fresh = build(name, parameters=parameters, **asdict(size)).to(options.device)
+        if parameters:
+            share = count(fresh) / parameters - 1
+            print(f"{key}: {count(fresh):,} parameters, {share:+.1%} of the reference's {parameters:,}", flush=True)
+        folder = options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)
+        run = Run(fresh, task, recipe, seed, validation, folder, title=key)
+        found = run.train()
+        found["test"] = run.test(judge)
+        return found
+
+    about = {"model": name, "task": task.name, "seed": seed, "size": asdict(size), "reference_parameters": parameters}
+    row = results.row(key, {**about, **asdict(recipe), **settings}, command, work)
+    for path in (options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)).glob("checkpoint-*.pt"):
+        path.unlink()  # the row is written, so nobody goes on from there
+    return row
+
+
+def contest(
+    group: str, rates: list[float], seeds: list[int], metric: str, run: Callable[[float, int], dict]
+) -> list[dict]:
+    """Every learning rate with the first seed, then the best one with the others.
+
+    Args:
+        group (`str`): What the rows have in common, for the console.
+        rates, seeds: What to choose from.
+        metric (`str`): "accuracy" or "loss", on the validation part.
+        run: A function of rate and seed that returns a row.
+
+    Returns:
+        The rows of the best rate; of a group that diverged before any evaluation the first row.
+    """
+    sweep = [run(rate, seeds[0]) for rate in rates]
+    judged = [row for row in sweep if row["best"] is not None]
+    if not judged:
+        print(f"{group}: diverged before the first evaluation with each of the learning rates {rates}", flush=True)
+        return sweep[:1]
+    sign = 1 if metric == "loss" else -1
+    best = min(judged, key=lambda row: sign * row["best"][metric])
+    if len(rates) > 1:
+        print(f"{group}: the best learning rate is {best['settings']['rate']:g}", flush=True)
+    return [best, *(run(best["settings"]["rate"], seed) for seed in seeds[1:])]
+
+
+def can_run(names: list[str], device: str) -> list[str]:
+    """The models that can run on a device; says of the others why they cannot."""
+    reasons = {name: missing(name, device) for name in names}
+    for name, reason in reasons.items():
+        if reason:
+            print(f"{name} is left out: {reason}", flush=True)
+    return [name for name in names if not reasons[name]]

@@ -1,0 +1,131 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Selective copying with one, two and three layers: the paper's first experiment.
+
+    python training/selective_copying.py           # the paper's: length 4096, up to 400,000 steps; for a GPU
+    python training/selective_copying.py --cpu     # length 256; hours on two cores
+    python training/selective_copying.py --small   # four tokens, length 16, minGRU; minutes
+
+Sixteen data tokens stand somewhere among blanks and are to be said again at the end, in order. What a gate of one layer keeps
+hangs on the token alone, so one layer cannot count, and the accuracy rises with the number of layers. Each row of the result
+file is one training; running the script again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from comparators import Size, build
+from experiment import Recipe, evaluate
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from tasks import selective_copying
+from widths import count
+
+MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
+MODELS += ["gated-deltanet", "rwkv7"]
+OURS = ("mingru", "minlstm")
+FULL = {
+    "models": ["mingru", "minlstm"],
+    "layers": [1, 2, 3],
+    "seeds": [0, 1, 2],
+    "rates": [3e-4],
+    "length": 4096,
+    "tokens": 16,
+    "steps": 400_000,
+    "batch_size": 64,
+    "every": 1000,
+    "warmup": 0,
+    "schedule": "constant",
+    "hidden_size": 64,
+    "expansion": 6.0,
+    "initializer_range": 0.1,
+    "batches": 8,
+}
+CPU = {
+    "seeds": [0],
+    "rates": [1e-2],
+    "length": 256,
+    "steps": 10_000,
+    "every": 200,
+    "warmup": 50,
+    "batches": 4,
+    "schedule": "cosine",
+}
+SMALL = {
+    "models": ["mingru"],
+    "seeds": [0],
+    "rates": [1e-2],
+    "length": 16,
+    "tokens": 4,
+    "steps": 1500,
+    "batch_size": 32,
+    "every": 100,
+    "warmup": 50,
+    "schedule": "cosine",
+    "hidden_size": 48,
+    "expansion": 4.0,
+    "batches": 4,
+}
+
+
+def main(argv=None) -> dict:
+    """Runs what is missing; returns what the result file holds."""
+    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
+    made.add_argument("--layers", type=int, nargs="+", help="numbers of layers")
+    made.add_argument("--length", type=int, help="positions before the question")
+    made.add_argument("--tokens", type=int, help="data tokens to remember")
+    made.add_argument("--hidden-size", type=int, help="width; of the comparators as near as their parameters allow")
+    made.add_argument("--expansion", type=float, help="channels of the state per unit of width, of ours, gru and lstm")
+    made.add_argument("--initializer-range", type=float, help="deviation of fresh weights; 0.02 delays all learning")
+    made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
+    made.add_argument("--schedule", choices=["constant", "cosine"], help="of the learning rate after that")
+    made.add_argument("--batches", type=int, help="of validation, and half as many as of the test")
+    options = parse(made, argv, "selective_copying")
+    task, length, rows = selective_copying(options.tokens), options.length, options.batch_size
+    about = {"experiment": "selective copying", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
+    results = Results(options.output, about)
+    for layers in options.layers:
+        size = Size(
+            vocab_size=task.vocab_size,
+            hidden_size=options.hidden_size,
+            num_layers=layers,
+            max_length=length + options.tokens,
+            expansion=options.expansion,
+            initializer_range=options.initializer_range,
+        )
+        reference = count(build("mingru", **vars(size)))
+        for name in can_run(options.models, options.device):
+
+            def run(rate, seed, name=name, layers=layers, size=size, reference=reference):
+                recipe = Recipe(
+                    steps=options.steps,
+                    batch_size=rows,
+                    lengths=(length, length),
+                    rate=rate,
+                    warmup=options.warmup,
+                    schedule=options.schedule,
+                    every=options.every,
+                    solved=0.9995,
+                    bf16=options.bf16,
+                )
+                return train_row(
+                    results,
+                    f"{name}, layers {layers}, length {length}, rate {rate:g}, seed {seed}",
+                    command("selective_copying.py", options, made, models=name, layers=layers, rates=rate, seeds=seed),
+                    (name, size, None if name in OURS else reference),
+                    task,
+                    recipe,
+                    seed,
+                    options,
+                    lambda: task.fixed("validation", rows, length, options.batches),
+                    lambda model: evaluate(model, task.fixed("test", rows, length, 2 * options.batches), options.bf16),
+                    layers=layers,
+                    length=length,
+                    tokens=options.tokens,
+                )
+
+            best = contest(f"{name}, layers {layers}", options.rates, options.seeds, "accuracy", run)
+            accuracies = ", ".join(f"{row['test'].get('best', row['test']['final'])['accuracy']:.1%}" for row in best)
+            print(f"{name}, layers {layers}: test accuracy {accuracies}", flush=True)
+    return results.value
+
+
+if __name__ == "__main__":
+    main()
