@@ -1,0 +1,99 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The notebooks: what is committed is whole and fit to be read, and each runs from a clean kernel."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+LIMIT_S = 150  # for machines that are slow or busy; a free one with two cores takes less than a minute
+MACHINE_PATHS = re.compile(r"/(home|mnt|opt|root|tmp|Users|work)/\w|site-packages/|\b[A-Z]:\\\w")
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    """The cells, with their sources as one string."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+
+
+def pictures(cells) -> list[int]:
+    """How many each code cell shows."""
+    outputs = [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
+    return [sum("image/png" in output.get("data", {}) for output in of_cell) for of_cell in outputs]
+
+
+def test_there_are_four():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["1_", "2_", "3_", "4_"]
+
+
+@each_notebook
+def test_begins_with_its_title(path):
+    first = read(path)[0]
+    assert first["cell_type"] == "markdown" and first["source"].startswith(f"# {path.stem[0]}. ")
+
+
+@each_notebook
+def test_outputs_are_of_one_run_from_the_top(path):
+    code = [cell for cell in read(path) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+
+
+@each_notebook
+def test_outputs_are_pictures_and_plain_text_without_errors_and_warnings(path):
+    cells = read(path)
+    outputs = [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert {kind for output in outputs for kind in output.get("data", {})} <= {"image/png", "text/plain"}
+    assert sum(pictures(cells)) >= 1
+
+
+@each_notebook
+def test_is_small_and_names_no_path_of_a_machine(path):
+    assert path.stat().st_size < 400_000
+    texts = []
+    for cell in read(path):
+        texts.append(cell["source"])
+        for output in cell.get("outputs", []):
+            texts += ["".join(output.get("text", [])), "".join(output.get("data", {}).get("text/plain", []))]
+    assert not MACHINE_PATHS.findall("\n".join(texts))
+
+
+def test_nothing_is_pushed_without_a_token():
+    pushing = [cell["source"] for path in NOTEBOOKS for cell in read(path) if "push_to_hub(" in cell["source"]]
+    (code,) = pushing
+    before, _, rest = code.partition("\nif token:\n")
+    guarded, _, otherwise = rest.partition("\nelse:\n")
+    assert before == 'token = os.environ.get("HF_TOKEN")'
+    assert "push_to_hub(" in guarded and all(not line or line.startswith("    ") for line in guarded.split("\n"))
+    assert otherwise.strip() == 'print("HF_TOKEN is not set: nothing was pushed")'
+
+
+@pytest.mark.slow
+@each_notebook
+def test_runs_from_a_clean_kernel(path, tmp_path, monkeypatch):
+    nbclient, kernelspec = pytest.importorskip("nbclient"), pytest.importorskip("ipykernel.kernelspec")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("peft")
+    # This interpreter, whatever kernels the machine has; one thread, as in all tests; pictures, and no token.
+    kernelspec.write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("MPLBACKEND", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = nbclient.NotebookClient(
+        notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    asyncio.run(asyncio.wait_for(client.async_execute(), LIMIT_S))  # raises what a cell raises
+    assert pictures(notebook.cells) == pictures(read(path))
+    assert not list(folder.iterdir()), "it left files where it ran"
