@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from without_package import WITHOUT_PACKAGE
 
 ROOT = Path(__file__).parent.parent
 USER, TOKEN = "me", "hf_" + "StandInToken" * 3
@@ -42,18 +43,15 @@ def attempt(function, *arguments, **options):
     except (OSError, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
 """
-WITHOUT = """
-import json, os, sys
+WITHOUT = (
+    WITHOUT_PACKAGE
+    + """
+import json, os
 from pathlib import Path
 
-class Refuse:
-    def find_spec(self, name, *args):
-        if name.split(".")[0] == "hf_minrnn":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Refuse())
 root, found = Path.cwd(), {}
 """
+)
 
 
 class Refusal(Exception):

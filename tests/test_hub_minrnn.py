@@ -18,6 +18,7 @@ from model_cases import build, token_ids
 from tokenization import build_tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
+from without_package import WITHOUT_PACKAGE
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForTokenClassification, MinRNNPreTrainedModel, hub_minrnn
@@ -36,16 +37,12 @@ CLASSIFIER = "AutoModelForSequenceClassification"
 PROMPT = "def add(a, b):"
 
 # What every process without the package starts with.
-WITHOUT = """
-import json, os, sys
+WITHOUT = (
+    WITHOUT_PACKAGE
+    + """
+import json, os
 from pathlib import Path
 
-class Refuse:
-    def find_spec(self, name, *args):
-        if name.split(".")[0] == "hf_minrnn":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Refuse())
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -63,6 +60,7 @@ def results(name, **kwargs):
     tokens = model.generate(ids, max_new_tokens=5, do_sample=False)
     return [base(ids).last_hidden_state, model(ids).logits, tokens]
 """
+)
 
 FIRST = """
 config = load(AutoConfig, "causal")  # before any model: a config alone brings what it needs

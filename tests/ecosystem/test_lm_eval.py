@@ -12,6 +12,7 @@ import pytest
 import torch
 from model_cases import build
 from tokenization import SEPARATOR, build_tokenizer
+from without_package import WITHOUT_PACKAGE
 
 from hf_minrnn import MinRNNForCausalLM
 
@@ -59,19 +60,14 @@ test_split: test
 """
 
 # The command in a process that cannot import the package.
-COMMAND = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, *args):
-        if name.split(".")[0] == "hf_minrnn":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Refuse())
+COMMAND = (
+    WITHOUT_PACKAGE
+    + """
 from lm_eval.__main__ import cli_evaluate
 
 cli_evaluate()
 """
+)
 
 
 def written(model, tokenizer, context):

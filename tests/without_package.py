@@ -1,0 +1,14 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Programs that see what somebody sees who has not got this package."""
+
+# What such a program begins with: from here on the package cannot be imported.
+WITHOUT_PACKAGE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, *args):
+        if name.split(".")[0] == "hf_minrnn":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
