@@ -200,7 +200,7 @@ def plot_curve(
 def plot_bars(
     path: str | os.PathLike, title: str, unit: str, groups: dict[str, dict[str, float]], ours: tuple[str, ...] = ()
 ) -> None:
-    """Writes horizontal bars as a PNG, a panel for each group, the shortest on top, on a logarithmic scale.
+    """Writes horizontal bars as a PNG, a panel for each group, three in a row, the shortest on top, on a logarithmic scale.
 
     Args:
         groups (`dict[str, dict[str, float]]`): Values by name, by group.
@@ -213,13 +213,19 @@ def plot_bars(
     from matplotlib import ticker
 
     most = max(len(values) for values in groups.values())
-    size = (4.6 * len(groups), 1.1 + 0.3 * most)
-    figure, panels = plt.subplots(1, len(groups), figsize=size, dpi=110, layout="constrained", squeeze=False)
-    for axes, (group, values) in zip(panels[0], groups.items()):
+    columns = min(len(groups), 3)
+    rows = -(-len(groups) // columns)
+    size = (4.6 * columns, 0.5 + (0.6 + 0.3 * most) * rows)
+    figure, panels = plt.subplots(rows, columns, figsize=size, dpi=110, layout="constrained", squeeze=False)
+    for axes in panels.flat[len(groups) :]:
+        axes.remove()
+    for axes, (group, values) in zip(panels.flat, groups.items()):
         names = sorted(values, key=values.get, reverse=True)
         colors = ["#cc3311" if name in ours else "#88aacc" for name in names]
         bars = axes.barh(names, [values[name] for name in names], color=colors)
-        axes.bar_label(bars, fmt=lambda value: f"{value:.3g}", padding=3, fontsize=8)
+        axes.bar_label(
+            bars, fmt=lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}", padding=3, fontsize=8
+        )
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.margins(x=0.2)
