@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.autograd import forward_ad
 
+from .calls_minrnn import is_plain
 from .gates import NUM_PARTS, ScanSpec, coefficients, step, to_dtype
 from .scan_associative import scan as associative_scan
 from .scan_choice import resolve_backend
@@ -20,6 +21,7 @@ from .scan_torch import backward as torch_backward
 from .scan_torch import forward as torch_forward
 from .scan_triton import backward as triton_backward
 from .scan_triton import forward as triton_forward
+from .scan_triton import step_
 
 # The implementations of the custom op, (forward, backward) each. "associative" is no op but plain torch.
 OP_BACKENDS = {
@@ -303,6 +305,11 @@ def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpe
     return h.unsqueeze(1), state.clone() if h.dtype == state.dtype else state
 
 
+def _has_step_kernel(projected) -> bool:
+    # One launch instead of ten; torch.compile makes one of the ten itself.
+    return projected.is_cuda and is_plain() and resolve_backend("auto", "cuda", dtype=projected.dtype) == "triton"
+
+
 def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of a scan, without the custom op; differentiable by autograd.
 
@@ -314,7 +321,7 @@ def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -
         reset_state (`torch.Tensor` of shape `(channels,)`, *optional*): What by; zeros by default.
 
     Returns:
-        `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They are the same
+        `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They may be the same
         tensor where the dtypes are.
 
     Raises:
@@ -327,6 +334,9 @@ def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -
     if projected.dim() != 2 or projected.shape[1] % spec.num_parts:
         _refuse("projected", projected, f"[batch, {spec.num_parts} * channels]")
     dtype = torch.promote_types(projected.dtype, torch.float32)
+    if resets is None and reset_state is None and state is not None and _has_step_kernel(projected):
+        state = state.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        return step_(projected, state, spec), state
     wide = projected if projected.dtype == dtype else projected.to(dtype)
     w, x = coefficients(wide.chunk(spec.num_parts, -1), spec)
     if state is not None and state.shape != w.shape:
