@@ -64,14 +64,14 @@ class MinRNNCausalConv1d(nn.Module):
             y = self._within(context, sequence)
         elif time == 1:
             # A sum of a few products: a convolution costs more to call than to compute.
-            y = (context * weight.squeeze(1).t()).sum(1, keepdim=True)
+            y = (context * weight.permute(1, 2, 0)).sum(1, keepdim=True)
             y = y if bias is None else y + bias
         else:  # as an image one pixel high, whose channels-last layout is that of the hidden states
             image = context.unsqueeze(1).permute(0, 3, 1, 2)
             y = F.conv2d(image, weight.unsqueeze(2), bias, groups=x.shape[2])
             y = y.permute(0, 2, 3, 1).squeeze(1)
         if attention_mask is None and starts is None and not record:
-            return y, context[:, time:].clone()  # a view would keep the whole context alive in a cache
+            return y, context.narrow(1, time, reach).clone()  # a view would keep the whole context alive in a cache
         rank = torch.arange(1, time + 1, device=x.device).expand(x.shape[0], -1)
         if attention_mask is not None:
             rank = attention_mask.cumsum(1)
