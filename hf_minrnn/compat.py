@@ -29,6 +29,7 @@ try:
         BaseModelOutputWithPast,
         CausalLMOutputWithPast,
         SequenceClassifierOutputWithPast,
+        TokenClassifierOutput,
     )
     from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
     from transformers.processing_utils import Unpack
@@ -67,6 +68,7 @@ __all__ = [
     "PreTrainedModel",
     "SequenceClassifierOutputWithPast",
     "StoppingCriteriaList",
+    "TokenClassifierOutput",
     "TransformersKwargs",
     "Unpack",
     "auto_docstring",

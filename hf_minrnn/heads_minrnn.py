@@ -10,6 +10,7 @@ from .compat import (
     GenericForSequenceClassification,
     GenericForTokenClassification,
     SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
     TransformersKwargs,
     Unpack,
     auto_docstring,
@@ -83,7 +84,10 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         logits = self.score(pooled)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config)
+            loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+            items = kwargs.get("num_items_in_batch")
+            if items is not None and self.config.problem_type != "single_label_classification":
+                loss = loss * (labels.numel() / items)  # of transformers' losses only that of one label minds it
         return SequenceClassifierOutputWithPast(
             loss=loss,
             logits=logits,
@@ -94,7 +98,31 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
 
 @auto_docstring
 class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrainedModel):
-    pass
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> TokenClassifierOutput:
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        logits = self.score(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:  # with Trainer's num_items_in_batch, which transformers' own head leaves out
+            loss = self.loss_function(logits, labels, self.config, **kwargs)
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
 @auto_docstring

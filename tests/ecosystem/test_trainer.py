@@ -6,12 +6,17 @@ import torch
 from model_cases import build, close, token_ids
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 
-from hf_minrnn import MinRNNForCausalLM
+from hf_minrnn import (
+    MinRNNForCausalLM,
+    MinRNNForQuestionAnswering,
+    MinRNNForSequenceClassification,
+    MinRNNForTokenClassification,
+)
 
 TEXTS = [{"input_ids": row.tolist(), "labels": row.tolist()} for row in token_ids(8, 12)]
 
 
-def trained(folder, data=TEXTS, name="no-conv", collator=None, **options):
+def trained(folder, data=TEXTS, name="no-conv", collator=None, model=None, **options):
     """A model after two optimizer steps over eight texts, and the losses that were logged."""
     defaults = {
         "per_device_train_batch_size": 4,
@@ -24,7 +29,7 @@ def trained(folder, data=TEXTS, name="no-conv", collator=None, **options):
         "save_strategy": "no",
         "seed": 1,
     }
-    model = build(name).train()
+    model = model or build(name).train()
     trainer = Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(folder), **{**defaults, **options}),
@@ -47,6 +52,33 @@ def test_gradient_accumulation_equals_the_big_batch(tmp_path):
     small, accumulated = trained(tmp_path, data, per_device_train_batch_size=1, gradient_accumulation_steps=4)
     assert len(losses) == len(accumulated) == 2 and losses == pytest.approx(accumulated, rel=1e-3)
     assert difference(big, small) < 1e-4
+
+
+HEADS = {
+    "one label": (MinRNNForSequenceClassification, lambda n, ids: {"labels": n % 3}),
+    "a number each": (MinRNNForSequenceClassification, lambda n, ids: {"labels": [0.5 * n, 1.0, -0.25 * n]}),
+    "several labels": (MinRNNForSequenceClassification, lambda n, ids: {"labels": [n % 2 * 1.0, 1.0, 0.0]}),
+    "tokens": (MinRNNForTokenClassification, lambda n, ids: {"labels": [-100] * n + [i % 3 for i in ids[n:]]}),
+    "spans": (MinRNNForQuestionAnswering, lambda n, ids: {"start_positions": n, "end_positions": n + 2}),
+}
+PROBLEMS = {"a number each": "regression", "several labels": "multi_label_classification"}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_gradient_accumulation_equals_the_big_batch_for_every_head(kind, tmp_path):
+    """Seven texts, so that the last of the small batches is smaller; of spans Trainer takes the mean of the batches' means."""
+    head, labels = HEADS[kind]
+    data = [{"input_ids": text["input_ids"], **labels(n, text["input_ids"])} for n, text in enumerate(TEXTS)]
+    data = data if kind == "spans" else data[:7]
+    found = []
+    for size, steps in ((8, 1), (2, 4)):
+        torch.manual_seed(0)
+        model = build("no-conv", head, num_labels=3, problem_type=PROBLEMS.get(kind), classifier_dropout=0.0).train()
+        options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
+        found.append(trained(tmp_path, data, model=model, optim="sgd", max_grad_norm=0.0, **options))
+    (big, losses), (small, accumulated) = found
+    assert len(losses) == len(accumulated) == 1 and losses == pytest.approx(accumulated, rel=1e-5)
+    assert difference(big, small) < 1e-6
 
 
 def test_gradient_checkpointing_changes_nothing(tmp_path):
