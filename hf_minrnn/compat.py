@@ -28,6 +28,7 @@ try:
     from transformers.modeling_outputs import (
         BaseModelOutputWithPast,
         CausalLMOutputWithPast,
+        QuestionAnsweringModelOutput,
         SequenceClassifierOutputWithPast,
         TokenClassifierOutput,
     )
@@ -66,6 +67,7 @@ __all__ = [
     "MaxLengthCriteria",
     "PreTrainedConfig",
     "PreTrainedModel",
+    "QuestionAnsweringModelOutput",
     "SequenceClassifierOutputWithPast",
     "StoppingCriteriaList",
     "TokenClassifierOutput",

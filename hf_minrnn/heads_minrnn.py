@@ -9,6 +9,7 @@ from .compat import (
     GenericForQuestionAnswering,
     GenericForSequenceClassification,
     GenericForTokenClassification,
+    QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
     TransformersKwargs,
@@ -22,15 +23,6 @@ from .modeling_minrnn import MinRNNModel, MinRNNPreTrainedModel
 # transformers' heads make their base model through AutoModel. Where this file is remote code nothing else would have told it
 # of that model, and it would ask whether to trust the code that is running already.
 AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
-
-
-def _real_tokens(input_ids, attention_mask, pad_token_id, batch: int, time: int, device):
-    """True at real tokens, bool `(batch, time)`: by the mask, or without one by the padding token."""
-    if attention_mask is not None:
-        return (attention_mask[:, -time:] != 0).to(device)
-    if input_ids is not None and pad_token_id is not None:
-        return (input_ids != pad_token_id).to(device)
-    return torch.ones(batch, time, dtype=torch.bool, device=device)
 
 
 @auto_docstring
@@ -49,7 +41,7 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
     ) -> SequenceClassifierOutputWithPast:
         r"""
         The label is read off at the last token that `attention_mask` leaves in, with `bidirectional` off their mean;
-        without a mask, what is no padding token counts.
+        without a mask, what is no padding token counts. There is one label for each row: packed rows are refused.
 
         Example:
 
@@ -64,6 +56,11 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         True
 
         ```"""
+        for name in ("seq_idx", "cu_seq_lens_q"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{name}: a row has one label, so give each sequence a row of its own")
+        if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
+            attention_mask = input_ids != self.config.pad_token_id
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -75,7 +72,10 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         hidden_states = outputs.last_hidden_state
         batch, time, _ = hidden_states.shape
         device = hidden_states.device
-        real = _real_tokens(input_ids, attention_mask, self.config.pad_token_id, batch, time, device)
+        if attention_mask is None:
+            real = torch.ones(batch, time, dtype=torch.bool, device=device)
+        else:
+            real = (attention_mask[:, -time:] != 0).to(device)
         if self.config.bidirectional:  # the last token alone knows nothing that comes behind it
             pooled = torch.where(real.unsqueeze(-1), hidden_states, 0).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
         else:
@@ -127,7 +127,40 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
 
 @auto_docstring
 class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedModel):
-    pass
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        start_positions: torch.LongTensor | None = None,
+        end_positions: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> QuestionAnsweringModelOutput:
+        r"""
+        At padding the logits are the lowest of their dtype: an answer neither begins nor ends there, and the loss of a row
+        is that of the row alone.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.qa_outputs(outputs.last_hidden_state)
+        if attention_mask is not None:
+            padding = (attention_mask[:, -logits.shape[1] :] == 0).to(logits.device)
+            logits = logits.masked_fill(padding.unsqueeze(-1), torch.finfo(logits.dtype).min)
+        start_logits, end_logits = (part.contiguous() for part in logits.unbind(-1))
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(start_logits, end_logits, start_positions, end_positions, **kwargs)
+        return QuestionAnsweringModelOutput(
+            loss=loss, start_logits=start_logits, end_logits=end_logits, hidden_states=outputs.hidden_states
+        )
 
 
 __all__ = ["MinRNNForQuestionAnswering", "MinRNNForSequenceClassification", "MinRNNForTokenClassification"]

@@ -54,13 +54,37 @@ def test_padded_rows_equal_the_rows_alone(kind, name, side, bidirectional):
 
 
 @BOTH
-def test_without_a_mask_the_padding_token_tells_where_a_text_ends(bidirectional):
-    model, ids = build("sequence", bidirectional=bidirectional), token_ids(2, 9)
-    ids[0, 6:] = model.config.pad_token_id
-    if not bidirectional:  # which would read the padding
-        assert close(model(ids).logits, torch.cat([model(ids[:1, :6]).logits, model(ids[1:]).logits]))
+def test_without_a_mask_the_padding_token_tells_where_a_text_begins_and_ends(bidirectional):
+    model, ids = build("sequence", bidirectional=bidirectional), token_ids(3, 9)
+    ids[0, 6:] = ids[1, :4] = model.config.pad_token_id
+    alone = [model(ids[:1, :6]).logits, model(ids[1:2, 4:]).logits, model(ids[2:]).logits]
+    assert close(model(ids).logits, torch.cat(alone))
     model.config.pad_token_id = None
     assert close(model(ids).logits, model(ids, attention_mask=torch.ones_like(ids)).logits)
+
+
+@BOTH
+@pytest.mark.parametrize("side", PLACES)
+def test_an_answer_is_never_in_padding(side, bidirectional):
+    model, ids, places = build("question", bidirectional=bidirectional), token_ids(3, 17), PLACES[side]
+    padded, mask = pad(ids, places, 17)
+    begins, ends = torch.tensor([place[0] for place in places]), torch.tensor([place[-1] for place in places])
+    got = model(padded, attention_mask=mask, start_positions=begins, end_positions=ends)
+    for logits in (got.start_logits, got.end_logits):
+        assert logits.isfinite().all() and (logits[mask == 0] == torch.finfo(logits.dtype).min).all()
+    losses = []
+    for row, place in enumerate(places):
+        spans = {"start_positions": torch.tensor([0]), "end_positions": torch.tensor([len(place) - 1])}
+        losses.append(model(ids[row : row + 1, : len(place)], **spans).loss)
+    assert close(got.loss, torch.stack(losses).mean())
+
+
+@pytest.mark.parametrize(
+    "packing", [{"seq_idx": torch.tensor([[0, 0, 1, 1]])}, {"cu_seq_lens_q": torch.tensor([0, 2, 4])}]
+)
+def test_a_label_for_several_packed_texts_is_refused(packing):
+    with pytest.raises(ValueError, match=f"{next(iter(packing))}: a row has one label"):
+        build("sequence")(token_ids(1, 4), **packing)
 
 
 @pytest.mark.parametrize("kind", HEADS)
