@@ -2,6 +2,7 @@
 """Reading checkpoints of others: files of tensors alone, and what in them does not fit."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import safetensors.torch
@@ -22,7 +23,8 @@ def read_checkpoint(path) -> dict[str, torch.Tensor]:
         dict of `torch.Tensor` by name.
 
     Raises:
-        ValueError: For a damaged file, one that holds more than data, and one without a state dict.
+        ValueError: For a damaged file, one that holds more than data, and one without a state dict. What torch.save writes
+            has checksums of the numbers; in old files of it and in safetensors, changed numbers pass for numbers.
         OSError: For a file that cannot be opened.
     """
     path = Path(path)
@@ -33,6 +35,7 @@ def read_checkpoint(path) -> dict[str, torch.Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # any kind, down to KeyError: the readers trip over whatever they meet first
+            _check_sums(path)
         # torch's own message opens with how to switch the safety off, and names what is wrong in the middle.
         text = str(error)
         refused = re.search(r"[Uu]nsupported (?:class|global|operand|GLOBAL)[^\n]*?(?= whose| was not|$)", text, re.M)
@@ -47,6 +50,16 @@ def read_checkpoint(path) -> dict[str, torch.Tensor]:
 
 def _is_state_dict(content) -> bool:
     return (
+def _check_sums(path: Path):
+    """Compares what an archive holds with its checksums, which torch.load itself does not look at."""
+    if zipfile.is_zipfile(path):  # old versions of torch.save wrote no archive
+        with zipfile.ZipFile(path) as archive:
+            # torch.serialization.set_crc32_options(False) leaves them all 0.
+            broken = archive.testzip() if any(part.CRC for part in archive.infolist()) else None
+        if broken:
+            raise ValueError(f"wrong checksum of {broken}")
+
+
         isinstance(content, dict)
         and len(content) > 0
         and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
@@ -79,7 +92,7 @@ def check_fit(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...
 
     Raises:
         ValueError: By name, for other shapes, tensors without entries, more than one dtype or one that is not floating,
-            and sparse tensors.
+            and tensors that are sparse or on the meta device.
 
     >>> check_fit({"norm.weight": torch.ones(3)}, {"norm.weight": (4,)})
     Traceback (most recent call last):
@@ -118,3 +131,4 @@ def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 __all__ = ["check_fit", "copies", "default_eps", "listed", "read_checkpoint", "size"]
+    problems += listed("no data, as on the meta device, in", (name for name in tensors if tensors[name].is_meta))

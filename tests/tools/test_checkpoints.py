@@ -25,6 +25,26 @@ def test_truncated_files_are_refused(tensors, name, keep, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("sums", [True, False], ids=["checksums", "no-checksums"])
+def test_an_archive_is_held_against_its_checksums(sums, tmp_path):
+    path, tensors = tmp_path / "some.pt", KINDS["minlm"]
+    torch.serialization.set_crc32_options(sums)
+    try:
+        torch.save(tensors, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert convert(path, tmp_path / "whole").num_hidden_layers == 3
+    written = tensors["to_logits.weight"].numpy().tobytes()
+    content = path.read_bytes()
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, bytes(len(written))))  # as where a part of a download never came
+    if sums:
+        with pytest.raises(ValueError, match=r"some\.pt is damaged, .*wrong checksum of some/data/\d+\)"):
+            convert(path, tmp_path / "folder")
+    else:
+        convert(path, tmp_path / "folder")  # nothing tells
+
+
 @kinds
 def test_code_in_a_file_is_refused_and_not_run(tensors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
