@@ -9,6 +9,8 @@ import safetensors.torch
 import torch
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
+# What wrappers of a model put in front of its names: DistributedDataParallel, Lightning, torch.compile.
+PREFIXES = re.compile(r"(?:(?:module|model|_orig_mod)\.)*")
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -33,9 +35,9 @@ def read_checkpoint(path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
+            _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # any kind, down to KeyError: the readers trip over whatever they meet first
-            _check_sums(path)
         # torch's own message opens with how to switch the safety off, and names what is wrong in the middle.
         text = str(error)
         refused = re.search(r"[Uu]nsupported (?:class|global|operand|GLOBAL)[^\n]*?(?= whose| was not|$)", text, re.M)
@@ -48,8 +50,6 @@ def read_checkpoint(path) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def _is_state_dict(content) -> bool:
-    return (
 def _check_sums(path: Path):
     """Compares what an archive holds with its checksums, which torch.load itself does not look at."""
     if zipfile.is_zipfile(path):  # old versions of torch.save wrote no archive
@@ -60,10 +60,34 @@ def _check_sums(path: Path):
             raise ValueError(f"wrong checksum of {broken}")
 
 
+def _is_state_dict(content) -> bool:
+    return (
         isinstance(content, dict)
         and len(content) > 0
         and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
     )
+
+
+def bare(name: str) -> str:
+    """A tensor's name without what wrappers of the model put in front of it.
+
+    >>> bare("module._orig_mod.norm.weight")
+    'norm.weight'
+    """
+    return name[PREFIXES.match(name).end() :]
+
+
+def unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors by their bare names.
+
+    Raises:
+        ValueError: Where two have the same.
+    """
+    found = {}
+    for name in tensors:
+        if (other := found.setdefault(bare(name), name)) != name:
+            raise ValueError(f"{other} and {name} are one tensor's names: keep one model in the file")
+    return {short: tensors[name] for short, name in found.items()}
 
 
 def listed(what: str, items, limit: int = 8) -> list[str]:
@@ -113,6 +137,7 @@ def check_fit(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...
     if len(dtypes) > 1 or not dtypes <= set(DTYPES):
         problems.append(f"one floating dtype is wanted, not {', '.join(sorted(map(str, dtypes)))}")
     problems += listed("not dense:", (name for name in tensors if tensors[name].layout != torch.strided))
+    problems += listed("no data, as on the meta device, in", (name for name in tensors if tensors[name].is_meta))
     if problems:
         raise ValueError(f"cannot be converted: {'; '.join(problems)}")
 
@@ -130,5 +155,4 @@ def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 
-__all__ = ["check_fit", "copies", "default_eps", "listed", "read_checkpoint", "size"]
-    problems += listed("no data, as on the meta device, in", (name for name in tensors if tensors[name].is_meta))
+__all__ = ["bare", "check_fit", "copies", "default_eps", "listed", "read_checkpoint", "size", "unwrapped"]

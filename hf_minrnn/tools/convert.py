@@ -11,7 +11,7 @@ import torch
 from ..configuration_minrnn import MinRNNConfig
 from ..modeling_minrnn import MinRNNForCausalLM
 from . import convert_minlm, convert_paper
-from .checkpoints import read_checkpoint
+from .checkpoints import bare, read_checkpoint, unwrapped
 from .convert_paper import Options
 
 
@@ -45,11 +45,12 @@ def read_model(checkpoint, options: Options | None = None) -> Model:
     """
     tensors, options = read_checkpoint(checkpoint), options or Options()
     try:
-        if convert_minlm.is_minlm(tensors) and not options.names:
+        if convert_minlm.is_minlm(map(bare, tensors)) and not options.names:
             if options != Options():
                 raise ValueError(
                     "options are for the paper's layers alone: names and shapes of a minLM tell everything"
                 )
+            tensors = unwrapped(tensors)
             config = convert_minlm.read_config(tensors)
             return Model(config, convert_minlm.rename(tensors, config), [])
         if not convert_paper.is_paper(tensors, options):
@@ -99,9 +100,10 @@ def write_model(model: Model, folder):
 def convert(checkpoint, folder, options: Options | None = None) -> MinRNNConfig:
     """Makes a folder for `MinRNNForCausalLM.from_pretrained` of a state dict of one of two kinds, told by its names.
 
-    minGRU-pytorch's `minLM`: names and shapes tell everything that a forward needs. The dropout of the original, which they
-    do not tell, has no counterpart here (it drops from the whole residual stream, in training alone): the folder says 0.
-    Depth 0 and `ff_mult` 0 have none either, and are refused.
+    minGRU-pytorch's `minLM`: names and shapes tell everything that a forward needs. In front of the names may stand module.,
+    model. and _orig_mod., which DistributedDataParallel, Lightning and torch.compile put there. The dropout of the original
+    has no counterpart here (it drops from the whole residual stream, in training alone), and the file does not tell it: the
+    folder says 0. Depth 0 and `ff_mult` 0 have none either, and are refused.
 
     The paper's layers, as `convert_paper.LAYOUT` describes them: `options` says what the file cannot.
 

@@ -12,7 +12,7 @@ import torch
 
 from ..compat import ACT2FN
 from ..configuration_minrnn import MinRNNConfig
-from .checkpoints import check_fit, copies, default_eps, listed, size
+from .checkpoints import bare, check_fit, copies, default_eps, listed, size
 
 LAYOUT = """\
 The paper's layers: an embedding, layers of
@@ -72,7 +72,6 @@ PARTS = TOP | IN_LAYER
 # What the model has no place for.
 REFUSED = {part: "a norm with a bias is a LayerNorm" for part in ("norm.bias", "ff_norm.bias", "final_norm.bias")}
 REFUSED["head.bias"] = "the head has no bias"
-PREFIXES = re.compile(r"(?:(?:module|model|_orig_mod)\.)*")
 BLOCKS = {"mingru": ("gate", "candidate"), "minlstm": ("forget", "input", "candidate")}
 
 
@@ -135,11 +134,11 @@ def find(names, options: Options | None = None) -> tuple[dict[str, str], list[st
     numbered = re.compile(rf"(?:{containers})\.(\d{{1,9}})\.(.+)")
     found, left = {}, []
     for name in names:
-        path = _bare(name)
+        path = bare(name)
         match = numbered.fullmatch(path)
         # A layer has several tensors: a number beyond their count is foreign, and not worth a list of what is missing.
         if match and int(match[1]) < len(names):
-            part = _part(_bare(match[2]), in_layer)
+            part = _part(bare(match[2]), in_layer)
             part = part and f"{LAYERS}.{int(match[1])}.{part}"
         else:
             part = _part(path, top)
@@ -150,13 +149,9 @@ def find(names, options: Options | None = None) -> tuple[dict[str, str], list[st
     return found, left
 
 
-def _bare(name: str) -> str:
-    return name[PREFIXES.match(name).end() :]
-
-
 def _by_path(roles: dict[str, Role], given: dict[str, str]) -> dict[str, str]:
     paths = {path: role for role, names in roles.items() if role not in given for path in names.paths()}
-    own = {role: _bare(path) for role, path in given.items() if role in roles}
+    own = {role: bare(path) for role, path in given.items() if role in roles}
     if len(set(own.values())) < len(own):
         raise ValueError(f"one name for two parts: {', '.join(f'{role}={path}' for role, path in own.items())}")
     return paths | {path: role for role, path in own.items()}

@@ -152,6 +152,16 @@ def test_any_wrapping_gives_the_same_folder(wrapper, tmp_path):
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["folder"]  # the temporary name is gone
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_wrapped_models_give_the_same_weights(prefix, tmp_path):
+    tensors = make(*CASES[1])
+    weights = converted({prefix + name: tensor for name, tensor in tensors.items()}, tmp_path).state_dict()
+    torch.save(tensors, tmp_path / "bare.pt")
+    convert(tmp_path / "bare.pt", tmp_path / "bare")
+    wanted = MinRNNForCausalLM.from_pretrained(tmp_path / "bare").state_dict()
+    assert weights.keys() == wanted.keys() and all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_dtype_is_kept(dtype, tmp_path):
     tensors = {name: tensor.to(dtype) for name, tensor in make(*CASES[3]).items()}
@@ -210,6 +220,14 @@ FOREIGN = {
     ),
     "a dtype": (with_(norm__weight=torch.ones(DIM).half()), r"one floating dtype.*float16, torch\.float32"),
     "integers": (lambda tensors: {k: v.long() for k, v in tensors.items()}, r"one floating dtype.*int64"),
+    "two models": (
+        lambda tensors: tensors | {f"module.{name}": tensor for name, tensor in tensors.items()},
+        r"token_emb\.weight and module\.token_emb\.weight are one tensor's names",
+    ),
+    "no data": (
+        lambda tensors: {k: v.to("meta") for k, v in tensors.items()},
+        r"no data, as on the meta device, in token_emb\.weight, ",
+    ),
     "sparse": (lambda tensors: tensors | {"norm.weight": torch.ones(DIM).to_sparse()}, r"not dense: norm\.weight"),
 }
 
@@ -220,10 +238,6 @@ def test_what_is_not_such_a_state_dict_is_refused_by_name(change, message, tmp_p
     with pytest.raises(ValueError, match=message):
         convert(tmp_path / "minlm.pt", tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["minlm.pt"]
-    "no data": (
-        lambda tensors: {k: v.to("meta") for k, v in tensors.items()},
-        r"no data, as on the meta device, in token_emb\.weight, ",
-    ),
 
 
 def test_a_feed_forward_without_a_middle_cannot_be_expressed():
