@@ -121,11 +121,11 @@ def feature_text(cell: dict) -> str:
     return cell["says"].format(*values)
 
 
-def feature_link(cell: dict) -> str | None:
-    """Where a cell's link leads and, for a test, the test's name as its title; None where nothing was found or run."""
+def feature_link(cell: dict) -> str:
+    """Where a cell's link leads and, for a test, the test's name as its title."""
     evidence = cell.get("evidence")
     if evidence is None:
-        return f"training/results/{cell['result']}.json" if "result" in cell else None
+        return f"training/results/{cell['result']}.json"
     path, _, test = evidence.partition("::")
     return f'{path} "{test}"' if test else path
 
@@ -138,7 +138,7 @@ def features_table() -> str:
         row = [feature]
         for project in result["projects"]:
             text, link = feature_text(cells[project]), feature_link(cells[project])
-            row.append(text if link is None else f"[{text}][{labels.setdefault(link, f'f{len(labels) + 1}')}]")
+            row.append(f"[{text}][{labels.setdefault(link, f'f{len(labels) + 1}')}]")
         rows.append(row)
     projects = result["projects"].values()
     table = markdown(["", *(project["title"] for project in projects)], rows, side=":--")
