@@ -110,9 +110,10 @@ def test_bfloat16_is_near_float32(tmp_path):
 
 
 @pytest.mark.slow
-def test_torch_compile(tmp_path):
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_torch_compile(backend, tmp_path):
     plain, losses = trained(tmp_path)
-    compiled, again = trained(tmp_path, torch_compile=True, torch_compile_backend="aot_eager")
+    compiled, again = trained(tmp_path, torch_compile=True, torch_compile_backend=backend)
     assert losses == pytest.approx(again, rel=1e-4) and difference(plain, compiled) < 1e-4
 
 
