@@ -73,7 +73,7 @@ def test_the_same_as_calling(kind):
     with torch.no_grad():
         (child,) = forwards(parent, "child")
         x = X.long() if kind.startswith("embedding") else X
-        assert torch.equal(child(x), parent.child(x))
+        assert torch.allclose(child(x), parent.child(x))  # an embedding with a norm rounds its weights at every call
         assert (child is parent.child) == (kind in ("hooked", "pre-hooked", "compiled", "pruned"))
     (child,) = forwards(parent, "child")
     assert child is parent.child
