@@ -15,6 +15,20 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as _global
 
 
+def is_eager() -> bool:
+    """Whether tensors have numbers here that may be looked at: nothing traces, transforms or fakes them.
+
+    >>> is_eager(), torch.vmap(lambda x: x + is_eager())(torch.zeros(2)).tolist()
+    (True, [0.0, 0.0])
+    """
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
 def is_plain() -> bool:
     """Whether tensors are no more than their numbers here: nothing differentiates, traces, transforms or fakes them.
 
@@ -24,14 +38,7 @@ def is_plain() -> bool:
     ...     is_plain()
     True
     """
-    return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-    )
+    return not torch.is_grad_enabled() and is_eager() and forward_ad._current_level < 0
 
 
 def forwards(module: nn.Module, *names: str) -> list:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .calls_minrnn import is_eager
 from .cells import CELLS
 from .scan import scan_step
 
@@ -400,7 +401,7 @@ class MinLSTM(MinRNNBase):
         if h.shape != c.shape:
             raise RuntimeError(f"Expected hidden[1] size {tuple(h.shape)}, got {tuple(c.shape)}")
         # Comparing makes the host wait for a device, so elsewhere than on the CPU it is done at the first call only.
-        if c is h or self.warned or torch.compiler.is_compiling():
+        if c is h or self.warned or h.is_meta or not is_eager():
             return h
         same = torch.equal(h, c)
         self.warned = not same or h.device.type != "cpu"

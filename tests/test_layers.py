@@ -1,12 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """MinGRU and MinLSTM against the float64 definition; packed and reset runs against each episode alone."""
 
+import copy
 import warnings
 
 import pytest
 import torch
 from definition import assert_same, define, relative_error
 from scan_cases import BACKENDS
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from hf_minrnn import MinGRU, MinLSTM
@@ -215,6 +217,22 @@ def test_minlstm_has_no_cell_state():
         layer(x, h0)
     with pytest.raises(RuntimeError, match=r"hidden\[1\]"):
         layer(x, (h0, h0[:, :1]))
+
+
+def test_a_cell_state_without_values_is_not_compared():
+    layer, x = MinLSTM(FEATURES, CHANNELS), torch.randn(TIME, 2, FEATURES)
+    pair = torch.zeros(1, 2, CHANNELS), torch.ones(1, 2, CHANNELS)
+    with pytest.warns(UserWarning, match="no cell state"):
+        want, _ = layer(x, pair)
+    fresh = MinLSTM(FEATURES, CHANNELS)
+    on_meta = copy.deepcopy(fresh).to("meta")(x.to("meta"), tuple(h.to("meta") for h in pair))
+    assert on_meta[0].shape == want.shape and on_meta[0].is_meta
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert fresh(torch.empty(x.shape), tuple(torch.empty(h.shape) for h in pair))[0].shape == want.shape
+    fresh.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        rows = torch.vmap(lambda x, h, c: fresh(x, (h, c))[0], 1, 1)(x, *pair)
+    assert relative_error(rows, want) < 1e-6
 
 
 def test_reduced_precision_keeps_a_wide_state_where_asked():
