@@ -285,10 +285,10 @@ def _turned(resets, turn, cu_seqlens):
     """Resets for the way back: an episode begins there with its last step, which comes before the next one's first."""
     if resets is None:
         return None
-    last = F.pad(resets[:, 1:], (0, 1))
-    if cu_seqlens is not None:  # the next sequence's first step is none of this one's business
-        last = last.index_fill(1, cu_seqlens[1:] - 1, False)
-    return last.index_select(1, turn)
+    # Rolled, as one step less could be one step, of which an exported graph would make an exception. The first step of a
+    # sequence is none of the one's before it.
+    ends = turn[:1] if cu_seqlens is None else cu_seqlens[1:] - 1
+    return resets.roll(-1, 1).index_fill(1, ends, False).index_select(1, turn)
 
 
 class MinGRU(MinRNNBase):

@@ -262,9 +262,14 @@ def test_compiles_and_exports(kind):
     assert torch.equal(got, want) and torch.equal(h_got, h_n)
     torch.autograd.grad(got.sum(), list(layer.parameters()))
     batch, time = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("time", min=2, max=512)
-    program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch, 1: time},))
-    other = torch.randn(5, 20, FEATURES)
-    assert relative_error(program.module()(other)[0], layer(other)[0]) < 1e-6
+    is_pair = kind is MinLSTM
+    h0 = torch.randn(4, 2, CHANNELS)
+    shapes = ({0: batch, 1: time}, ({1: batch},) * 2 if is_pair else {1: batch}, {0: batch, 1: time})
+    program = torch.export.export(layer, (x, (h0, h0) if is_pair else h0, resets), dynamic_shapes=shapes)
+    other, h0, resets = torch.randn(5, 20, FEATURES), torch.randn(4, 5, CHANNELS), torch.rand(5, 20) > 0.7
+    got = program.module()(other, (h0, h0) if is_pair else h0, resets)
+    want, h_n = run(layer, other, h0, resets)
+    assert relative_error(got[0], want) < 1e-6 and relative_error(state_of(got), h_n) < 1e-6
 
 
 @both
