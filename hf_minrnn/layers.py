@@ -145,10 +145,12 @@ class MinRNNBase(nn.Module):
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         self._check_features(input)
         batched = input.dim() == 3
-        if resets is not None and (resets.shape != input.shape[:-1] or resets.dtype != torch.bool):
-            raise ValueError(
-                f"resets must be bool of shape {tuple(input.shape[:-1])}, got {resets.dtype} of {tuple(resets.shape)}"
-            )
+        if resets is not None and not (
+            isinstance(resets, torch.Tensor) and resets.shape == input.shape[:-1] and resets.dtype == torch.bool
+        ):
+            is_tensor = isinstance(resets, torch.Tensor)
+            got = f"{resets.dtype} of {tuple(resets.shape)}" if is_tensor else type(resets).__name__
+            raise ValueError(f"resets must be bool of shape {tuple(input.shape[:-1])}, got {got}")
         if hx is not None and hx.dim() != input.dim():
             raise RuntimeError(
                 f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, hx should also be {input.dim()}-D but got "
@@ -191,26 +193,18 @@ class MinRNNBase(nn.Module):
         # Sequence by sequence instead of step by step, the sequences one after the other: what cu_seqlens describes.
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         self._check_features(data)
-        if resets is not None:
-            if not isinstance(resets, PackedSequence) or not torch.equal(resets.batch_sizes, batch_sizes):
-                raise ValueError("resets of a packed input must be a PackedSequence of the same lengths")
-            if resets.data.dtype != torch.bool or resets.data.dim() != 1:
-                raise ValueError(
-                    f"resets must hold one bool a step, got {resets.data.dtype} of {tuple(resets.data.shape)}"
-                )
-            same = sorted_indices is None or torch.equal(resets.sorted_indices, sorted_indices)
-            if not same:
-                raise ValueError("resets of a packed input must be packed in the input's order")
-            resets = resets.data
+        resets = None if resets is None else _packed_resets(resets, packed)
         rows = int(batch_sizes[0])
+        torch._check(rows >= 1)  # a compiled graph knows nothing else of it
+        if hx is not None and torch.compiler.is_compiling():
+            torch._check(rows == hx.shape[1])
         self._check_state(hx, rows)
         if hx is not None and sorted_indices is not None:
             hx = hx.index_select(1, sorted_indices)
-        order, cu_seqlens = _sequence_order(batch_sizes)
-        order, cu_seqlens = order.to(data.device), cu_seqlens.to(data.device)
+        back, cu_seqlens = (index.to(data.device) for index in _sequence_order(batch_sizes, rows, len(data)))
+        order = torch.empty_like(back).scatter_(0, back, torch.arange(len(back), device=back.device))
         resets = None if resets is None else resets[order].unsqueeze(0)
         output, states = self._run(data[order].unsqueeze(0), hx, resets, cu_seqlens)
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         if unsorted_indices is not None:
             states = states.index_select(1, unsorted_indices)
         return PackedSequence(output[0][back], batch_sizes, sorted_indices, unsorted_indices), states
@@ -262,14 +256,33 @@ class MinRNNBase(nn.Module):
         return h, last
 
 
-def _sequence_order(batch_sizes):
-    """Where each step of each sequence, one sequence after the other, stands in a PackedSequence; and their bounds."""
-    lengths = (batch_sizes.unsqueeze(1) > torch.arange(int(batch_sizes[0]))).sum(0)
-    offsets = F.pad(batch_sizes.cumsum(0), (1, 0))[:-1]
-    time = torch.arange(len(batch_sizes)).expand(len(lengths), -1)
-    there = time < lengths.unsqueeze(1)
-    order = (offsets.unsqueeze(0) + torch.arange(len(lengths)).unsqueeze(1))[there]
-    return order, F.pad(lengths.cumsum(0), (1, 0))
+def _packed_resets(resets, packed):
+    """What a PackedSequence of resets holds, once it is seen to fit the input's."""
+    if not isinstance(resets, PackedSequence):
+        raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
+    if is_eager():  # lengths and orders are values
+        if not torch.equal(resets.batch_sizes, packed.batch_sizes):
+            raise ValueError("resets of a packed input must be a PackedSequence of the same lengths")
+        if not torch.equal(_rows_in_order(resets), _rows_in_order(packed)):
+            raise ValueError("resets of a packed input must be packed in the input's order")
+    if resets.data.dtype != torch.bool or resets.data.shape != packed.data.shape[:1]:
+        raise ValueError(f"resets must hold one bool a step, got {resets.data.dtype} of {tuple(resets.data.shape)}")
+    return resets.data
+
+
+def _rows_in_order(packed):
+    """The batch's rows, from the longest to the shortest; they are packed as they are where no order is given."""
+    data, batch_sizes, order, _ = packed
+    return torch.arange(int(batch_sizes[0]), device=data.device) if order is None else order
+
+
+def _sequence_order(batch_sizes, rows: int, steps: int):
+    """Where each step of a PackedSequence stands if its sequences follow one another; and their bounds."""
+    lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows)).sum(0)
+    cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
+    time = torch.repeat_interleave(batch_sizes, output_size=steps)  # whose length a compiled graph must know
+    sequence = torch.arange(steps) - (batch_sizes.cumsum(0) - batch_sizes)[time]
+    return cu_seqlens[sequence] + time, cu_seqlens
 
 
 def _turn(time, cu_seqlens, device):

@@ -273,6 +273,25 @@ def test_compiles_and_exports(kind):
 
 
 @both
+@pytest.mark.parametrize("enforce_sorted", [False, True])
+def test_packed_sequences_compile_in_one_graph(kind, enforce_sorted):
+    layer = make(kind, num_layers=2, bidirectional=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for lengths in ([5, 3, 1], [9, 9, 9, 2], [4, 4]):  # the later ones with sizes left open
+        lengths = lengths if enforce_sorted else lengths[::-1]
+        packed = pack_sequence([torch.randn(n, FEATURES, dtype=torch.float64) for n in lengths], enforce_sorted)
+        resets = pack_sequence([torch.rand(n) > 0.6 for n in lengths], enforce_sorted)
+        h0 = torch.randn(4, len(lengths), CHANNELS, dtype=torch.float64, requires_grad=True)
+        results, inputs = [], (h0 if kind is MinGRU else (h0, h0), resets)
+        for call in (compiled, layer):
+            result = call(packed, *inputs)
+            results.append([result[0].data, state_of(result)])
+        for one, other in zip(*results):
+            assert relative_error(one, other) < 1e-12
+        assert_same(gradients(layer, [h0], results[0]), gradients(layer, [h0], results[1]), 1e-11)
+
+
+@both
 def test_quantizes(kind):
     quantization = pytest.importorskip("torchao.quantization")
     torch.manual_seed(0)
@@ -320,15 +339,33 @@ def test_refused_inputs():
         ((x, torch.zeros(1, 3, CHANNELS)), RuntimeError, r"Expected hidden size \(1, 2, 4\), got \(1, 3, 4\)"),
         ((x, None, torch.zeros(2, TIME, dtype=torch.bool)), ValueError, r"resets must be bool of shape \(9, 2\)"),
         ((x, None, torch.zeros(TIME, 2)), ValueError, "got torch.float32"),
+        ((x, None, [[False, False]] * TIME), ValueError, "got list"),
     ):
         with pytest.raises(error, match=words):
             layer(*bad)
-    packed = pack_sequence([x[:5, 0], x[:3, 1]])
-    with pytest.raises(ValueError, match="PackedSequence of the same lengths"):
-        layer(packed, None, torch.zeros(8, dtype=torch.bool))
-    other = pack_sequence([torch.zeros(3, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)], enforce_sorted=False)
-    with pytest.raises(ValueError, match="in the input's order"):
-        layer(pack_sequence([x[:5, 0], x[:3, 1]], enforce_sorted=False), None, other)
+    rows = [x[:5, 0], x[:3, 1]]
+    starts = [torch.zeros(5, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)]
+    for sorted_input, bad, words in (
+        (True, torch.zeros(8, dtype=torch.bool), "PackedSequence of bool, got Tensor"),
+        (True, pack_sequence([starts[0], starts[0]]), "PackedSequence of the same lengths"),
+        (True, pack_sequence([s.float() for s in starts]), "one bool a step, got torch.float32"),
+        (False, pack_sequence(starts[::-1], enforce_sorted=False), "in the input's order"),
+        (True, pack_sequence(starts[::-1], enforce_sorted=False), "in the input's order"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            layer(pack_sequence(rows, enforce_sorted=sorted_input), None, bad)
+
+
+def test_an_order_that_is_not_given_is_the_first_to_the_last():
+    layer, rows, starts = (
+        make(MinGRU),
+        torch.randn(2, TIME, FEATURES).double().split([5, 4], 1),
+        torch.rand(2, TIME) > 0.5,
+    )
+    rows, starts = [rows[0][0], rows[1][1]], [starts[0, :5], starts[1, :4]]
+    packed = [[pack_sequence(values, enforce_sorted) for enforce_sorted in (False, True)] for values in (rows, starts)]
+    found = [layer(x, None, resets)[0].data for x in packed[0] for resets in packed[1]]
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 def test_an_empty_sequence_keeps_the_state():
