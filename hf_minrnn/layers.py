@@ -129,7 +129,8 @@ class MinRNNBase(nn.Module):
             hx: The state before the first step, zeros by default; see the class.
             resets (`torch.Tensor`, bool, *optional*): Laid out as `input` without its features; `PackedSequence` for a
                 packed input. Where True a new episode begins: the state is zero before that step, whatever it was. Backwards,
-                a bidirectional layer starts anew at each episode's last step.
+                a bidirectional layer starts anew at each episode's last step. A NaN stays in its episode, in outputs, states
+                and gradients of the input; the weights' gradients are sums over all steps, and have it.
 
         Returns:
             `(output, h_n)`; see the class.
