@@ -109,7 +109,7 @@ def sample_model(
     """Texts that go on from `prompt` at a document's beginning, by the protocol of snippets.py; the prompt is in them."""
     model.eval()
     torch.manual_seed(seed)
-    begin = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
+    begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
     texts = []
     while len(texts) < count:
         rows = min(batch_size, count - len(texts))
@@ -122,7 +122,7 @@ def sample_model(
             top_p=TOP_P,
             top_k=0,
             max_new_tokens=max_tokens - len(begin) + 1,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=tokenizer.eos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
         texts += finished(tokenizer, [row[1:] for row in output.tolist()], max_tokens)
@@ -132,7 +132,7 @@ def sample_model(
 def sample_ngram(model, tokenizer, prompt: str, count: int, max_tokens: int, seed: int) -> list[Sample]:
     """The same from a 5-gram."""
     rng = np.random.default_rng(seed)
-    begin = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
+    begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
     rows = [model.sample(rng, begin, max_tokens, TEMPERATURE, TOP_P) for _ in range(count)]
     return finished(tokenizer, rows, max_tokens)
 

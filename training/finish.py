@@ -16,6 +16,7 @@ from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tok
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
 from saved_model import fingerprint
 from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
+from tokenization import vocabulary_size
 
 from hf_minrnn.tools.hub import PushError, push_folder
 
@@ -61,7 +62,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     baselines, ngram = {}, None
     if not args.no_baselines:
         baselines, ngram = run_baselines(
-            data.corpus.train, data.corpus.heldout, data.train, data.heldout, len(data.tokenizer)
+            data.corpus.train, data.corpus.heldout, data.train, data.heldout, vocabulary_size(data.tokenizer)
         )
     references = {label: result["bits_per_byte"] for label, result in baselines.items()}
 

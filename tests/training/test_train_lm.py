@@ -15,8 +15,11 @@ from evaluation import evaluate_heldout
 from model_setup import build_model
 from options import parse_arguments
 from stateful import CarriedStates
+from tokenization import build_tokenizer
 from train_cases import QUICK, TINY, losses
 from transformers import AutoModelForCausalLM, pipeline
+
+from hf_minrnn import MinRNNForCausalLM
 
 
 def test_run_leaves_everything_behind(finished_run):
@@ -95,6 +98,27 @@ def test_other_data_and_tokenizers(tmp_path, suffix, kind):
     metrics = train_lm.main([*argv, "--samples", "0", "--no-baselines", "--output-dir", str(tmp_path / "run")])
     assert metrics["steps"] == 2
     assert 0 < metrics["heldout_bits_per_byte"] < 20
+
+
+def test_a_tokenizer_of_any_special_tokens(text_file, tmp_path, monkeypatch):
+    tokenizer = build_tokenizer("bytes", [])
+    tokenizer.bos_token = tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path / "end only")
+    tokenizer.add_special_tokens(
+        {"bos_token": "<s>"}
+    )  # one that the model never sees, for documents end with the other
+    tokenizer.save_pretrained(tmp_path / "both")
+    began = []
+    generate = MinRNNForCausalLM.generate
+    monkeypatch.setattr(
+        MinRNNForCausalLM,
+        "generate",
+        lambda self, ids, **rest: (began.append(ids[0, 0]), generate(self, ids, **rest))[1],
+    )
+    for name in ("end only", "both"):
+        argv = [*TINY, "--dataset", text_file, "--tokenizer", str(tmp_path / name), "--steps", "1", "--samples", "1"]
+        train_lm.main([*argv, "--output-dir", str(tmp_path / "runs" / name)])
+    assert began == [tokenizer.eos_token_id] * 2
 
 
 def test_accumulation_equals_a_larger_batch(text_file, tmp_path):
