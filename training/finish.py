@@ -173,8 +173,9 @@ def _show(
     print("\n" + table("held-out bits per byte", rows))
     if shares:
         print("\n" + table("share of samples that parse", list(shares.items()), digits=2))
+    skipped = f" ({metrics['skipped_steps']:,} skipped, not finite)" if metrics["skipped_steps"] else ""
     print(
-        f"\n{metrics['steps']:,} steps, {amount(metrics['train_tokens'])} tokens in {metrics['train_seconds']:.0f} s "
+        f"\n{metrics['steps']:,} steps{skipped}, {amount(metrics['train_tokens'])} tokens in {metrics['train_seconds']:.0f} s "
         f"({amount(metrics['train_tokens_per_second'])} tokens/s, {metrics['flops_utilisation']:.0%} of the peak); "
         f"perplexity {metrics['heldout_perplexity']:.2f} "
         f"on {metrics['heldout_tokens']:,} tokens\n"

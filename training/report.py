@@ -56,14 +56,18 @@ class Progress:
         bits_per_byte: float,
         tokens_per_second: float,
         utilisation: float | None = None,
+        skipped: int = 0,
     ) -> None:
-        """Shows the state after a step; `loss` in nats per token, smoothed; `utilisation` as a share of the peak."""
+        """Shows the state after a step; `loss` in nats per token, smoothed; `utilisation` as a share of the peak; `skipped`
+        the number of steps left out so far."""
         if not self.enabled:
             return
         progress = min(progress, 1.0)
         text = f"step {step:,}, loss {loss:.3f} ({bits_per_byte:.3f} bits per byte), {tokens_per_second:,.0f} tokens/s"
         if utilisation is not None:
             text += f" ({utilisation:.0%} of the peak)"
+        if skipped:
+            text += f", {skipped:,} steps skipped"
         if self.bar is not None:
             self.bar.set_description_str(text, refresh=False)
             self.bar.update(progress - self.bar.n)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from batches import positions
-from checkpoint import CheckpointError, save_checkpoint
+from checkpoint import CheckpointError, checkpoints, save_checkpoint
 from data import Data
 from distributed import load_whole_state, shard, whole_state
 from evaluation import quick_bits_per_byte
@@ -227,7 +227,7 @@ class Trainer:
                 mean, mass = 0.98 * mean + 0.02 * loss, 0.98 * mass + 0.02
                 smooth, rate = mean / mass, state.tokens / state.elapsed
                 bits = self.data.bits_per_byte(smooth)
-                bar.update(state.progress(args), state.step, smooth, bits, rate, self.utilisation)
+                bar.update(state.progress(args), state.step, smooth, bits, rate, self.utilisation, state.skipped)
                 if args.trackers:
                     self._log(loss=loss, learning_rate=args.learning_rate * factor, tokens_per_second=rate)
             else:
@@ -248,7 +248,9 @@ class Trainer:
             if state.progress(args) >= next_evaluation and state.progress(args) < 1:
                 next_evaluation = (int(state.progress(args) / args.eval_every) + 1) * args.eval_every
                 self._evaluate()
-            if due:
+            # Not amid bad steps: what made them bad may be in the weights already, and a checkpoint of those would take the
+            # place of a good one.
+            if due and not bad_in_row:
                 self.save()
                 saved_at = time.monotonic()
         bar.close()
@@ -266,11 +268,9 @@ class Trainer:
         self.accelerator.log(values, step=self.state.step)
 
     def _stop_bad(self, bad_in_row: int) -> None:
-        self.save()
-        self.accelerator.wait_for_everyone()
         args = self.args
         raise SystemExit(
             f"stopped at step {self.state.step}: the loss or its gradient was not finite {bad_in_row} steps "
-            f"in a row. The weights before that are saved; go on with --resume and a "
+            f"in a row. {checkpoints(self.folder)[0].name}, from before them, is kept; go on with --resume and a "
             f"--learning-rate below {args.learning_rate:g}" + (", or without --bf16" if args.bf16 else "")
         )

@@ -157,7 +157,7 @@ def test_bf16_run_saves_float32_weights(text_file, tmp_path):
 # --- values that are not finite
 
 
-def test_bad_steps_are_skipped_and_leave_the_weights(text_file, tmp_path, monkeypatch):
+def test_bad_steps_are_skipped_and_leave_the_weights(text_file, tmp_path, monkeypatch, capsys):
     seen = []
     clip = torch.nn.utils.clip_grad_norm_
 
@@ -171,6 +171,8 @@ def test_bad_steps_are_skipped_and_leave_the_weights(text_file, tmp_path, monkey
     argv = [*QUICK, "--dataset", text_file, "--steps", "5", "--no-baselines", "--output-dir", str(tmp_path / "run")]
     metrics = train_lm.main(argv)
     assert metrics["skipped_steps"] == 2
+    shown = capsys.readouterr()
+    assert "5 steps (2 skipped, not finite)" in shown.out and ", 2 steps skipped, " in shown.err
     unchanged = [all(map(torch.equal, before, after)) for before, after in zip(seen, seen[1:], strict=False)]
     assert unchanged == [False, True, True, False]
     assert [math.isnan(loss) for loss in losses(tmp_path / "run")] == [False, True, True, False, False]
@@ -182,7 +184,24 @@ def test_many_bad_steps_stop_the_run(text_file, tmp_path, monkeypatch):
     argv = [*QUICK, "--dataset", text_file, "--steps", "50", "--output-dir", str(tmp_path / "run")]
     with pytest.raises(SystemExit, match=r"step 10: .*not finite 10 steps.*--learning-rate below 0\.01"):
         train_lm.main(argv)
-    assert load_checkpoint(tmp_path / "run")["state"]["skipped"] == 10
+    assert load_checkpoint(tmp_path / "run")["state"]["step"] == 0
+
+
+def test_no_checkpoint_amid_bad_steps(text_file, tmp_path, monkeypatch, capsys):
+    calls, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def bad_from_the_fifth_on(*args, **kwargs):
+        calls.append(clip(*args, **kwargs))
+        return torch.tensor(float("nan")) if len(calls) >= 5 else calls[-1]
+
+    argv = [*QUICK, "--dataset", text_file, "--steps", "30", "--checkpoint-every", "0.0001", "--no-baselines"]
+    argv += ["--output-dir", str(tmp_path / "run")]
+    with monkeypatch.context() as patches:
+        patches.setattr(torch.nn.utils, "clip_grad_norm_", bad_from_the_fifth_on)
+        with pytest.raises(SystemExit, match=r"step 14: .*checkpoint-0000000004\.pt, from before them, is kept"):
+            train_lm.main(argv)
+    assert train_lm.main([*argv, "--resume", "--learning-rate", "1e-3"])["skipped_steps"] == 0
+    assert "from step 4\n" in capsys.readouterr().out
 
 
 def test_a_bad_step_does_not_reach_the_carried_states(text_file, tmp_path, monkeypatch):
@@ -286,7 +305,7 @@ def test_overwriting_takes_away_the_earlier_model_at_once(finished_run, text_fil
     with pytest.raises(SystemExit, match="not finite"):
         train_lm.main([*QUICK, "--dataset", text_file, "--steps", "20", "--output-dir", str(folder), "--overwrite"])
     assert not (folder / "model.safetensors").exists() and not (folder / "results.json").exists()
-    assert load_checkpoint(folder)["state"]["step"] == 10
+    assert load_checkpoint(folder)["state"]["step"] == 0
 
 
 def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
