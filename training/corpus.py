@@ -9,6 +9,7 @@ load_corpus("data.jsonl", "content")      .json, .jsonl or .parquet, or a name o
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import sysconfig
@@ -130,25 +131,37 @@ def _load_folder(path: Path) -> Corpus:
 def _load_table(path: Path, text_column: str) -> Corpus:
     import datasets
 
-    if path.is_dir():
-        kinds = {DATA_SUFFIXES[file.suffix] for file in visible_files(path)}
-        if len(kinds) > 1:
-            raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
-        loaded = quietly(lambda: datasets.load_dataset(str(path)), f"dataset {str(path)!r}")
-    else:
-        if path.stat().st_size == 0:
+    files = visible_files(path) if path.is_dir() else [path]
+    kinds = {DATA_SUFFIXES[file.suffix] for file in files}
+    if len(kinds) > 1:
+        raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
+    kind = kinds.pop()
+    if kind != "parquet":
+        for (
+            file
+        ) in files:  # datasets would say where in its own buffers the bad byte is, or not before it's asked for text
+            check_utf8(file)
+    source = {"path": str(path)} if path.is_dir() else {"path": kind, "data_files": {"train": str(path)}}
+
+    def load() -> Corpus:
+        from pyarrow.parquet import read_metadata
+
+        if kind == "parquet" and not any(read_metadata(file).num_rows for file in files):
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
-        kind = DATA_SUFFIXES[path.suffix]
-        loaded = quietly(lambda: datasets.load_dataset(kind, data_files={"train": str(path)}), f"dataset {str(path)!r}")
-    return _from_splits(path.stem, loaded, text_column)
+        return _from_splits(path.stem, datasets.load_dataset(**source), text_column)
+
+    return quietly(load, f"dataset {str(path)!r}")
 
 
 def _load_hub(dataset: str, text_column: str) -> Corpus:
     import datasets
 
     name, _, configuration = dataset.partition(":")
-    loaded = quietly(lambda: datasets.load_dataset(name, configuration or None), f"dataset {dataset!r}")
-    return _from_splits(dataset.replace("/", "-").replace(":", "-"), loaded, text_column)
+    short = dataset.replace("/", "-").replace(":", "-")
+    return quietly(
+        lambda: _from_splits(short, datasets.load_dataset(name, configuration or None), text_column),
+        f"dataset {dataset!r}",
+    )
 
 
 def quietly(load, what: str):
@@ -211,6 +224,33 @@ def visible_files(folder: Path) -> list[Path]:
     )
 
 
+def check_utf8(path: Path) -> None:
+    """Reads a file piece by piece.
+
+    Raises:
+        InputError: It is empty, or not UTF-8; names the offset.
+    """
+    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                _refuse_bytes(path, offset - pending + error.start)
+            offset += len(piece)
+    if decoder.getstate()[0]:
+        _refuse_bytes(path, offset - len(decoder.getstate()[0]))
+    if not offset:
+        raise InputError(f"{path} is empty: give a file with text in it")
+
+
+def _refuse_bytes(path: Path, at: int):
+    raise InputError(
+        f"{path} is not UTF-8 at byte {at}: convert it first, for example with `iconv -f latin1 -t utf-8`"
+    ) from None
+
+
 def read_text(path: str | os.PathLike) -> str:
     """A file's text, its line ends untouched.
 
@@ -221,7 +261,4 @@ def read_text(path: str | os.PathLike) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 at byte {error.start} (0x{data[error.start]:02x}): convert it first, "
-            f"for example with `iconv -f latin1 -t utf-8`"
-        ) from None
+        _refuse_bytes(path, error.start)

@@ -6,14 +6,13 @@ Every process reads the whole stream and takes its own rows, so that the rows do
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import DATA_SUFFIXES, HELDOUT_SPLITS, Corpus, InputError, quietly, visible_files
+from corpus import DATA_SUFFIXES, HELDOUT_SPLITS, Corpus, InputError, check_utf8, quietly, visible_files
 from tokenization import encode_document_ids
 
 SAMPLE_CHARACTERS = 1 << 22  # of the first training documents: what a tokenizer is learned from
@@ -52,8 +51,8 @@ def load_stream(dataset: str, text_column: str, heldout_documents: int):
     for side, documents in (("held-out", held), ("training", sample)):
         if not documents:
             raise InputError(
-                f"dataset {dataset!r} is empty: no text is left for the {side} side; give more documents, or fewer "
-                f"--heldout-documents than {heldout_documents}"
+                f"dataset {dataset!r} is empty: no text is left for the {side} side; give more documents (a text file is "
+                f"one), fewer --heldout-documents than {heldout_documents}, or leave out --streaming"
             )
     return Corpus(name, sample, held, how), train
 
@@ -67,9 +66,11 @@ def _open(dataset: str):
         splits = datasets.load_dataset(name, configuration or None, streaming=True)
         return dataset.replace("/", "-").replace(":", "-"), splits
     files = visible_files(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"dataset {dataset!r} is empty: give a folder with files in it")
     kinds = {DATA_SUFFIXES.get(file.suffix, "text") for file in files}
     if len(kinds) != 1:
-        raise InputError(f"{path} mixes {' and '.join(sorted(kinds)) or 'no'} files: give one of them by its path")
+        raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
     kind = kinds.pop()
     if kind != "parquet":
         for file in files:
@@ -79,33 +80,6 @@ def _open(dataset: str):
     options = {"sample_by": "document"} if kind == "text" else {}
     names = [str(file) for file in files]
     return path.stem, datasets.load_dataset(kind, data_files={"train": names}, streaming=True, **options)
-
-
-def check_utf8(path: Path) -> None:
-    """Reads a file piece by piece.
-
-    Raises:
-        InputError: It is empty, or not UTF-8; names the offset.
-    """
-    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(piece)
-            except UnicodeDecodeError as error:
-                _refuse_bytes(path, offset - pending + error.start)
-            offset += len(piece)
-    if decoder.getstate()[0]:
-        _refuse_bytes(path, offset - len(decoder.getstate()[0]))
-    if not offset:
-        raise InputError(f"{path} is empty: give a file with text in it")
-
-
-def _refuse_bytes(path: Path, at: int):
-    raise InputError(
-        f"{path} is not UTF-8 at byte {at}: convert it first, for example with `iconv -f latin1 -t utf-8`"
-    ) from None
 
 
 def _only_text(stream, text_column: str, name: str):

@@ -121,18 +121,33 @@ def test_column_that_is_not_text_is_refused(tmp_path):
         load_corpus(str(tmp_path / "data.jsonl"))
 
 
-@pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl"])
+@pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl", "empty.parquet"])
 def test_empty_source_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("")
-    with pytest.raises(InputError, match="is empty"):
+    if name.endswith("parquet"):
+        _write_table(tmp_path / name, "text", [])
+    else:
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"is empty.*: .*give"):
         load_corpus(str(tmp_path / name))
 
 
-def test_bytes_that_are_not_utf8_are_located(tmp_path):
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"caf\xe9 au lait")
-    with pytest.raises(InputError, match=r"latin\.txt is not UTF-8 at byte 3 \(0xe9\).*iconv"):
-        load_corpus(str(path))
+@pytest.mark.parametrize("name", ["latin.txt", "latin.jsonl"])
+def test_bytes_that_are_not_utf8_are_located(tmp_path, name):
+    row = b'{"text": "caf\xe9 au lait"}\n'
+    (tmp_path / name).write_bytes(b'{"text": "tea"}\n' + row)
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match=r"latin\.\w+ is not UTF-8 at byte 29: .*iconv"):
+            load_corpus(str(source))
+
+
+def test_a_column_of_damaged_text_is_one_line(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    damaged = pyarrow.Array.from_buffers(pyarrow.string(), 1, pyarrow.array([b"\xe9"]).buffers())
+    pyarrow.parquet.write_table(pyarrow.table({"text": damaged}), tmp_path / "data.parquet")
+    with pytest.raises(InputError, match=r"could not load dataset '.*data\.parquet': .*utf-8"):
+        load_corpus(str(tmp_path / "data.parquet"))
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "./missing", "/missing/data.parquet"])

@@ -6,8 +6,8 @@ import json
 import datasets
 import numpy as np
 import pytest
-from corpus import InputError
-from streaming import StreamBatches, check_utf8, load_stream
+from corpus import InputError, check_utf8
+from streaming import StreamBatches, load_stream
 from tokenization import build_tokenizer
 
 TOKENIZER = build_tokenizer("bytes", [])
@@ -139,6 +139,12 @@ def test_bad_sources_are_refused(tmp_path, rows_file):
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):
         load_stream(str(tmp_path / "empty.txt"), "text", 5)
+    (tmp_path / "one.txt").write_text("a")
+    with pytest.raises(InputError, match=r"give more documents \(a text file is one\), .* or leave out --streaming"):
+        load_stream(str(tmp_path / "one.txt"), "text", 5)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="nothing' is empty: give a folder with files in it"):
+        load_stream(str(tmp_path / "nothing"), "text", 5)
     with pytest.raises(InputError, match="could not load dataset 'no/such'"):
         load_stream("no/such", "text", 5)
 
