@@ -20,6 +20,13 @@ class CheckpointError(OSError):
     """A checkpoint could not be written; the ones before it are untouched."""
 
 
+def first_cause(error: BaseException) -> str:
+    """What the error says that all others came of: torch's writer puts its own words around a failed write."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
     return sorted(Path(folder).glob(PATTERN), reverse=True)
@@ -46,7 +53,7 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
         with contextlib.suppress(OSError):
             temporary.unlink()
         before = next((f"{one.name} is intact" for one in checkpoints(folder)), "there is none before it")
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = first_cause(error)
         raise CheckpointError(f"{path} could not be written ({reason}); {before}") from error
     if os.name == "posix":  # the rename itself must survive a power cut too
         descriptor = os.open(path.parent, os.O_RDONLY)

@@ -25,7 +25,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from accelerate import Accelerator
-from checkpoint import check_same_run, checkpoints, load_checkpoint
+from checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
 from corpus import InputError
 from data import Data, load_data
 from distributed import make_accelerator, whole_state
@@ -137,15 +137,17 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         SystemExit: Bad input, with a message that names it and the remedy; or the run was stopped.
     """
     try:
-        return run(parse_arguments(argv))
+        args = parse_arguments(argv)
+        return run(args)
     except InputError as error:
         raise SystemExit(f"train_lm.py: {error}") from None
     except PushError as error:
         raise SystemExit(f"train_lm.py: --push-to-hub {error}; or leave it out") from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:  # the writers of weights and tokenizers raise types of their own on a full disk
+        reason = first_cause(error)
+        if os.strerror(errno.ENOSPC) not in reason:
             raise
-        raise SystemExit(f"train_lm.py: {error}; make room, then go on with --resume") from error
+        raise SystemExit(f"train_lm.py: {args.output_dir}: {reason}; make room, then go on with --resume") from error
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 def test_a_disk_that_is_really_full(tmp_path):
     save_checkpoint(tmp_path, 1, {"step": 1})
     (tmp_path / "checkpoint-0000000002.pt.partial").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"checkpoint-0000000001\.pt is intact"):
+    with pytest.raises(CheckpointError, match=r"\(No space left on device\); checkpoint-0000000001\.pt is intact"):
         save_checkpoint(tmp_path, 2, {"x": torch.zeros(10_000)})
     assert load_checkpoint(tmp_path)["step"] == 1
 

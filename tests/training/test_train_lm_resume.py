@@ -192,6 +192,24 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_intact(text_file, tm
     assert train_lm.main([*argv, "--resume"])["steps"] == 9
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
+@pytest.mark.parametrize("name", ["tokenizer.json", "samples.txt"])
+def test_a_disk_that_is_full_at_the_end(text_file, tmp_path, name):
+    argv = [*QUICK, "--dataset", text_file, "--steps", "2", "--no-baselines", "--output-dir", str(tmp_path / "run")]
+    with pytest.MonkeyPatch.context() as patches:
+        finish = train_lm.finish_run
+
+        def on_a_full_disk(*args):
+            (tmp_path / "run" / name).symlink_to("/dev/full")
+            return finish(*args)
+
+        patches.setattr(train_lm, "finish_run", on_a_full_disk)
+        with pytest.raises(SystemExit, match=r"run: .*No space left on device.*; make room, then go on with --resume"):
+            train_lm.main(argv)
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    assert train_lm.main([*argv, "--resume"])["steps"] == 2
+
+
 def test_a_damaged_checkpoint_is_passed_over(resumable, uninterrupted, tmp_path, capsys):
     argv = [*resumable, "--output-dir", str(tmp_path)]
     with pytest.raises(Killed), pytest.MonkeyPatch.context() as patches:
