@@ -7,7 +7,8 @@
 
 Writes one JSON file, by default evaluation.json in the model's folder, from which the model's card is rendered, and a plot of
 the bits by position beside it. The same text is measured three times: with the state carried through all of it, with the
-state thrown away after every window of the training length, and in pieces several times as long, by position.
+state thrown away after every window of the training length, and in pieces several times as long, by position. A model that
+was trained on documents kept apart, as results.json beside it tells, starts anew at each document in all of them.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from evaluation import finished, token_nats
 from footprint import measure_decoding, measure_peak
 from positions import bits_of, by_position, default_length, name_of, plot_positions, worth_past
 from report import amount, write_json
-from saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_length
+from saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_with
 from snippets import TEMPERATURE, TOP_P
+from streaming import load_stream
 from timing import provenance
-from tokenization import TokenStream, encode_documents
+from tokenization import TokenStream, encode_documents, unknown_id
 from transformers.utils.logging import disable_progress_bar
 
 PYTHON_PROMPTS = ("import ", "def ", "class ")
@@ -111,8 +113,11 @@ def choose_output(args: argparse.Namespace) -> Path:
     return path
 
 
-def load_text(args: argparse.Namespace) -> tuple[Corpus | None, str, list[str]]:
+def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, str, list[str]]:
     """The source as `load_corpus` has it (`None` for a text file that is read whole), its part in words, and the documents.
+
+    Args:
+        trained (`dict`): The model's training arguments. What was held out of a stream is held out of the same one here.
 
     Raises:
         InputError: The source cannot be used, or has no text.
@@ -121,7 +126,10 @@ def load_text(args: argparse.Namespace) -> tuple[Corpus | None, str, list[str]]:
     if args.part == "whole" and path.is_file() and path.suffix not in DATA_SUFFIXES:
         corpus, part, documents = None, "all of it", [read_text(path)]
     else:
-        corpus = load_corpus(args.dataset, args.text_column)
+        if args.part == "heldout" and trained.get("streaming") and same_source(trained.get("dataset"), args.dataset):
+            corpus, _ = load_stream(args.dataset, args.text_column, trained["heldout_documents"])
+        else:
+            corpus = load_corpus(args.dataset, args.text_column)
         part, documents = f"held out: {corpus.split}", corpus.heldout
         if args.part == "whole":
             part, documents = "all of it", [*corpus.train, *corpus.heldout]
@@ -130,6 +138,12 @@ def load_text(args: argparse.Namespace) -> tuple[Corpus | None, str, list[str]]:
     if not any(documents):
         raise InputError(f"dataset {args.dataset!r} is empty: give a source with text in it, or a larger --limit-bytes")
     return corpus, part, documents
+
+
+def same_source(one: str | None, other: str) -> bool:
+    """Whether two values of --dataset mean the same file, folder or name."""
+    paths = [Path(name or "").expanduser() for name in (one, other)]
+    return paths[0].samefile(paths[1]) if one and all(path.exists() for path in paths) else one == other
 
 
 def first_bytes(documents: list[str], limit: int) -> list[str]:
@@ -148,10 +162,13 @@ def first_bytes(documents: list[str], limit: int) -> list[str]:
     return [document for document in kept if document]
 
 
-def measure_text(model, stream: TokenStream, unknown: np.ndarray, window: int, length: int) -> dict:
+def measure_text(
+    model, stream: TokenStream, unknown: np.ndarray, window: int, length: int, separator: int | None = None
+) -> dict:
     """The text in three ways: carried on, in windows, and in pieces by position.
 
     Args:
+        separator (`int`, *optional*): The token at which the state starts anew in each of them.
         unknown (`np.ndarray` of shape `(tokens - 1,)`, bool): Which of the predicted tokens are `<unk>`.
 
     Raises:
@@ -160,7 +177,7 @@ def measure_text(model, stream: TokenStream, unknown: np.ndarray, window: int, l
     found = {}
     for name, size in (("carried", None), ("windows", window), ("pieces", length)):
         print(f"reading the text, {'the state carried on' if size is None else f'in {name} of {size} tokens'}")
-        found[name] = token_nats(model, stream.ids, size)
+        found[name] = token_nats(model, stream.ids, size, separator)
         if not np.isfinite(found[name]).all():
             raise InputError(
                 f"the model's loss is not finite at token {int(np.argmin(np.isfinite(found[name]))) + 1}: its weights are "
@@ -214,11 +231,12 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     disable_progress_bar()
     config = load_config(args.model)
     tokenizer = load_tokenizer(args.tokenizer or args.model, config)
-    window = args.window or trained_length(args.model)
+    trained = trained_with(args.model)
+    window = args.window or trained.get("sequence_length")
     if window is None:
         raise InputError(f"no results.json of {args.model} tells its training length: give it with --window")
     output = choose_output(args)
-    corpus, part, documents = load_text(args)
+    corpus, part, documents = load_text(args, trained)
     stream = encode_documents(tokenizer, documents)
     predicted = len(stream.ids) - 1
     if args.longest and args.longest > predicted:
@@ -235,8 +253,10 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     ids = torch.from_numpy(stream.ids[None, :length].astype(np.int64)).to(model.device)
     peak = measure_peak(model, ids)
     decoding = measure_decoding(model, ids, args.rounds)
-    unknown = stream.ids[1:] == (-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id)
-    measured = measure_text(model, stream, unknown, window, length)
+    unknown = stream.ids[1:] == unknown_id(tokenizer)
+    # As in training, and as at its end: where rows hold whole documents, none sees what came before it.
+    apart = trained.get("batching") in ("packed", "stateful")
+    measured = measure_text(model, stream, unknown, window, length, tokenizer.eos_token_id if apart else None)
     worth = worth_past(measured["positions"], window)
     scores, last = measured["scores"], decoding[str(ids.shape[1])]
     name = args.dataset_name or (Path(args.dataset).stem if corpus is None else corpus.name)
@@ -276,6 +296,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
             "decode_ms_per_token": last["median_ms"],
         },
         "window": window,
+        "documents_apart": apart,
         "pieces": {"length": length, **scores["pieces"]},
         "positions": measured["positions"],
         "decoding": {"rounds": args.rounds, "batch_size": 1, "after_tokens": decoding},

@@ -56,7 +56,7 @@ def load_tokenizer(name: str, config: MinRNNConfig):
     """The tokenizer saved under a name, if it suits a model.
 
     Raises:
-        InputError: There is none, it is of another kind than is needed here, or it has more tokens than the model.
+        InputError: There is none, it has no end-of-text token, or it has more tokens than the model.
     """
     path = Path(name).expanduser()
     try:
@@ -72,9 +72,10 @@ def load_tokenizer(name: str, config: MinRNNConfig):
             f"the tokenizer of {name} has {tokens} tokens, the model's vocabulary only {config.vocab_size}: give the "
             "tokenizer that the model was trained with by --tokenizer"
         )
-    if not tokenizer.is_fast or tokenizer.eos_token_id is None:
-        lacks = "an eos_token, which separates documents" if tokenizer.is_fast else "a fast implementation"
-        raise InputError(f"the tokenizer of {name} has not got {lacks}: name another with --tokenizer")
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer of {name} has not got an eos_token, which separates documents: name another with --tokenizer"
+        )
     return tokenizer
 
 
@@ -99,14 +100,15 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
     return model
 
 
-def trained_length(name: str) -> int | None:
-    """Tokens per training window as train_lm.py left it in results.json beside the model, if it did."""
+def trained_with(name: str) -> dict:
+    """The arguments of train_lm.py as it left them in results.json beside the model; empty where it didn't."""
     path = Path(name).expanduser()
     try:
         file = path / "results.json" if path.is_dir() else hf_hub_download(name, "results.json")
-        return int(json.loads(Path(file).read_text(encoding="utf-8"))["args"]["sequence_length"])
+        found = json.loads(Path(file).read_text(encoding="utf-8"))["args"]
     except (OSError, TypeError, ValueError, KeyError):
-        return None  # no such file, or another one by this name
+        return {}  # no such file, or another one by this name
+    return found if isinstance(found, dict) else {}
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -85,6 +85,13 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that stands for characters a tokenizer has no token for; -1 where there is none. GPT-2's unknown token is its
+    separator: a byte-level tokenizer needs none."""
+    unknown = tokenizer.unk_token_id
+    return -1 if unknown in (None, tokenizer.eos_token_id) else unknown
+
+
 def _byte_level(use_regex: bool) -> Tokenizer:
     """A byte-level BPE without merges; the 256 byte symbols follow the separator."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -132,9 +139,7 @@ def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str
     separator = np.array([tokenizer.eos_token_id], dtype)
     pieces = [piece for ids in encode_document_ids(tokenizer, documents) for piece in (separator, ids.astype(dtype))]
     ids = np.concatenate(pieces) if pieces else separator[:0]
-    unknown = tokenizer.unk_token_id
-    # GPT-2's unknown token is its separator: a byte-level tokenizer needs none.
-    num_unknown = 0 if unknown in (None, tokenizer.eos_token_id) else int((ids == unknown).sum())
+    num_unknown = int((ids == unknown_id(tokenizer)).sum())
     return TokenStream(ids, sum(len(document.encode()) for document in documents), num_unknown)
 
 

@@ -12,13 +12,15 @@ import positions
 import pytest
 import torch
 import torch.nn.functional as F
+import train_lm
 from corpus import read_text
 from evaluation import token_nats
 from huggingface_hub import EvalResult, ModelCardData
 from positions import by_position, plot_positions, worth_past
-from saved_model import fingerprint, trained_length
+from saved_model import fingerprint, trained_with
 from tokenization import UNKNOWN_BITS, build_tokenizer, encode_documents
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from train_cases import TINY
+from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForSequenceClassification
 
@@ -169,7 +171,7 @@ def test_a_whole_file_and_other_places(finished_run, tmp_path, capsys, monkeypat
     folder, words = tmp_path / "model", tmp_path / "words"
     AutoModelForCausalLM.from_pretrained(finished_run[0]).save_pretrained(folder)
     AutoTokenizer.from_pretrained(finished_run[0]).save_pretrained(words)
-    assert trained_length(str(folder)) is None and trained_length(str(finished_run[0])) == 32
+    assert trained_with(str(folder)) == {} and trained_with(str(finished_run[0]))["sequence_length"] == 32
     (tmp_path / "new.txt").write_text("the dog sees ü")
     argv = [str(folder), "--tokenizer", str(words), "--dataset", str(tmp_path / "new.txt"), "--part", "whole"]
     result = evaluate.main([*argv, "--window", "8", "--rounds", "2", "--new-tokens", "3"])
@@ -177,6 +179,37 @@ def test_a_whole_file_and_other_places(finished_run, tmp_path, capsys, monkeypat
     assert (folder / "evaluation.json").exists() and (folder / "evaluation.png").exists()
     assert result["metrics"]["worth_past_training_length_bits_per_byte"] is None
     assert "too short to tell what context past the training length of 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("unknown is end", ["--batching", "windows"]),
+        ("unknown is end", ["--stateful"]),
+        ("unknown is end", ["--streaming", "--heldout-documents", "7"]),
+        ("slow", ["--batching", "packed"]),
+    ],
+)
+def test_what_was_held_out_is_measured_as_at_the_end_of_training(documents_file, tmp_path, kind, how):
+    tokenizer = build_tokenizer("bytes", []) if kind != "slow" else ByT5Tokenizer()
+    if kind != "slow":
+        tokenizer.unk_token = tokenizer.eos_token  # as GPT-2's
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    argv = [*TINY, "--dataset", documents_file, "--tokenizer", str(tmp_path / "tokenizer"), *how, "--steps", "30"]
+    argv += ["--samples", "0", "--no-baselines", "--output-dir", str(tmp_path / "run")]
+    trained = train_lm.main(argv)
+    found = evaluate.main([str(tmp_path / "run"), "--dataset", documents_file, *QUICK, "--longest", "64"])
+    assert found["dataset"]["bytes"] == trained["heldout_bytes"] and found["dataset"]["unknown_tokens"] == 0
+    assert found["metrics"]["bits_per_byte"] == pytest.approx(trained["heldout_bits_per_byte"], rel=1e-5)
+    assert found["documents_apart"] == ("windows" not in how)
+
+
+def test_a_source_by_another_path_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("a")
+    same = evaluate.same_source
+    assert same("a.txt", str(tmp_path / "a.txt")) and same("owner/name", "owner/name")
+    assert not (same(None, "a.txt") or same("b.txt", "a.txt") or same("owner/name", "owner/other"))
 
 
 def test_a_plot_of_any_size(tmp_path):
@@ -325,7 +358,7 @@ def long_pieces(folder, options):
         (missing_text, "nowhere.txt' is not there: give a path"),
         (empty_text, "empty.txt' is empty: give a source with text"),
         (empty_held_out_text, "empty.txt' is empty: no text is left .* give more text"),
-        (latin_text, "is not UTF-8 at byte 3 .* convert it first"),
+        (latin_text, "is not UTF-8 at byte 3: convert it first"),
         (missing_column, "has no column 'text': choose --text-column from body"),
         (no_json, "is not the name of a JSON file: let it end in .json"),
         (no_place, "cannot be written .*: choose another"),
