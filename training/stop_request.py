@@ -8,7 +8,11 @@ import threading
 
 
 class StopRequest:
-    """Turns the first SIGTERM or Ctrl-C into a flag that the loop reads; the second one acts as usual."""
+    """Turns SIGTERM or Ctrl-C into a flag that the loop reads.
+
+    A second Ctrl-C acts as usual. A second SIGTERM does not: schedulers send one to every process, and the launcher passes
+    its own on, while the checkpoint that the first one asked for is being written.
+    """
 
     def __init__(self):
         self.signal = 0
@@ -21,12 +25,10 @@ class StopRequest:
         return self
 
     def _note(self, number, frame):
-        self.signal = number
-        self._restore()
-
-    def _restore(self):
-        while self._previous:
-            signal.signal(*self._previous.popitem())
+        self.signal = self.signal or number
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous.pop(number))
 
     def __exit__(self, *exception):
-        self._restore()
+        while self._previous:
+            signal.signal(*self._previous.popitem())

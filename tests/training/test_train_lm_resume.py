@@ -16,6 +16,7 @@ import torch
 import train_lm
 from checkpoint import check_same_run, checkpoints, load_checkpoint
 from corpus import InputError
+from stop_request import StopRequest
 from train_cases import QUICK, SCRIPT, losses
 
 RESUMED_STEPS = 120
@@ -72,6 +73,18 @@ def test_interrupted_run_resumes_to_the_same_losses(resumable, uninterrupted, tm
     train_lm.main([*resumable, "--resume", "--output-dir", str(tmp_path)])
     assert len(losses(tmp_path)) == RESUMED_STEPS
     assert losses(tmp_path) == uninterrupted
+
+
+def test_a_second_sigterm_waits_for_the_checkpoint_and_a_second_ctrl_c_does_not():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with StopRequest() as request:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 MODES = {
