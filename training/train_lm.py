@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         metrics = finish_run(args, data, model, trainer, folder)
         if args.push_to_hub:
             push(args.push_to_hub, folder)
-    accelerator.wait_for_everyone()
+    # The others do not wait: measuring may take longer than a process group lets its members wait for each other.
     if args.trackers:
         accelerator.log({"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}, step=trainer.state.step)
         accelerator.end_training()

@@ -261,3 +261,12 @@ def test_processes_wait_for_the_last_checkpoint(text_file, tmp_path, monkeypatch
         train_lm.main(argv)
     assert stopped.value.code == 128 + signal.SIGINT
     assert events[-2:] == ["saved", "waited"]
+
+
+def test_no_process_waits_while_one_measures(text_file, tmp_path, monkeypatch):
+    events = []
+    wait, finish = train_lm.Accelerator.wait_for_everyone, train_lm.finish_run
+    monkeypatch.setattr(train_lm.Accelerator, "wait_for_everyone", lambda self: (wait(self), events.append("waited")))
+    monkeypatch.setattr(train_lm, "finish_run", lambda *args: (events.append("measures"), finish(*args))[1])
+    train_lm.main([*QUICK, "--dataset", text_file, "--steps", "1", "--no-baselines", "--output-dir", str(tmp_path)])
+    assert events == ["waited", "measures"]
