@@ -26,7 +26,8 @@ SHARE = README.partition("## Share\n")[2].partition("\n## ")[0]
 ELSEWHERE, PYTHON = re.findall(r"```python\n(.*?)```", SHARE, flags=re.DOTALL)
 # Where each door's model is on this machine, by its name on the Hub.
 FOLDERS = {"stdlib-mingru": "runs/stdlib-mingru", "folder": "other", "script": "script", "later": "later"}
-FOLDERS |= {"trainer": "trainer"} | ({"tuned": "tuned"} if PEFT else {})
+FOLDERS |= {"sharded": "sharded", "trainer": "trainer"} | ({"tuned": "tuned"} if PEFT else {})
+CARDS = ["script", "later", *(["tuned"] if PEFT else [])]  # that say how to use the model
 
 DOORS = (
     WITH
@@ -44,6 +45,7 @@ exec(os.environ["SHARE_PYTHON"])
 for line in os.environ["SHARE_BASH"].splitlines():
     found[line] = main(line.split()[1:])
 found["folder"] = [push_folder(name, "me/folder") for name in ("model", "other")]
+push_folder("sharded", "me/sharded")
 
 # Trainer
 model, tokenizer = AutoModelForCausalLM.from_pretrained("model"), AutoTokenizer.from_pretrained("model")
@@ -56,15 +58,6 @@ trainer.train()
 trainer.push_to_hub()
 
 # The training script
-finish = train_lm.finish_run
-
-def finish_with_card(*arguments):
-    metrics, card = finish(*arguments), arguments[-1] / "README.md"
-    if not card.exists():
-        card.write_text("---\\nlicense: apache-2.0\\n---\\n# A model\\n")
-    return metrics
-
-train_lm.finish_run = finish_with_card
 argv = [*QUICK, "--dataset", "pets.txt", "--steps", "2", "--no-baselines", "--output-dir"]
 train_lm.main([*argv, "script", "--push-to-hub", "me/script"])
 fault(create=[403])
@@ -89,11 +82,14 @@ if os.environ["PEFT"] == "True":
 BARE = (
     WITHOUT
     + """
+import contextlib, io, re
+
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
 torch.set_num_threads(1)
-ids, names, commits, prompt = torch.load("ids.pt"), *json.loads(Path("wanted.json").read_text())
+ids, names, cards, commits, prompt = torch.load("ids.pt"), *json.loads(Path("wanted.json").read_text())
 options = {"trust_remote_code": True}
 
 @torch.no_grad()
@@ -109,6 +105,11 @@ for name in names:
     found[name] = [logits(model), logits(base), text]
 for commit in commits:
     found[commit] = logits(AutoModelForCausalLM.from_pretrained("me/folder", revision=commit, **options))
+for name in cards:
+    (code,) = re.findall(r"```python\\n(.*?)```", ModelCard.load(f"me/{name}").text, flags=re.DOTALL)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(code, {})
+    found[f"card of {name}"] = [code, out.getvalue()]
 exec(os.environ["ELSEWHERE"])
 torch.save(found, "bare.pt")
 """
@@ -121,8 +122,8 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("doors")
     torch.save(IDS, root / "ids.pt")
     tokenizer = build_tokenizer("chars", ["".join(map(chr, range(32, 127)))])  # of 97 tokens, as the models
-    for folder, name in (("model", "mingru"), ("other", "minlstm-paper")):
-        build(name).save_pretrained(root / folder)
+    for folder, name in (("model", "mingru"), ("other", "minlstm-paper"), ("sharded", "no-conv")):
+        build(name).save_pretrained(root / folder, max_shard_size="20KB" if folder == "sharded" else "50GB")
         tokenizer.save_pretrained(root / folder)
         (root / folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
     shutil.copytree(root / "model", root / "runs" / "stdlib-mingru")
@@ -134,7 +135,7 @@ def world(tmp_path_factory):
         assert login == "hf auth login"  # which asks; here HF_TOKEN says it
         hub.run(DOORS, root, PEFT=str(PEFT), SHARE_PYTHON=PYTHON, SHARE_BASH="\n".join(share))
         commits = [commit["oid"] for commit in hub.repositories["me/folder"].commits[1:]]
-        (root / "wanted.json").write_text(json.dumps([[*FOLDERS], commits, PROMPT]))
+        (root / "wanted.json").write_text(json.dumps([[*FOLDERS], CARDS, commits, PROMPT]))
         hub.run(BARE, root, home="bare", ELSEWHERE=ELSEWHERE)
     found = json.loads((root / "found.json").read_text())
     return hub, root, found, torch.load(root / "bare.pt"), commits
@@ -153,13 +154,18 @@ def test_a_process_without_the_package_loads_what_was_pushed(world, name):
     assert text == writer(PROMPT, max_new_tokens=5, do_sample=False)[0]["generated_text"]
     files = hub.files(f"me/{name}")
     assert json.loads(files["config.json"])["auto_map"] == AUTO_MAP
-    assert {
-        "model.safetensors",
-        "generation_config.json",
-        "tokenizer.json",
-        "README.md",
-        "hub_minrnn.py",
-    } <= files.keys()
+    assert {"generation_config.json", "tokenizer.json", "README.md", "hub_minrnn.py"} <= files.keys()
+    shards = [path for path in files if path.endswith(".safetensors")]
+    assert len(shards) > 1 if name == "sharded" else shards == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_on_the_hub_says_how_to_use_the_model_there(world, name):
+    _, root, _, bare, _ = world
+    code, out = bare[f"card of {name}"]
+    assert f'\nname = "me/{name}"  #' in code and len(code.split("\n\n")[0].splitlines()) == 1
+    assert f'\nname = "{FOLDERS[name]}"  #' in (root / FOLDERS[name] / "README.md").read_text()
+    assert out.startswith("The ") and len(out.strip()) > 4
 
 
 def test_revisions_are_pinned_by_commit(world):

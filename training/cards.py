@@ -85,8 +85,9 @@ def data_facts(args: argparse.Namespace, corpus_name: str) -> dict[str, str]:
     return {"name": name, "license": args.dataset_license or KNOWN.get(name, {}).get("license", "unknown")}
 
 
-def command(args: dict, processes: int = 1) -> str:
-    """The command line of a run, from the `args` of its results.json: what differs from the defaults.
+def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
+    """The command line of a run, from the `args` of its results.json: what differs from the defaults, and the output folder
+    where it is given.
 
     >>> command({"dataset": "a b.txt", "cell_type": "minlstm", "steps": 10, "bf16": True, "seed": 0, "resume": True})
     "python training/train_lm.py --dataset 'a b.txt' --cell-type minlstm --steps 10 --bf16"
@@ -104,7 +105,7 @@ def command(args: dict, processes: int = 1) -> str:
             words += [f"{key}={field if isinstance(field, str) else json.dumps(field)}" for key, field in value.items()]
         elif value is not True:
             words += map(str, value if isinstance(value, list) else [value])
-    return shlex.join(words)
+    return shlex.join([*words, *(["--output-dir", folder] if folder else [])])
 
 
 # --- rendering ---------------------------------------------------------------------------------------------------------
@@ -225,6 +226,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
     processes = round(value_of(metrics, "train_tokens") / (value_of(metrics, "steps") * row))
     corpus = value_of(data, "name")
     known = {"title": corpus, "about": f"{corpus}.", "license_note": "", "prompt": "The "} | KNOWN.get(corpus, {})
+    folder = value_of(args, "output_dir")
     card = compiled(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
         evaluation=evaluation,
@@ -232,12 +234,11 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         data=data,
         metadata=metadata(results, name, data).to_yaml(),
         cell=CELLS[value_of(args, "cell_type")],
-        command=command(args, processes),
+        command=command(args, processes, folder if evaluation else None),  # whose command looks for it there
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
         samples=results.get("samples"),  # results of before these were kept have none
-        carries_code="auto_map" in value_of(results, "config"),
-        location=args.get("push_to_hub") or value_of(args, "output_dir"),
+        folder=folder,
         **{key: known[key] for key in ("title", "about", "license_note", "prompt")},
     )
     return card.rstrip() + "\n"

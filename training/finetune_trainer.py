@@ -26,9 +26,15 @@ pipeline_tag: text-generation
 tags: [minrnn]
 ---
 # {output}
-
 {model}, fine-tuned on {data} by hf_minrnn's `finetune_trainer.py`: {steps} steps of {batch_size} pieces of at most {length}
 tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} before, {after:.4f} after.
+
+```python
+from transformers import pipeline
+
+name = "{folder}"  # the model's folder, or its repository on the Hub
+print(pipeline("text-generation", model=name, trust_remote_code=True)("The ", max_new_tokens=60)[0]["generated_text"])
+```
 """
 TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -128,7 +134,7 @@ def main(argv=None) -> dict:
     sample = tokenizer.decode(written, skip_special_tokens=True)
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
     names = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # not where they lie
-    card = CARD.format(**(vars(args) | names), before=before, after=after)
+    card = CARD.format(**(vars(args) | names), before=before, after=after, folder=Path(args.output).as_posix())
     Path(args.output, "README.md").write_text(card, encoding="utf-8")
     try:
         if repository:

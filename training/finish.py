@@ -37,7 +37,8 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
     state = trainer.state
-    # Weights first: whatever fails from here on, the trained model is on disk.
+    # Weights first: whatever fails from here on, the trained model is on disk; with the code, as its card says.
+    model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
     name = "minGRU" if args.cell_type == "mingru" else "minLSTM"

@@ -27,6 +27,8 @@ LEFT_OUT = [".*", "*/.*", "*__pycache__/*", "checkpoint*", "*.partial", "*tfeven
 LEFT_OUT += ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"]
 # What from_pretrained might read instead of what is pushed.
 OLD_WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+# The line of a card's example that says where the model is.
+PLACE = re.compile(rb'^(name = )".*"(  # the model\'s folder, or its repository on the Hub)$', re.MULTILINE)
 
 
 class PushError(OSError):
@@ -44,8 +46,9 @@ def push_folder(
 ) -> str:
     """Pushes a finished model to the Hub, all of it in one commit: weights (one file or shards), config, generation config,
     tokenizer, card, results, plots and samples, and the code with a complete `auto_map`. A folder that lacks the code stays
-    as it is: only what is pushed gets it. Checkpoints, pickles and hidden files are left out. Files that are the same there
-    are not sent again, and weights of an earlier push that the folder no longer has are deleted.
+    as it is: only what is pushed gets it, as the card's example gets the repository's name. Checkpoints, pickles and hidden
+    files are left out. Files that are the same there are not sent again, and weights of an earlier push that the folder no
+    longer has are deleted.
 
     Args:
         folder (`str` or `Path`): What `save_pretrained` or `train_lm.py` wrote, with the card, README.md.
@@ -73,10 +76,11 @@ def push_folder(
     api = HfApi(token=token)
     with _explained(repo_id), tempfile.TemporaryDirectory() as extra:
         files = _files(folder) | _missing_code(folder, config, Path(extra))
+        card = PLACE.sub(rb'\1"%b"\2' % repo_id.encode(), files[CARD].read_bytes())
         if revision and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         there = api.list_repo_files(repo_id, revision=revision)
-        operations = [CommitOperationAdd(name, path) for name, path in sorted(files.items())]
+        operations = [CommitOperationAdd(name, path) for name, path in sorted((files | {CARD: card}).items())]
         operations += [
             CommitOperationDelete(name) for name in there if OLD_WEIGHTS.fullmatch(name) and name not in files
         ]

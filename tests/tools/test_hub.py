@@ -22,7 +22,8 @@ from hf_minrnn.tools.hub import PushError, check_folder, push_folder
 
 CODE = {path.name for path in Path(hf_minrnn.__file__).parent.glob("*.py") if not path.name.startswith("__")}
 CODE -= {"layers.py", "rl.py"}  # no part of the models
-CARD = "---\nlicense: apache-2.0\n---\n# A model\n"
+EXAMPLE = 'name = "{}"  # the model\'s folder, or its repository on the Hub\n'
+CARD = "---\nlicense: apache-2.0\n---\n# A model\n" + EXAMPLE.format("runs/model") + 'name = "stays"\n'
 SHOWN = {"README.md", "results.json", "loss.png", "samples.txt"}
 MODEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 STATE = [
@@ -149,18 +150,19 @@ def test_one_commit_has_everything_and_the_folder_is_as_it_was(world):
     (title, sent) = hub.history("me/model")[0]
     assert title == "First" and set(sent) == CODE | MODEL | SHOWN
     files = hub.repositories["me/model"].commits[1]["files"]
-    assert all(files[name] == before[name] for name in (MODEL | SHOWN) - {"config.json"})
+    assert all(files[name] == before[name] for name in (MODEL | SHOWN) - {"config.json", "README.md"})
+    assert before["README.md"].decode() == CARD and before.keys() >= MODEL | SHOWN
     assert json.loads(files["config.json"]) == json.loads(before["config.json"]) | {"auto_map": AUTO_MAP}
     assert contents(root / "model").keys() == before.keys()
 
 
 def test_a_second_push_sends_what_has_changed(world):
-    hub, found, root, _ = world
+    hub, found, _, _ = world
     titles = [title for title, _ in hub.history("me/model")[:3]]
     assert hub.history("me/model")[1] == ("A better card", ["README.md"])
     assert titles == ["First", "A better card", "In shards"]  # and nothing of the push of the same
     first, second = (hub.repositories["me/model"].commits[number]["files"] for number in (1, 2))
-    assert first | {"README.md": (root / "model" / "README.md").read_bytes()} == second
+    assert first | {"README.md": first["README.md"] + b"It is small."} == second
     assert found["changed"] == found["same"] == found["first"]
 
 
@@ -172,6 +174,13 @@ def test_shards_go_up_whole_and_the_old_weights_go(world):
     files = hub.repositories["me/model"].commits[3]["files"]
     assert {name for name in files if "safetensors" in name} == shards
     assert all(files[name] == (root / "sharded" / name).read_bytes() for name in shards)
+
+
+def test_a_card_s_example_gets_the_repository_s_name(world):
+    hub, _, _, _ = world
+    for name in ("me/model", "me/token-given"):
+        card = hub.repositories[name].commits[1]["files"]["README.md"].decode()
+        assert card.partition("It is")[0] == CARD.replace("runs/model", name) and 'name = "stays"\n' in card
 
 
 def test_a_branch_is_made_and_leaves_main_alone(world):

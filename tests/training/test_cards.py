@@ -218,13 +218,13 @@ def test_name_and_licence_of_the_text_are_the_given_ones(measured):
     assert "public domain" in card.text
 
 
-def test_a_pushed_model_is_used_with_its_code(measured):
-    results = copy.deepcopy(measured[0])
-    results["args"]["push_to_hub"] = "me/pets"
-    results["config"]["auto_map"] = {"AutoConfig": "hub_minrnn.MinRNNConfig"}
-    card = cards.render(results, "pets")
-    assert 'pipeline("text-generation", model="me/pets", trust_remote_code=True)' in card
-    assert "import hf_minrnn" not in card
+def test_the_model_is_where_the_commands_put_it_and_the_example_looks_for_it(measured):
+    results, evaluation = measured
+    folder = results["args"]["output_dir"]
+    card = cards.render(results, "pets", evaluation)
+    assert f'\nname = "{folder}"  # the model' in card
+    assert f"--output-dir {folder}\n" in card and f"python training/evaluate.py {folder} " in card
+    assert "--output-dir" not in cards.render(results, "pets")
 
 
 def test_an_evaluation_is_on_the_card_of_its_weights_only(measured, tmp_path):
