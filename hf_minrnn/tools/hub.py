@@ -25,8 +25,11 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # State of a training run, which may hold anything, a token too, and hidden files.
 LEFT_OUT = [".*", "*/.*", "*__pycache__/*", "checkpoint*", "*.partial", "*tfevents*", "trainer_state.json"]
 LEFT_OUT += ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"]
-# What from_pretrained might read instead of what is pushed.
-OLD_WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+# Of an earlier push: what from_pretrained might read instead of, or beside, what is pushed, and what was measured of others.
+OUTDATED = re.compile(
+    r"(pytorch_|adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|(adapter|generation)_config\.json"
+    r"|(results|evaluation)\.json|(evaluation|loss)\.png|samples\.txt"
+)
 # The line of a card's example that says where the model is.
 PLACE = re.compile(rb'^(name = )".*"(  # the model\'s folder, or its repository on the Hub)$', re.MULTILINE)
 
@@ -47,8 +50,8 @@ def push_folder(
     """Pushes a finished model to the Hub, all of it in one commit: weights (one file or shards), config, generation config,
     tokenizer, card, results, plots and samples, and the code with a complete `auto_map`. A folder that lacks the code stays
     as it is: only what is pushed gets it, as the card's example gets the repository's name. Checkpoints, pickles and hidden
-    files are left out. Files that are the same there are not sent again, and weights of an earlier push that the folder no
-    longer has are deleted.
+    files are left out. Files that are the same there are not sent again, and weights, adapters and results of an earlier push
+    that the folder no longer has are deleted.
 
     Args:
         folder (`str` or `Path`): What `save_pretrained` or `train_lm.py` wrote, with the card, README.md.
@@ -81,9 +84,7 @@ def push_folder(
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         there = api.list_repo_files(repo_id, revision=revision)
         operations = [CommitOperationAdd(name, path) for name, path in sorted((files | {CARD: card}).items())]
-        operations += [
-            CommitOperationDelete(name) for name in there if OLD_WEIGHTS.fullmatch(name) and name not in files
-        ]
+        operations += [CommitOperationDelete(name) for name in there if OUTDATED.fullmatch(name) and name not in files]
         message = message or f"Upload a {config.cell_type} model"
         # Not upload_folder, which may make several commits: a reader would meet new weights with an old config.
         api.create_commit(repo_id, operations, commit_message=message, revision=revision)

@@ -26,6 +26,7 @@ EXAMPLE = 'name = "{}"  # the model\'s folder, or its repository on the Hub\n'
 CARD = "---\nlicense: apache-2.0\n---\n# A model\n" + EXAMPLE.format("runs/model") + 'name = "stays"\n'
 SHOWN = {"README.md", "results.json", "loss.png", "samples.txt"}
 MODEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+OUTDATED = {"evaluation.json", "evaluation.png", "adapter_config.json"}
 STATE = [
     "checkpoint-0000000007.pt",
     "checkpoint-0000000007.pt.partial",
@@ -66,6 +67,8 @@ card.write_text(card.read_text() + "It is small.")
 push("changed", "model", "me/model", message="A better card")
 push("same", "model", "me/model")
 push("sharded", "sharded", "me/model", message="In shards")
+push("before", "before", "me/afresh")
+push("afresh", "model", "me/afresh")
 push("branch", "own-code", "me/model", revision="v2")
 push("branch again", "own-code", "me/model", revision="v2")
 push("own name", "head", "head", private=True)
@@ -130,6 +133,9 @@ def world(tmp_path_factory):
         save(root / name, "minlstm-paper", code=True, seed=seed)
         with open(root / name / "gates.py", "a") as file:
             file.write("# of another revision\n")
+    save(root / "before")
+    for name in OUTDATED:
+        (root / "before" / name).write_text("of before")
     save(root / "head", model_class=MinRNNForSequenceClassification)
     save(root / "bad-card")
     (root / "bad-card" / "README.md").write_text("---\nlicense: [\n---\n")
@@ -181,6 +187,13 @@ def test_a_card_s_example_gets_the_repository_s_name(world):
     for name in ("me/model", "me/token-given"):
         card = hub.repositories[name].commits[1]["files"]["README.md"].decode()
         assert card.partition("It is")[0] == CARD.replace("runs/model", name) and 'name = "stays"\n' in card
+
+
+def test_adapters_and_results_of_an_earlier_push_go(world):
+    hub, found, _, _ = world
+    assert found["before"] == found["afresh"] == f"{hub.url}/me/afresh"
+    _, before, after = (commit["files"].keys() for commit in hub.repositories["me/afresh"].commits)
+    assert before - after == OUTDATED and after - before == set()
 
 
 def test_a_branch_is_made_and_leaves_main_alone(world):
