@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hub_stand_in import TOKEN, Hub
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 LIMIT_S = 400  # for machines that are slow or busy; a free one with two cores takes less than a minute
@@ -72,9 +73,9 @@ def test_nothing_is_pushed_without_a_token():
     assert otherwise.strip() == 'print("HF_TOKEN is not set: nothing was pushed")'
 
 
-@pytest.mark.slow
-@each_notebook
-def test_runs_from_a_clean_kernel(path, tmp_path, monkeypatch):
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """A function that runs a notebook in a clean kernel and an empty folder, and returns it with the new outputs."""
     nbclient, kernelspec = pytest.importorskip("nbclient"), pytest.importorskip("ipykernel.kernelspec")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("peft")
@@ -86,14 +87,39 @@ def test_runs_from_a_clean_kernel(path, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "empty"
     folder.mkdir()
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    client = nbclient.NotebookClient(
-        notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    )
-    asyncio.run(asyncio.wait_for(client.async_execute(), LIMIT_S))  # raises what a cell raises
-    assert pictures(notebook.cells) == pictures(read(path))
-    assert not list(folder.iterdir()), "it left files where it ran"
+
+    def run(path):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        client = nbclient.NotebookClient(
+            notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        )
+        asyncio.run(asyncio.wait_for(client.async_execute(), LIMIT_S))  # raises what a cell raises
+        assert not list(folder.iterdir()), "it left files where it ran"
+        return notebook
+
+    return run
+
+
+@pytest.mark.slow
+@each_notebook
+def test_runs_from_a_clean_kernel(path, execute):
+    assert pictures(execute(path).cells) == pictures(read(path))
+
+
+@pytest.mark.slow
+def test_shares_a_model_and_loads_it_from_the_hub(execute, tmp_path, monkeypatch):
+    with Hub() as hub:
+        for name, value in hub.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        *_, here, pushed = [cell for cell in execute(NOTEBOOKS[2]).cells if cell.cell_type == "code"]
+        said, there = ("".join(output.get("text", "") for output in cell.outputs) for cell in (here, pushed))
+        assert said.startswith("class: MinRNNForCausalLM of the module transformers_modules\nlogits: [")
+        assert there.partition("\n")[0] == "pushed to me/mingru-on-prose"
+        assert there.partition("\n")[2].strip() == said.partition("logits here:")[0].strip()
+        assert hub.repositories["me/mingru-on-prose"].private
+        asked = {kind for kind, _ in hub.requests}
+        assert {"commit", "resolve"} <= asked and TOKEN not in said + there
