@@ -137,9 +137,8 @@ def _load_table(path: Path, text_column: str) -> Corpus:
         raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
     kind = kinds.pop()
     if kind != "parquet":
-        for (
-            file
-        ) in files:  # datasets would say where in its own buffers the bad byte is, or not before it's asked for text
+        # datasets would say where in its own buffers the bad byte is, or not before it's asked for text.
+        for file in files:
             check_utf8(file)
     source = {"path": str(path)} if path.is_dir() else {"path": kind, "data_files": {"train": str(path)}}
 

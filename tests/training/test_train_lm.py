@@ -104,9 +104,7 @@ def test_a_tokenizer_of_any_special_tokens(text_file, tmp_path, monkeypatch):
     tokenizer = build_tokenizer("bytes", [])
     tokenizer.bos_token = tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "end only")
-    tokenizer.add_special_tokens(
-        {"bos_token": "<s>"}
-    )  # one that the model never sees, for documents end with the other
+    tokenizer.add_special_tokens({"bos_token": "<s>"})  # which the model never sees: documents end with the other
     tokenizer.save_pretrained(tmp_path / "both")
     began = []
     generate = MinRNNForCausalLM.generate
