@@ -35,8 +35,9 @@ OP_BACKENDS = {
 def _namespace() -> str:
     # An op registered twice under one name runs the code registered last, so two revisions of these files in one process
     # (remote code of two models) would silently share one. Each revision gets a name of its own.
-    names = ("gates.py", "scan.py", "scan_associative.py", "scan_choice.py", "scan_numba.py", "scan_numba_kernels.py")
-    names += ("scan_reference.py", "scan_torch.py", "scan_triton.py", "scan_triton_kernels.py", "scan_triton_steps.py")
+    names = ("calls_minrnn.py", "gates.py", "scan.py", "scan_associative.py", "scan_choice.py", "scan_numba.py")
+    names += ("scan_numba_kernels.py", "scan_reference.py", "scan_torch.py", "scan_triton.py", "scan_triton_kernels.py")
+    names += ("scan_triton_steps.py",)
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     return "hf_minrnn_" + hashlib.sha256(sources).hexdigest()[:16]
 
