@@ -59,13 +59,6 @@ def load_pieces(path, column, tokenizer, length):
         raise SystemExit(f"data file {path} is not there: give a text, .json, .jsonl or .parquet file")
     kind = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}.get(Path(path).suffix, "text")
     options = {"sample_by": "document"} if kind == "text" else {}
-    try:
-        rows = load_dataset(kind, data_files=str(path), split="train", **options)
-    except Exception as error:  # datasets wraps whatever went wrong
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise SystemExit(f"{path} cannot be read, give {kind} in UTF-8 that is not empty: {reason}") from error
-    if column not in rows.column_names:
-        raise SystemExit(f"{path} has no column {column!r}: choose --text-column from {', '.join(rows.column_names)}")
 
     def cut(batch):
         texts = [tokenizer.eos_token + text for text in batch[column] if text]
@@ -73,7 +66,17 @@ def load_pieces(path, column, tokenizer, length):
         pieces = [ids[i : i + length] for ids in rows for i in range(0, len(ids), length)]
         return {"input_ids": [piece for piece in pieces if len(piece) > 1]}
 
-    pieces = rows.map(cut, batched=True, remove_columns=rows.column_names)
+    try:
+        rows = load_dataset(kind, data_files=str(path), split="train", **options)
+        there = rows.column_names
+        pieces = rows.map(cut, batched=True, remove_columns=there) if column in there else None
+    except Exception as error:  # datasets wraps whatever went wrong
+        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
+        raise SystemExit(
+            f"{path} cannot be read, give {kind} in UTF-8 with text in {column!r} that is not empty: {reason}"
+        ) from error
+    if pieces is None:
+        raise SystemExit(f"{path} has no column {column!r}: choose --text-column from {', '.join(there)}")
     if len(pieces) < 2:
         raise SystemExit(f"{path} makes {len(pieces)} pieces of {length} tokens: give more text, or a smaller --length")
     return pieces.train_test_split(test_size=0.1, shuffle=False)
@@ -94,6 +97,8 @@ def main(argv=None) -> dict:
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    if min(args.steps, args.batch_size, args.length) < 1:
+        parser.error("--steps, --batch-size and --length must be above 0")
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise SystemExit(f"{args.output} is not an empty folder: give another")
     model, tokenizer = load(args.model)

@@ -101,6 +101,21 @@ def test_rows_without_text(finished_run, tmp_path, rows):
         finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("content", [b'{"text": "caf\xe9"}', b'{"text": 5}', b""], ids=["latin", "number", "empty"])
+def test_rows_that_cannot_be_read(finished_run, tmp_path, content):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"cannot be read, give json in UTF-8 with text in 'text' .*: \w") as caught:
+        finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["--steps", "--batch-size", "--length"])
+def test_numbers_that_train_nothing(option, capsys):
+    with pytest.raises(SystemExit):
+        finetune_trainer.main(["model", "data", "out", option, "0"])
+    assert "--steps, --batch-size and --length must be above 0" in capsys.readouterr().err
+
+
 def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):
     def refused(folder, message, output=tmp_path / "out"):
         with pytest.raises(SystemExit, match=message) as caught:
