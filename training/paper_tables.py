@@ -109,9 +109,8 @@ def copying(presets: dict[str, dict]) -> str:
         for (model, layers, length, tokens), found in groups(result, by, "accuracy").items():
             full |= {(model, layers)} if length == 4096 else set()
             score = spread(numbers(found, "accuracy"), 100)
-            rows.append(
-                [model, f"{layers}", f"{tokens} of {length}", score, COPYING.get((model, layers), ""), *common(found)]
-            )
+            beside = COPYING.get((model, layers), "") if tokens == 16 else ""  # fewer tokens are another task
+            rows.append([model, f"{layers}", f"{tokens} of {length}", score, beside, *common(found)])
     for (model, layers), number in COPYING.items():
         if (model, layers) not in full:
             command = f"`python training/selective_copying.py --models {model} --layers {layers}`"

@@ -155,7 +155,7 @@ def decode(result: dict) -> str:
     )
     return (
         markdown(["tokens before", *models], table)
-        + f"\nThe Linears alone: {alone}. Compiled, with a static cache, without guards on the weights: {compiled}.\n"
+        + f"\nThe Linears alone: {alone}. Compiled, with {result.get('compiled_with', 'a static cache')}: {compiled}.\n"
         + missed(_targets(result["ratios"], small=True))
         + f"\nParameters: {sizes}. Batch 1, float32, medians of interleaved rounds. {where(result)}.\n"
     )
