@@ -63,7 +63,8 @@ def assert_same_run(folder, alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_equal_one(common, alone, documents_file, tmp_path, kind):
-    shown = two_processes([*common, *KINDS[kind], "--output-dir", str(tmp_path)])
+    # A checkpoint after every step, so that some come right after an evaluation.
+    shown = two_processes([*common, *KINDS[kind], "--checkpoint-every", "0.0001", "--output-dir", str(tmp_path)])
     assert shown.count("held-out bits per byte") == 1  # only the main process speaks
     assert len(losses(tmp_path)) == STEPS
     assert_same_run(tmp_path, alone)
