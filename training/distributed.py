@@ -47,10 +47,8 @@ def shard(model: torch.nn.Module, accelerator: Accelerator) -> None:
 
 def whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict:
     """Weights and optimizer on the CPU, by parameter names, whatever they are sharded over; to be called by all processes."""
-    if hasattr(
-        model, "reshard"
-    ):  # FSDP2 leaves what belongs to no block whole after an evaluation, as other parameters
-        model.reshard()
+    if hasattr(model, "reshard"):
+        model.reshard()  # FSDP2 leaves what belongs to no block whole after an evaluation, as other parameters
     names = {parameter: name for name, parameter in model.named_parameters()}
     state = {names[parameter]: _whole(values) for parameter, values in optimizer.state.items()}
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
