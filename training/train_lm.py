@@ -43,7 +43,8 @@ def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
     """The output folder and, when resuming, its checkpoint.
 
     Raises:
-        InputError: The folder holds files and neither --resume nor --overwrite is given, or there is nothing to resume.
+        InputError: The folder holds files and neither --resume nor --overwrite is given, it cannot be written to, or there
+            is nothing to resume.
     """
     folder = Path(args.output_dir)
     if folder.exists() and not folder.is_dir():
@@ -55,6 +56,9 @@ def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
         raise InputError(
             f"{folder} is not empty: go on with --resume, start anew with --overwrite, or change --output-dir"
         )
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--output-dir {folder}: nothing can be written to {there}: give another folder")
     return folder, None
 
 

@@ -315,3 +315,5 @@ def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
     assert (tmp_path / "precious").read_text() == "do not touch"
     with pytest.raises(SystemExit, match="is a file"):
         train_lm.main([*argv, str(tmp_path / "precious")])
+    with pytest.raises(SystemExit, match=r"nothing can be written to .*precious: give another folder"):
+        train_lm.main([*argv, str(tmp_path / "precious" / "run")])
