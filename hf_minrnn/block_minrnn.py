@@ -94,7 +94,7 @@ class MinRNNMixer(nn.Module):
         if plain and isinstance(time, int) and time == 1 and not torch.is_grad_enabled():
             # Nothing to check and nothing to dispatch: what generation spends its time in. The two results may share
             # memory, so nothing below may write to h in place.
-            h, state = scan_step(projected.select(1, 0), state, cell.spec)
+            h, state = scan_step(projected.select(1, 0), state, cell.spec, backend=cell.backend)
             return h.unsqueeze(1), state
         if not record:
             reset_state = first if starts is not None else None

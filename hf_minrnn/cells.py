@@ -126,7 +126,7 @@ class MinRNNCell(nn.Module):
             `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
             the same tensor where the dtypes are.
         """
-        return scan_step(self.project(x)[0], state, self.spec)
+        return scan_step(self.project(x)[0], state, self.spec, backend=self.backend)
 
     def extra_repr(self) -> str:
         return (

@@ -244,7 +244,8 @@ class MinRNNBase(nn.Module):
         projected, gate = cell.project(x)
         time = x.shape[1]
         if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
-            h, last = scan_step(projected[:, 0], state, cell.spec, resets=resets)  # nothing to check or to dispatch
+            # Nothing to check or to dispatch.
+            h, last = scan_step(projected[:, 0], state, cell.spec, resets, backend=cell.backend)
             h = h.unsqueeze(1)
         else:
             h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)

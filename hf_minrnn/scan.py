@@ -283,7 +283,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         keep = attention_mask.bool()
     if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
-        return _one_step(projected, initial_state, keep, resets, reset_state, spec)
+        return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)
     if backend == "associative":
         return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     _refuse_forward_ad(projected, initial_state, reset_state)
@@ -294,8 +294,8 @@ def _reset(state, resets, reset_state):
     return torch.where(resets, 0.0 if reset_state is None else reset_state.to(state.dtype), state)
 
 
-def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpec):
-    h, state = scan_step(projected[:, 0], initial_state, spec, resets=resets, reset_state=reset_state)
+def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpec, backend: str):
+    h, state = scan_step(projected[:, 0], initial_state, spec, resets, reset_state, backend)
     if keep is not None:
         before = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
         if resets is not None:
@@ -306,12 +306,14 @@ def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpe
     return h.unsqueeze(1), state.clone() if h.dtype == state.dtype else state
 
 
-def _has_step_kernel(projected) -> bool:
+def _has_step_kernel(projected, backend: str) -> bool:
     # One launch instead of ten; torch.compile makes one of the ten itself.
-    return projected.is_cuda and is_plain() and resolve_backend("auto", "cuda", dtype=projected.dtype) == "triton"
+    return projected.is_cuda and is_plain() and resolve_backend(backend, "cuda", dtype=projected.dtype) == "triton"
 
 
-def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -> tuple[torch.Tensor, torch.Tensor]:
+def scan_step(
+    projected, state, spec: ScanSpec, resets=None, reset_state=None, backend: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of a scan, without the custom op; differentiable by autograd.
 
     Args:
@@ -320,6 +322,7 @@ def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -
         spec (`ScanSpec`): The cell.
         resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before it.
         reset_state (`torch.Tensor` of shape `(channels,)`, *optional*): What by; zeros by default.
+        backend (`str`): As in `minrnn_scan`. Only triton has a kernel for one step, all others are plain torch here.
 
     Returns:
         `(h, state)`, both `(batch, channels)`: in the dtype of `projected`, and in float32 or wider. They may be the same
@@ -335,7 +338,7 @@ def scan_step(projected, state, spec: ScanSpec, resets=None, reset_state=None) -
     if projected.dim() != 2 or projected.shape[1] % spec.num_parts:
         _refuse("projected", projected, f"[batch, {spec.num_parts} * channels]")
     dtype = torch.promote_types(projected.dtype, torch.float32)
-    if resets is None and reset_state is None and state is not None and _has_step_kernel(projected):
+    if resets is None and reset_state is None and state is not None and _has_step_kernel(projected, backend):
         state = state.to(dtype, copy=True, memory_format=torch.contiguous_format)
         return step_(projected, state, spec), state
     wide = projected if projected.dtype == dtype else projected.to(dtype)

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The public scans on every backend against the float64 definition, in every precision; errors and backends' names."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from definition import assert_same, define, loss_weights, recurrence, relative_error, run
@@ -17,6 +19,7 @@ from scan_cases import (
     random_inputs,
 )
 
+from hf_minrnn import scan as scan_module
 from hf_minrnn import scan_torch
 from hf_minrnn.gates import ScanSpec
 from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
@@ -344,3 +347,15 @@ def test_auto_and_names_give_the_same(backend):
     got, want = minrnn_scan(projected, "mingru", state, backend=backend), minrnn_scan(projected, "mingru", state)
     for one, two in zip(got, want, strict=True):
         torch.testing.assert_close(one, two)
+
+
+def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
+    monkeypatch.setattr(scan_module, "resolve_backend", lambda *args, **options: "triton")
+    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float32)
+    assert not scan_module._has_step_kernel(on_gpu, "auto")
+    with torch.no_grad():
+        assert scan_module._has_step_kernel(on_gpu, "auto")
+        assert not scan_module._has_step_kernel(torch.zeros(1), "auto")
+        monkeypatch.undo()
+        assert not scan_module._has_step_kernel(SimpleNamespace(is_cuda=True, dtype=torch.float64), "auto")
+        assert not scan_module._has_step_kernel(on_gpu, "torch")

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -315,7 +314,7 @@ def test_step(cell, dtype):
 @runs_kernels
 def test_scan_step_takes_the_kernel_where_there_is_one(monkeypatch):
     kernels = []
-    monkeypatch.setattr(scan_module, "_has_step_kernel", lambda projected: True)
+    monkeypatch.setattr(scan_module, "_has_step_kernel", lambda projected, backend: backend != "torch")
     monkeypatch.setattr(scan_module, "step_", lambda *args: kernels.append(args) or scan_triton.step_(*args))
     wide, state = random_inputs("mingru", 2, 2, 5, torch.bfloat16)
     projected, state = to(DEVICE, wide[:, 0], state.bfloat16())
@@ -325,21 +324,17 @@ def test_scan_step_takes_the_kernel_where_there_is_one(monkeypatch):
         assert len(kernels) == 1 and got[0].dtype == torch.bfloat16 and got[1].dtype == torch.float32
         resets = torch.tensor([[True], [False]], device=DEVICE)
         reset = scan_step(projected, state, spec, resets=resets)[1]
-    assert len(kernels) == 1 and torch.equal(state, before)
+        named = scan_step(projected, state, spec, backend="torch")
+        a, b = projected.float().unsqueeze(1).chunk(2, -1)
+        assert len(kernels) == 1 and torch.equal(state, before)
+        linear = linear_scan(a, b, state)[1]
+    assert len(kernels) == 2
     monkeypatch.undo()
     want = scan_step(projected, state, spec)
     torch.testing.assert_close(got, want)
+    torch.testing.assert_close(named, want)
     torch.testing.assert_close(reset[1], want[1][1])
-
-
-def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
-    monkeypatch.setattr(scan_module, "resolve_backend", lambda *args, **options: "triton")
-    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float32)
-    assert not scan_module._has_step_kernel(on_gpu)
-    with torch.no_grad():
-        assert scan_module._has_step_kernel(on_gpu) and not scan_module._has_step_kernel(torch.zeros(1))
-        monkeypatch.undo()
-        assert not scan_module._has_step_kernel(SimpleNamespace(is_cuda=True, dtype=torch.float64))
+    torch.testing.assert_close(linear, a[:, 0] * state.float() + b[:, 0])
 
 
 def test_step_refuses_what_it_cannot_update():
