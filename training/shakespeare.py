@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Characters of Shakespeare as the paper trains on them: the loss on a test part, at the best step of a validation part.
 
-    python training/shakespeare.py                      # the paper's settings; some hours on two cores
-    python training/shakespeare.py --small              # narrower, 300 steps, Mamba too; a quarter of an hour or so
+    python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core (--bf16)
+    python training/shakespeare.py --small              # narrower, 300 steps; minutes, but longer for Mamba
     python training/shakespeare.py --text shakespeare.txt   # the text from a file instead of the Hub
 
 The paper reports the loss at the best step of nanoGPT's validation part, the last 10 % of the text, on which that step was
