@@ -60,7 +60,7 @@ def test_pipeline_loads_the_folder(finished_run):
     for config in (generator.model.config, generator.model.generation_config):
         assert config.bos_token_id == config.eos_token_id == config.pad_token_id == separator
     assert generator.model.generation_config.do_sample
-    text = generator("the cat", max_new_tokens=8)[0]["generated_text"]
+    text = generator("the cat", min_new_tokens=8, max_new_tokens=8)[0]["generated_text"]
     assert text.startswith("the cat") and len(text) > 7
 
 
