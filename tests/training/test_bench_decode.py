@@ -57,6 +57,6 @@ def test_a_growing_cache_is_not_measured(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_steps_agree(tmp_path):
-    torch._dynamo.reset()  # without guards on the weights, what other tests compiled of other models counts against a limit
+    torch._dynamo.reset()  # what other tests compiled of the same code would be looked through before each token
     result = bench_decode.main([*TINY, "--contexts", "0", "--output", str(tmp_path / "out.json")])
     assert result["ratios"]["minGRU, compiled / its Linears, 0"]["target"] == 1.1
