@@ -50,11 +50,11 @@ def forwards(module: nn.Module, *names: str) -> list:
     >>> torch.equal(first(torch.ones(1, 2)), model(torch.ones(1, 2))), second
     (True, None)
     """
-    found = [module._modules.get(name) for name in names]
+    modules = module._modules
     hooked = _global._global_forward_hooks or _global._global_forward_pre_hooks
     if hooked or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return found
-    return [_forward(submodule) for submodule in found]
+        return [modules.get(name) for name in names]
+    return [_forward(modules.get(name)) for name in names]
 
 
 def _forward(module):

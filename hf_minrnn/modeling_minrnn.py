@@ -182,7 +182,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
 
         hidden_states = F.dropout(inputs_embeds, config.dropout, True) if self.training else inputs_embeds
         states = []
-        for layer, cache in zip(layers, cached):
+        for layer, cache in zip(forwards(layers, *layers._modules), cached):
             state, tail = cache.carried() if continued else (None, None)
             hidden_states, state, tail = layer(hidden_states, state, tail, mask, starts, record)
             states.append((state, tail))

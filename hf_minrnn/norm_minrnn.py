@@ -38,9 +38,10 @@ class MinRNNRMSNorm(nn.RMSNorm):
         if not full or not x.is_cpu or not is_plain():
             return super().forward(x)
         eps = torch.finfo(dtype).eps if self.eps is None else self.eps
-        if x.numel() == x.shape[-1]:  # one row: its scale may as well be a number
-            scale = (torch.linalg.vector_norm(x).item() ** 2 / x.shape[-1] + eps) ** -0.5
+        width = x.shape[-1]
+        if x.numel() == width:  # one row: its scale may as well be a number
+            scale = (torch.linalg.vector_norm(x).item() ** 2 / width + eps) ** -0.5
             return torch.addcmul(_scalar(0.0, dtype), x, weight, value=scale)
         length = torch.linalg.vector_norm(x, 2.0, -1, True)
-        scale = torch.addcmul(_scalar(eps, dtype), length, length, value=1 / x.shape[-1]).rsqrt_()
+        scale = torch.addcmul(_scalar(eps, dtype), length, length, value=1 / width).rsqrt_()
         return torch.mul(x, weight).mul_(scale)

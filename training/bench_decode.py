@@ -13,12 +13,11 @@ others' weights in the processor's caches.
 from __future__ import annotations
 
 import argparse
-import os
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from report import plot_lines, write_json
+from report import plot_lines, usable_cores, write_json
 from timing import check_agreement, measure, provenance, settings
 from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, StaticCache
@@ -161,7 +160,7 @@ def prefill_all(models: dict, contexts: list[int], say) -> dict:
 @torch.inference_mode()
 def bench(models: dict, contexts: list[int], rounds: int, tokens: int, compiled: bool, say=print) -> dict:
     """Milliseconds per token and bytes of state by model and context, and the times of Linears alone."""
-    with settings(max(torch.get_num_threads(), os.cpu_count() or 1)):  # reading is not timed
+    with settings(max(torch.get_num_threads(), usable_cores())):  # reading is not timed
         caches = prefill_all(models, contexts, say)
     steps = {key: one_token(key[0], models[key[0]], cache) for key, cache in caches.items()}
     steps |= {(f"Linears of {name} alone", 0): linears_alone(models[name]) for name in OURS}
@@ -209,7 +208,7 @@ def main(argv: list[str] | None = None) -> dict:
     contexts = [0, 1_000, 10_000, 65_536, 1_000_000]
     parser.add_argument("--contexts", type=int, nargs="+", default=contexts, help="tokens read before, in rising order")
     parser.add_argument("--rounds", type=int, default=30, help="timed turns of each contestant")
-    parser.add_argument("--tokens", type=int, default=16, help="tokens in a row at each turn")
+    parser.add_argument("--tokens", type=int, default=8, help="tokens in a row at each turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--parameters", type=int, default=20_000_000, help="of every model, as nearly as layers allow")
     parser.add_argument("--hidden-size", type=int, default=512)

@@ -273,6 +273,11 @@ def plot_lines(
     plt.close(figure)
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, object]:
     """Processor, cores, threads and accelerator of this machine."""
     cpu = platform.processor() or platform.machine()
@@ -281,10 +286,9 @@ def machine() -> dict[str, object]:
             cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass  # not Linux, or a processor that gives no name: the platform's word stands
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": cpu,
-        "cores": usable,
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
