@@ -59,6 +59,8 @@ def _forward_kernel(
     backend: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+    if cu_seqlens is not None:  # compiled code has not looked at them
+        _check_bounds(cu_seqlens, projected.shape[1])
     h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
 
@@ -166,8 +168,13 @@ def _check_cu_seqlens(cu_seqlens, batch, time):
         _refuse("cu_seqlens", cu_seqlens, "a 1-D integer tensor [0, ..., time]")
     if batch != 1:
         raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
-    # Its values are looked at on the CPU only: elsewhere that would make the host wait for the device.
-    if cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling():
+        _check_bounds(cu_seqlens, time)
+
+
+def _check_bounds(cu_seqlens, time):
+    # On the CPU only: elsewhere looking would make the host wait for the device, and the kernels keep within the length.
+    if cu_seqlens.is_cpu:
         bounds = cu_seqlens.tolist()
         if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
             raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")

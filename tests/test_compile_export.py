@@ -7,6 +7,8 @@ from model_cases import CONFIGS, build, close, pad, token_ids
 from torch import nn
 from transformers import StaticCache
 
+from hf_minrnn.scan import minrnn_scan
+
 NAMES = tuple(CONFIGS)
 
 
@@ -73,3 +75,19 @@ def test_exports_with_dynamic_batch_and_length(name, given, backend):
             got = program.module()(ids, other)
             kept = mask.bool() if given == "attention_mask" else torch.ones_like(mask).bool()
             assert close(got[kept], want[kept])
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference", "numba"])
+def test_a_compiled_scan_refuses_wrong_bounds(backend):
+    """Its bounds are looked at as it runs: a kernel that trusted them would leave its memory."""
+    if backend == "numba":
+        pytest.importorskip("numba")
+    torch._dynamo.reset()
+    scan = torch.compile(
+        lambda x, bounds: minrnn_scan(x, "mingru", cu_seqlens=bounds, backend=backend), backend="eager"
+    )
+    projected = torch.randn(1, 8, 6)
+    assert scan(projected, torch.tensor([0, 3, 8]))[0].shape == (1, 8, 3)
+    for bounds in ([0, 3, 6], [0, 5, 2000], [-1, 3, 8], [0, 7, 3, 8]):
+        with pytest.raises(ValueError, match="cu_seqlens must rise from 0 to the length 8"):
+            scan(projected, torch.tensor(bounds))
