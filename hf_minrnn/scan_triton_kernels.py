@@ -13,7 +13,7 @@ the state. In a segment's last tile, TAIL, some steps may lie beyond the end.
 
 from __future__ import annotations  # as in scan_triton_steps
 
-from .scan_triton_steps import advance, decay, gradients, incoming, jit, lose, retreat, starts
+from .scan_triton_steps import advance, decay, gradients, incoming, jit, lose, lose_all, retreat, starts
 
 try:
     import triton.language as tl
@@ -32,7 +32,9 @@ def _place(bounds, time, chunks, steps, PACKED: tl.constexpr, BLOCKS: tl.constex
     row, first, last = sequence.to(tl.int64), 0, time
     if PACKED:
         row = sequence.to(tl.int64) * 0
-        first, last = tl.load(bounds + sequence).to(tl.int32), tl.load(bounds + sequence + 1).to(tl.int32)
+        # Nobody has looked at these bounds: what is wrong in them must not lead out of the tensors.
+        first = tl.minimum(tl.maximum(tl.load(bounds + sequence), 0), time).to(tl.int32)
+        last = tl.minimum(tl.maximum(tl.load(bounds + sequence + 1), 0), time).to(tl.int32)
     begin = tl.minimum(first + chunk * steps, last)
     return sequence.to(tl.int64), chunk, row, begin, tl.minimum(begin + steps, last), first, last
 
@@ -45,8 +47,8 @@ def _read(pointer, mask, MASKED: tl.constexpr):
 
 
 @jit
-def _write(pointer, value, mask, MASKED: tl.constexpr):
-    if pointer.dtype.element_ty == tl.float16:  # which ends at 65504: see gates.to_dtype
+def _write(pointer, value, mask, MASKED: tl.constexpr, SATURATE: tl.constexpr):
+    if SATURATE and pointer.dtype.element_ty == tl.float16:  # which ends at 65504: see gates.to_dtype
         value = tl.where(value > 65504.0, 65504.0, tl.where(value < -65504.0, -65504.0, value))
     value = value.to(pointer.dtype.element_ty)
     if MASKED:
@@ -79,6 +81,7 @@ def _forward_tile(
     W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
     HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, FLOAT: tl.constexpr, REDUCE: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
+    FOLD: tl.constexpr = CELL == "carry" or CELL == "carry_affine"
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
     LSTM: tl.constexpr = CELL == "minlstm" or CELL == "minlstm_raw"
     MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
@@ -109,7 +112,8 @@ def _forward_tile(
             w = decay(first, second, scale, CELL)
             if HAS_RESETS:
                 lost, state = tl.where(cuts[u], 0.0 if AFFINE else 1.0, lost), tl.where(cuts[u], restart, state)
-            new_lost, new = lose(lost, w, AFFINE), advance(state, w, incoming(second, last, CELL, G), CELL)
+            new_lost = lose_all(lost, w, AFFINE) if FOLD else lose(lost, w, AFFINE)
+            new = advance(state, w, incoming(second, last, CELL, G), CELL)
             if SELECTED:
                 new_lost, new = tl.where(keeps[u], new_lost, lost), tl.where(keeps[u], new, state)
             lost, state = new_lost, new
@@ -126,7 +130,7 @@ def _forward_tile(
             if SELECTED:
                 new = tl.where(keeps[u], new, state)
             state = new
-            _write(target + u * D, state, (column < D) & (t + run + u < end), MASKED)
+            _write(target + u * D, state, (column < D) & (t + run + u < end), MASKED, True)
         if W == 1:
             leave = state
     return leave_lost, leave
@@ -254,10 +258,10 @@ def _backward_tile(
                 reset_sum += tl.where(cuts[U - 1 - back], grad, 0.0)
                 grad = tl.where(cuts[U - 1 - back], 0.0, grad)
             place = target + (U - 1 - back) * (PARTS * D)
-            _write(place, grad_one, mask, MASKED)
+            _write(place, grad_one, mask, MASKED, False)
             if LSTM:
-                _write(place + D, grad_two, mask, MASKED)
-            _write(place + (PARTS - 1) * D, grad_three, mask, MASKED)
+                _write(place + D, grad_two, mask, MASKED, False)
+            _write(place + (PARTS - 1) * D, grad_three, mask, MASKED, False)
         if W == 1:
             leave = grad
     return leave_lost, leave, reset_sum
@@ -390,7 +394,7 @@ def scan_step(
     before = tl.load(state + place, mask=inside, other=0.0)
     new = advance(before, decay(first, second, scale, CELL), incoming(second, last, CELL, G), CELL)
     tl.store(state + place, new, mask=inside)
-    _write(h + place, new, inside, True)
+    _write(h + place, new, inside, True, True)
 
 
 KERNELS = {"scan_fwd": scan_fwd, "scan_bwd": scan_bwd, "scan_reduce": scan_reduce, "scan_step": scan_step}

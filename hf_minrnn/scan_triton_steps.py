@@ -138,6 +138,14 @@ def lose(lost, w, AFFINE: tl.constexpr):
 
 
 @jit
+def lose_all(lost, next_lost, AFFINE: tl.constexpr):
+    # `lost` over one more run. Selected, for the product with a NaN from before a boundary would hide the boundary.
+    if AFFINE:
+        return tl.where(next_lost == 0, 0.0, lost * next_lost)
+    return tl.where(next_lost == 1, 1.0, lose(lost, next_lost, False))
+
+
+@jit
 def retreat(grad, w, AFFINE: tl.constexpr):
     if AFFINE:
         return grad * w
@@ -150,14 +158,14 @@ def join(lost, end, before_lost, before, next_lost, next_end, next_before_lost, 
     # lost, and nothing from before it counts.
     passed = tl.where(next_lost == 1, next_end, next_end + tl.fma(-next_lost, end, end))
     started = tl.where(next_before_lost == 1, next_before, next_before + tl.fma(-next_before_lost, end, end))
-    return lose(lost, next_lost, False), passed, lose(lost, next_before_lost, False), started
+    return lose_all(lost, next_lost, False), passed, lose_all(lost, next_before_lost, False), started
 
 
 @jit
 def join_affine(lost, end, before_lost, before, next_lost, next_end, next_before_lost, next_before):
     passed = tl.where(next_lost == 0, next_end, tl.fma(next_lost, end, next_end))
     started = tl.where(next_before_lost == 0, next_before, tl.fma(next_before_lost, end, next_before))
-    return lost * next_lost, passed, lost * next_before_lost, started
+    return lose_all(lost, next_lost, True), passed, lose_all(lost, next_before_lost, True), started
 
 
 @jit
