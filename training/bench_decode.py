@@ -6,8 +6,11 @@
 Single tokens through each model's forward, one after the other, without `generate`; "Linears alone" are the same matrices of
 minGRU applied to one vector each and nothing else, the least that any model of this size has to read. minRNN really reads
 everything before it; Llama's cache is filled with random keys and values, and Mamba's state, which has one size, with a short
-text's. Medians of rounds in which each contestant decodes some tokens in a row, as one does: the first of them finds the
-others' weights in the processor's caches.
+text's. Before anything is timed, what minRNN decodes is compared with one reading of the whole text by the definition in
+float64, and the run ends if they don't agree.
+
+Medians of rounds in which each contestant decodes some tokens in a row, as one does: the first of them finds the others'
+weights in the processor's caches.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
+from by_definition import by_definition
 from report import plot_lines, usable_cores, write_json
 from timing import check_agreement, measure, provenance, settings
 from torch import nn
@@ -29,6 +33,8 @@ OURS = {"minGRU": "mingru", "minLSTM": "minlstm"}
 # Of the time that a model's Linears take alone.
 TARGETS = {"minGRU": 1.2, "minGRU, compiled": 1.1}
 COMPILED_WITH = "a static cache and without torch's checks of what was compiled (skip_guard_eval_unsafe, size_asserts)"
+# How many tokens a check decodes after a text, and how much of its end it reads again: fresh weights forget what is older.
+CHECKED, READ_AGAIN = 3, 4096
 LIMITS = {"Llama": 65_536}  # tokens; its cache then takes 2 GB
 
 
@@ -83,20 +89,25 @@ def state_bytes(cache) -> int:
     return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
 
 
+def text(vocab_size: int, length: int) -> torch.Tensor:
+    """The first tokens of one random text."""
+    return torch.randint(0, vocab_size, (1, length), generator=torch.Generator().manual_seed(0))
+
+
 def prefilled(name: str, model: nn.Module, context: int, earlier=None, chunk: int = 4096):
     """A cache after `context` tokens; ours goes on from `earlier`, a pair of a position and its cache's `deepcopy`."""
     config = model.config
-    generator = torch.Generator().manual_seed(context)
     if name == "Llama":
+        generator = torch.Generator().manual_seed(context)
         cache = DynamicCache(config=config)
         shape = (1, config.num_key_value_heads, context, config.head_dim)
         for layer in range(config.num_hidden_layers if context else 0):
             cache.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
         return cache
     position, cache = earlier or (0, None)
-    new = min(context, 16) if name == "Mamba" else context - position
+    tokens = text(config.vocab_size, min(context, 16) if name == "Mamba" else context)[:, position:]
     key = "cache_params" if name == "Mamba" else "past_key_values"
-    for piece in torch.randint(0, config.vocab_size, (1, new), generator=generator).split(chunk, 1):
+    for piece in tokens.split(chunk, 1):
         if piece.shape[1]:
             cache = model(piece, use_cache=True, logits_to_keep=1, **{key: cache})[key]
     return cache
@@ -118,15 +129,24 @@ def one_token(name: str, model: nn.Module, cache, run=None):
 
 def compiled_step(name: str, model: nn.Module):
     """As `one_token` with `torch.compile` and a static cache, after a short text; checked against the model as it is."""
-    text = torch.randint(0, model.config.vocab_size, (1, 16), generator=torch.Generator().manual_seed(0))
     caches = [StaticCache(config=model.config, max_cache_len=1 << 20) for _ in range(2)]
     for cache in caches:
-        model(text, use_cache=True, past_key_values=cache)
+        model(text(model.config.vocab_size, 16), use_cache=True, past_key_values=cache)
     wanted = one_token(name, model, caches[0])()
     # Decoding changes no shapes: see `bench` for what else is not looked at anew.
     step = one_token(name, model, caches[1], torch.compile(model, fullgraph=True, options={"size_asserts": False}))
     check_agreement(f"{name} compiled and not (logits)", [step()], [wanted], [1e-4])
     return step
+
+
+def check_decoding(name: str, model: nn.Module, exact: nn.Module, cache, context: int) -> list[float]:
+    """Compares tokens decoded on a copy of a cache with one reading by `exact`; raises `Disagreement`."""
+    step = one_token(name, model, deepcopy(cache))
+    got = torch.cat([step() for _ in range(CHECKED)], 1)
+    read = text(model.config.vocab_size, context)[:, -READ_AGAIN:]
+    whole = torch.cat([read, read.new_zeros(1, CHECKED)], 1)
+    want = exact(whole, use_cache=False, logits_to_keep=CHECKED).logits
+    return check_agreement(f"{name} after {context} tokens and its definition (logits)", [got], [want], [1e-5])
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -162,6 +182,10 @@ def bench(models: dict, contexts: list[int], rounds: int, tokens: int, compiled:
     """Milliseconds per token and bytes of state by model and context, and the times of Linears alone."""
     with settings(max(torch.get_num_threads(), usable_cores())):  # reading is not timed
         caches = prefill_all(models, contexts, say)
+    for name in OURS:
+        exact = by_definition(models[name])
+        for context in contexts:
+            check_decoding(name, models[name], exact, caches[name, context], context)
     steps = {key: one_token(key[0], models[key[0]], cache) for key, cache in caches.items()}
     steps |= {(f"Linears of {name} alone", 0): linears_alone(models[name]) for name in OURS}
     if compiled:

@@ -6,10 +6,10 @@
     GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592 \\
         python training/bench_layers.py --ours --output training/results/bench_layers_kept_memory.json
 
-Forward + backward in float32, medians of rounds in which each contestant runs once. Before anything is timed, the layers
-that compute minGRU are compared on the same weights, and the run ends if they don't agree. The last command keeps freed
-memory in the process: by default glibc gives it back, and the system hands it out anew page by page, which costs a narrow
-layer about as much as its scan.
+Forward + backward in float32, medians of rounds in which each contestant runs once. Before anything is timed, ours are
+compared with their definition in float64, and the others that compute minGRU with ours, all on the same weights; the run
+ends if they don't agree. The last command keeps freed memory in the process: by default glibc gives it back, and the
+system hands it out anew page by page, which costs a narrow layer about as much as its scan.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from by_definition import by_definition, outer_rows
 from contestants import LAYERS, SAME_AS_MINGRU, left_out
 from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
@@ -31,6 +32,8 @@ QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
 # should be. Nothing is asked of the smallest shape beside its matmul.
 OF_MATMUL, OF_MATMUL_NARROW = 1.25, 1.35
 NARROW = (64, 512, 64)
+OURS = ("minGRU", "minLSTM")
+EXACT = (1e-5, 1e-5)  # how far from the definition h and the gradient may be, relative to the norm
 OURS_ALONE = ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM")
 
 
@@ -45,8 +48,8 @@ def target(ours: str, other: str, shape: tuple[int, int, int]) -> float | None:
     return None
 
 
-def contestant(name: str, shape: tuple[int, int, int]):
-    """A function without arguments that runs forward + backward and returns `(output, gradient by the input)`."""
+def make(name: str, shape: tuple[int, int, int]):
+    """A layer, its input and the gradient of its output, the same at every call."""
     batch, time, channels = shape
     torch.manual_seed(0)
     layer = LAYERS[name](channels)
@@ -54,7 +57,12 @@ def contestant(name: str, shape: tuple[int, int, int]):
     x = torch.randn(batch, time, channels, generator=generator).requires_grad_()
     with torch.no_grad():
         width = layer(x[:1, :2]).shape[-1] if "compiled" not in name else channels
-    grad = torch.randn(batch, time, width, generator=generator)
+    return layer, x, torch.randn(batch, time, width, generator=generator)
+
+
+def contestant(name: str, shape: tuple[int, int, int]):
+    """A function without arguments that runs forward + backward and returns `(output, gradient by the input)`."""
+    layer, x, grad = make(name, shape)
 
     def step():
         out = layer(x)
@@ -63,13 +71,24 @@ def contestant(name: str, shape: tuple[int, int, int]):
     return step
 
 
+def check_ours(name: str, got, shape: tuple[int, int, int]) -> list[float]:
+    """Compares the outer rows of what a contestant of ours returned with the definition; raises `Disagreement`."""
+    rows = outer_rows(shape[0])
+    layer, x, grad = make(name, shape)
+    x = x.detach()[rows].double().requires_grad_()
+    out = by_definition(layer)(x)
+    want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
+    return check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, EXACT)
+
+
 def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: tuple[str, ...]) -> dict:
     """Every contestant of these names at one shape."""
     absent = {name: why for name in names if (why := left_out(name, shape, "cpu"))}
     steps = {name: contestant(name, shape) for name in names if name not in absent}
-    wanted = steps["minGRU"]()
-    errors = {
-        name: check_agreement(f"{name} and minGRU (h, gradient)", steps[name](), wanted, limits)
+    found = {name: steps[name]() for name in OURS}
+    errors = {name: check_ours(name, got, shape) for name, got in found.items()}
+    errors |= {
+        name: check_agreement(f"{name} and minGRU (h, gradient)", steps[name](), found["minGRU"], limits)
         for name, limits in SAME_AS_MINGRU.items()
         if name in steps
     }
@@ -88,9 +107,9 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: t
                 "ratio": timings[other]["median_ms"] / timings[ours]["median_ms"],
                 "target": target(ours, other, shape),
             }
-            for ours in ("minGRU", "minLSTM")
+            for ours in OURS
             for other in steps
-            if other not in ("minGRU", "minLSTM") and not (other.startswith("matmul") and not other.endswith(ours))
+            if other not in OURS and not (other.startswith("matmul") and not other.endswith(ours))
         },
     }
 
@@ -155,7 +174,7 @@ def main(argv=None) -> dict:
         }
         for entry in results["results"]
     }
-    plot_bars(picture, "Layers, forward + backward", "ms", groups, ours=("minGRU", "minLSTM"))
+    plot_bars(picture, "Layers, forward + backward", "ms", groups, ours=OURS)
     print(f"wrote {options.output} and {picture}")
     return results
 

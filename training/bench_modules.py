@@ -6,7 +6,8 @@
 
 Forward + backward in float32 over a grid of shapes, and single steps without a gradient as a rollout makes them, which carry
 their state. Ours take part twice: at equal width, and so wide that they have as many parameters as torch's layer. Medians of
-rounds in which each contestant runs once.
+rounds in which each contestant runs once. Before anything is timed, ours are compared with their definition in float64 on the
+same weights, and the run ends if they don't agree.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from by_definition import by_definition, outer_rows
 from report import plot_bars, write_json
-from timing import in_new_process, measure, peak_memory, provenance, settings
+from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 from torch import nn
 from widths import count, widest
 
@@ -29,6 +31,7 @@ PAIRS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
 LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": MinLSTM}
 TARGET = 2.0  # times nn.GRU's speed at every T >= LONG, one layer and direction, equal width
 LONG = 512
+EXACT = 1e-5  # how far from the definition an output and a gradient may be, relative to the norm
 STEPS = 64  # single steps that one timed call makes
 
 
@@ -81,11 +84,17 @@ def contestants(shape: Shape) -> dict[str, tuple[str, int]]:
     return found
 
 
-def contestant(layer: str, hidden: int, shape: Shape):
-    """A function without arguments: forward + backward, or the steps, each from the state before."""
+def filled(layer: str, hidden: int, shape: Shape):
+    """A layer, its input and the gradient of its output, the same at every call."""
     torch.manual_seed(0)
     module = make(layer, shape, hidden)
     x = torch.randn(shape.time, shape.batch, shape.input)
+    return module, x, torch.randn(shape.time, shape.batch, hidden * (2 if shape.bidirectional else 1))
+
+
+def contestant(layer: str, hidden: int, shape: Shape):
+    """A function without arguments: forward + backward, or the steps, each from the state before."""
+    module, x, grad = filled(layer, hidden, shape)
     if shape.steps:
         pieces = x.split(1)
 
@@ -98,13 +107,26 @@ def contestant(layer: str, hidden: int, shape: Shape):
 
         return rollout
     x.requires_grad_()
-    grad = torch.randn(shape.time, shape.batch, hidden * (2 if shape.bidirectional else 1))
 
     def step():
         output = module(x)[0]
         return output.detach(), torch.autograd.grad(output, [x, *module.parameters()], grad)[0]
 
     return step
+
+
+def check_ours(name: str, layer: str, hidden: int, shape: Shape, got) -> list[float]:
+    """Compares the outer rows of what a contestant returned with the definition over the whole; raises `Disagreement`."""
+    rows = outer_rows(shape.batch)
+    module, x, grad = filled(layer, hidden, shape)
+    x = x[:, rows].double().requires_grad_()
+    output = by_definition(module)(x)[0]
+    if shape.steps:
+        got, want = [got], [output[-1:].detach()]
+    else:
+        want = [output.detach(), torch.autograd.grad(output, x, grad[:, rows].double())[0]]
+    what = f"{name} and its definition at {shape}"
+    return check_agreement(what, [y[:, rows] for y in got], want, [EXACT] * len(want))
 
 
 def target(ours: str, shape: Shape) -> float | None:
@@ -117,6 +139,9 @@ def bench_shape(shape: Shape, rounds: int, threads: int) -> dict:
     """Everything at one shape."""
     taking_part = contestants(shape)
     steps = {name: contestant(*entry, shape) for name, entry in taking_part.items()}
+    errors = {
+        name: check_ours(name, *entry, shape, steps[name]()) for name, entry in taking_part.items() if entry[0] in PAIRS
+    }
     timings = measure(steps, rounds, calls=shape.time if shape.steps else 1)
     memory = {}
     if shape.time >= LONG:
@@ -125,6 +150,7 @@ def bench_shape(shape: Shape, rounds: int, threads: int) -> dict:
             memory[name] = in_new_process(__file__, arguments)
     return {
         "shape": shape._asdict(),
+        "relative_errors": errors,
         "modules": {
             name: {"hidden": hidden, "parameters": count(make(layer, shape, hidden)), **timings[name]}
             for name, (layer, hidden) in taking_part.items()

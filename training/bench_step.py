@@ -5,7 +5,9 @@
 
 A step is forward, loss, backward and AdamW on random tokens. Beside the models stand the same ones with the scan replaced by
 the identity (the rest of the step, in which nothing is recurrent), minGRU-pytorch's minLM and Llama of as many parameters.
-Medians of rounds in which each contestant makes one step; the profiler's share of the scan is of a step of its own.
+Before anything is timed, the loss and its gradient of ours are compared with those of the scan's definition in float64 on the
+same weights, and the run ends if they don't agree. Medians of rounds in which each contestant makes one step; the
+profiler's share of the scan is of a step of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from bench_decode import make_models
+from by_definition import by_definition
 from report import write_json
-from timing import measure, provenance, settings
+from timing import check_agreement, measure, provenance, settings
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -26,6 +29,8 @@ from hf_minrnn.cells import MinRNNCell
 
 RESULTS = Path(__file__).parent / "results"
 OURS, OTHER = ("minGRU", "minLSTM"), "minGRU-pytorch's minLM"
+# How far from the definition a loss and its gradient by all weights may be, relative to the norm; the latter in bfloat16.
+EXACT, ROUNDED = (1e-5, 1e-4), (1e-2, 1e-1)
 SCAN_SHARE, OVER_MINLM = 0.08, 1.4  # at most, at least
 
 
@@ -79,6 +84,26 @@ def training_step(model: nn.Module, ids: torch.Tensor, bfloat16: bool = False):
     return step
 
 
+def check_ours(models: dict, ids: torch.Tensor) -> dict[str, list[float]]:
+    """Relative errors of loss and gradient against the definition, by contestant; raises `Disagreement`."""
+
+    def values(model, bfloat16=False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = loss_of(model, ids)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        return loss.detach().double(), torch.cat([gradient.flatten() for gradient in gradients]).double()
+
+    errors = {}
+    for name in OURS:
+        want = values(by_definition(models[name]))
+        what = " and its definition (loss, gradient)"
+        errors[name] = check_agreement(name + what, values(models[name]), want, EXACT)
+        if name == "minGRU":
+            rounded = f"{name}, bfloat16"
+            errors[rounded] = check_agreement(rounded + what, values(models[name], bfloat16=True), want, ROUNDED)
+    return errors
+
+
 def within(context, step):
     """The function `step`, called inside a context."""
 
@@ -115,6 +140,7 @@ def bench(batch: int, time: int, parameters: int, hidden_size: int, rounds: int)
         models[OTHER] = make_minlm(parameters, hidden_size, vocab_size)
     ids = torch.randint(0, vocab_size, (batch, time), generator=torch.Generator().manual_seed(0))
     steps = {name: training_step(model.train(), ids) for name, model in models.items()}
+    errors = check_ours(models, ids)
     for name in OURS:
         steps[f"{name}, scan replaced by the identity"] = within(Identity(), steps[name])
     steps["minGRU, bfloat16"] = training_step(models["minGRU"], ids, bfloat16=True)
@@ -132,6 +158,7 @@ def bench(batch: int, time: int, parameters: int, hidden_size: int, rounds: int)
             name: {"parameters": sum(w.numel() for w in model.parameters()), "hidden_size": hidden_size}
             for name, model in models.items()
         },
+        "relative_errors": errors,
         "steps": timings,
         "scan_share": shares | {"target": SCAN_SHARE},
         "ratios": {

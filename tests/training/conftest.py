@@ -10,6 +10,8 @@ import train_lm
 from accelerate.state import AcceleratorState, GradientState
 from train_cases import QUICK
 
+from hf_minrnn.scan import OP_BACKENDS
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
@@ -25,6 +27,29 @@ def fresh_accelerator():
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture
+def break_scan(monkeypatch):
+    """A function that makes a part of every fast scan, "forward" or "backward", wrong.
+
+    By 1 % of the channel before: no norm takes that out as it would a factor.
+    """
+
+    def wrong_by_a_little(function):
+        def run(*args):
+            first, *rest = function(*args)
+            return (first + 0.01 * first.roll(1, -1), *rest)
+
+        return run
+
+    def wrong(part):
+        for name in {*OP_BACKENDS} - {"reference"}:
+            pair = dict(zip(("forward", "backward"), OP_BACKENDS[name]))
+            pair[part] = wrong_by_a_little(pair[part])
+            monkeypatch.setitem(OP_BACKENDS, name, (*pair.values(),))
+
+    return wrong
 
 
 @pytest.fixture(scope="module")

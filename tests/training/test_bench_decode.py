@@ -3,10 +3,18 @@ import json
 
 import bench_decode
 import pytest
+import timing
 import torch
 from transformers import DynamicCache
 
+from hf_minrnn import block_minrnn
+
 TINY = ["--parameters", "20000", "--hidden-size", "16", "--vocab-size", "50", "--rounds", "2"]
+
+
+@pytest.fixture(autouse=True)
+def a_short_end(monkeypatch):
+    monkeypatch.setattr(bench_decode, "READ_AGAIN", 1024)
 
 
 def test_result_file(tmp_path, capsys):
@@ -52,6 +60,28 @@ def test_a_growing_cache_is_not_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_decode, "state_bytes", lambda cache: next(sizes))
     with pytest.raises(RuntimeError, match="the state of minGRU grew after 5 tokens"):
         bench_decode.main([*TINY, "--contexts", "5", "--no-compile", "--output", str(tmp_path / "out.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
+    break_scan("forward")
+    with pytest.raises(timing.Disagreement, match=r"minGRU after 5 tokens and its definition \(logits\) differ"):
+        bench_decode.main([*TINY, "--contexts", "5", "--no-compile", "--output", str(tmp_path / "out.json")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", bench_decode.OURS)
+def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
+    real = block_minrnn.scan_step
+    wrong = {"minGRU": "mingru", "minLSTM": "minlstm"}[name]
+
+    def step(projected, state, spec, **options):
+        h, state = real(projected, state, spec, **options)
+        return (h + 0.01 * h.roll(1, -1), state) if spec.cell_type == wrong else (h, state)
+
+    monkeypatch.setattr(block_minrnn, "scan_step", step)
+    with pytest.raises(timing.Disagreement, match=f"{name} after 0 tokens and its definition"):
+        bench_decode.main([*TINY, "--contexts", "0", "--no-compile", "--output", str(tmp_path / "out.json")])
     assert not list(tmp_path.iterdir())
 
 

@@ -31,6 +31,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
             tuple(result["shape"].values()) == shape
             and "B={batch} T={time} D={channels}".format(**result["shape"]) in printed
         )
+        assert set(result["relative_errors"]) == {"minGRU", "minLSTM"}
         assert set(result["layers"]) == set(FEW) - {"HGRN, chunk"} == set(FEW) - set(result["left_out"])
         for timing_ in result["layers"].values():
             assert 0 < timing_["q1_ms"] <= timing_["median_ms"] <= timing_["q3_ms"]
@@ -52,6 +53,18 @@ def test_ours_alone(tmp_path):
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_layers, "SAME_AS_MINGRU", {"nn.GRU": (1e-3, 1e-3)})
     with pytest.raises(timing.Disagreement, match=r"nn.GRU and minGRU \(h, gradient\) differ"):
+        bench_layers.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["forward", "backward"])
+@pytest.mark.parametrize("name", bench_layers.OURS)
+def test_no_speed_for_a_scan_that_is_wrong(name, part, monkeypatch, tmp_path, break_scan):
+    break_scan(part)
+    if name == "minLSTM":  # alone among wrong ones
+        real = bench_layers.check_ours
+        monkeypatch.setattr(bench_layers, "check_ours", lambda who, *rest: real(who, *rest) if who == name else [])
+    with pytest.raises(timing.Disagreement, match=rf"{name} and its definition \(h, gradient\) differ"):
         bench_layers.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
 

@@ -4,8 +4,11 @@ import json
 import bench_modules
 import pytest
 import tables
+import timing
 import torch
 from bench_modules import Shape
+
+from hf_minrnn import layers
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,26 @@ def test_single_steps_carry_their_state():
         with torch.no_grad():
             want, _ = module(torch.randn(5, 2, 3))
         assert torch.allclose(last, want[-1:], atol=1e-6) and not last.requires_grad
+
+
+@pytest.mark.parametrize("part", ["forward", "backward"])
+@pytest.mark.parametrize("layer", bench_modules.PAIRS)
+def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, break_scan):
+    break_scan(part)
+    pair = (layer, bench_modules.PAIRS[layer])
+    monkeypatch.setattr(bench_modules, "LAYERS", {name: bench_modules.LAYERS[name] for name in pair})
+    monkeypatch.setattr(bench_modules, "PAIRS", dict([pair]))
+    with pytest.raises(timing.Disagreement, match=f"{layer} and its definition at B=2 T=8 .* differ"):
+        bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
+    real = layers.scan_step
+    monkeypatch.setattr(layers, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
+    with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step differ"):
+        bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_gradients_are_computed():

@@ -3,6 +3,7 @@ import json
 
 import bench_step
 import pytest
+import timing
 import torch
 from bench_decode import make_models
 
@@ -24,6 +25,23 @@ def test_result_file(tmp_path, capsys):
         share = result["scan_share"][name]
         assert 0 < share["total"] == share["forward"] + share["backward"] < 1
         assert f"the scan's share of {name}'s step" in capsys.readouterr().out or name == "minLSTM"
+
+
+@pytest.mark.parametrize("part", ["forward", "backward"])
+def test_no_speed_for_a_scan_that_is_wrong(part, tmp_path, break_scan):
+    break_scan(part)
+    with pytest.raises(timing.Disagreement, match=r"minGRU and its definition \(loss, gradient\) differ"):
+        bench_step.main([*TINY, "--output", str(tmp_path / "out.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_contestant_of_ours_is_compared(monkeypatch, break_scan):
+    models, ids = make_models(20_000, 16, 256), torch.randint(0, 256, (2, 8))
+    assert list(bench_step.check_ours(models, ids)) == ["minGRU", "minGRU, bfloat16", "minLSTM"]
+    break_scan("backward")
+    monkeypatch.setattr(bench_step, "OURS", ("minLSTM",))
+    with pytest.raises(timing.Disagreement, match="minLSTM and its definition"):
+        bench_step.check_ours(models, ids)
 
 
 def test_steps_train():

@@ -1,0 +1,34 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What the benchmarks compare the package's own modules with before they time them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from torch import nn
+
+from hf_minrnn.cells import MinRNNCell
+
+
+def by_definition(module: nn.Module) -> nn.Module:
+    """A copy with the same weights in float64, whose scans are the definition: one step after the other.
+
+    >>> from hf_minrnn import MinGRU
+    >>> copy = by_definition(MinGRU(2, 3))
+    >>> {cell.backend for cell in copy.modules() if isinstance(cell, MinRNNCell)}, next(copy.parameters()).dtype
+    ({'reference'}, torch.float64)
+    """
+    copy = deepcopy(module).double()
+    for cell in copy.modules():
+        if isinstance(cell, MinRNNCell):
+            cell.backend = "reference"
+    return copy
+
+
+def outer_rows(batch: int) -> list[int]:
+    """The first and the last row of a batch: rows are independent, and the definition takes its time for each.
+
+    >>> outer_rows(1), outer_rows(8)
+    ([0], [0, 7])
+    """
+    return sorted({0, batch - 1})
