@@ -21,7 +21,7 @@ from timing import check_agreement, in_new_process, measure, peak_memory, proven
 
 from hf_minrnn.gates import ScanSpec
 from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
-from hf_minrnn.scan_choice import available_backends
+from hf_minrnn.scan_choice import available_backends, resolve_backend
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels
@@ -177,12 +177,11 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
 def dispatch(rounds: int = 300) -> dict:
     """Microseconds that the custom op adds to its kernels, and what one step costs, which goes around it.
 
-    Times of tiny scans, so that what is timed is the way there: the default backend's functions called directly, the same
-    through the op, and one step without gradient.
+    Times of tiny scans, so that what is timed is the way there: functions of the backend that such a scan runs by default,
+    called directly and through the op, and one step without gradient.
     """
-    from hf_minrnn.scan_choice import resolve_backend
-
-    forward, backward = OP_BACKENDS[resolve_backend("auto", "cpu")]
+    backend = resolve_backend("auto", "cpu", dtype=torch.float32, shape=(1, 2, 8))
+    forward, backward = OP_BACKENDS[backend]
     spec, x = ScanSpec("mingru"), torch.randn(1, 2, 16)
     leaf, one, grad = x.clone().requires_grad_(), x[:, :1], torch.randn(1, 2, 8)
     final = torch.randn(1, 8)
@@ -208,6 +207,7 @@ def dispatch(rounds: int = 300) -> dict:
     }
     times = {name: 1e3 * entry["median_ms"] for name, entry in measure(contestants, rounds, warm_ups=10).items()}
     return {
+        "backend": backend,
         "microseconds": times,
         "added_forward": times["forward, through the op"] - times["forward, kernel alone"],
         "added_forward_backward": times["forward + backward, through the op"]

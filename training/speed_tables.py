@@ -39,11 +39,12 @@ def scan(result: dict) -> str:
             ]
         )
     added = result["dispatch"]
+    tiny = f" of a tiny scan, on the {added['backend']} backend," if "backend" in added else ""
     return (
         markdown(header, rows)
         + missed(targets)
         + f"\nForward + backward where nothing else is said, float32, medians of interleaved rounds; from the milliseconds on "
-        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward and "
+        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward{tiny} and "
         f"{added['added_forward_backward']:.0f} µs to forward + backward; one step without gradient goes around it and takes "
         f"{added['microseconds']['one step, around the op']:.0f} µs. {where(result)}.\n"
     )

@@ -3,6 +3,7 @@ import json
 
 import bench_scan
 import pytest
+import speed_tables
 import timing
 import torch
 from definition import define, relative_error
@@ -39,6 +40,25 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
             ratio = cell["ratios"]["log-space / torch"]["ratio"]
             assert ratio == both["log-space"]["median_ms"] / both["torch"]["median_ms"]
         assert "B={batch} T={time} D={channels}".format(**result["shape"]) in printed
+
+
+def test_the_op_is_compared_with_the_kernels_that_it_runs(monkeypatch):
+    seen = []
+    for name, pair in bench_scan.OP_BACKENDS.items():
+        watched = tuple(lambda *args, n=name, f=f: seen.append(n) or f(*args) for f in pair)
+        monkeypatch.setitem(bench_scan.OP_BACKENDS, name, watched)
+    result = bench_scan.dispatch(2)
+    # 12 turns: forward, twice; forward + backward, twice. One step runs none.
+    assert seen == [result["backend"]] * 12 * 6
+    times = result["microseconds"]
+    assert result["added_forward"] == times["forward, through the op"] - times["forward, kernel alone"]
+
+
+def test_the_table_names_the_backend_of_what_the_op_adds(tmp_path, no_processes):
+    result = bench_scan.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert f"to a forward of a tiny scan, on the {result['dispatch']['backend']} backend, and" in speed_tables.scan(
+        result
+    )
 
 
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path, no_processes):
