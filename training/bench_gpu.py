@@ -1,15 +1,19 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Are the GPU kernels right, and how fast are they: one command for a machine with a GPU, within ten minutes.
 
-    python training/bench_gpu.py                        # writes training/results/bench_gpu.json
+    pip install "hf-minrnn[gpu]" minGRU-pytorch accelerated-scan flash-linear-attention einops    # the last four are peers
+    python training/bench_gpu.py                        # writes training/results/bench_gpu.json and .png
 
-First the kernels are compared with the default backend in float64, values and gradients, over cells, dtypes, masks,
-boundaries and sizes; where anything disagrees, no speed is reported. Then, as medians of interleaved rounds:
+First the kernels are compared with the default backend in float64, values and gradients: every pair of cell, candidate, dtype,
+mask, boundaries, initial state, strides and size, and the shapes that are timed. Where anything disagrees, no speed is
+reported. Then, as medians of interleaved rounds, with the memory that each call adds:
 
 - the scan, forward and backward, as bytes over time, beside a plain copy that moves as many bytes. The bytes are the floor:
   forward reads K parts and writes h, backward reads them, h and its gradient and writes K gradients;
 - the layer, input projection and scan, beside cuDNN's nn.GRU and nn.LSTM and what else is installed;
 - one step of decoding in a CUDA graph.
+
+Last it says which of the project's own targets are reached. A peer that is not installed is left out, and so is its target.
 """
 
 from __future__ import annotations
@@ -19,26 +23,31 @@ import time
 from pathlib import Path
 
 import torch
+from bench_paper import memory_on_gpu
+from by_definition import by_definition, outer_rows
 from contestants import LAYERS, SAME_AS_MINGRU, Layer, left_out
-from report import write_json
+from gpu_cases import BF16, FP32, LIMITS, check_case, check_whole, grid
+from report import plot_bars, write_json
 from timing import check_agreement, provenance, settings, summary
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import NUM_PARTS, ScanSpec
-from hf_minrnn.scan import OP_BACKENDS, minrnn_scan, scan_step
+from hf_minrnn.scan import OP_BACKENDS, scan_step
 
 RESULTS = Path(__file__).parent / "results"
-BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
-# Relative to the norm: h and the final state, the gradients.
-LIMITS = {FP32: (1e-5, 5e-5), FP16: (1e-3, 2e-3), BF16: (8e-3, 1.6e-2)}
-CELLS = {"mingru": ("mingru", True), "minlstm": ("minlstm", True), "minlstm, raw": ("minlstm", False)}
-# Each row of the kernels' table, tails in time and channels, and a time that is cut into chunks.
-CHECKED = [(2, 1000, 65), (8, 130, 2048), (40, 77, 2048), (1, 20011, 200)]
 SCANS = [(8, 4096, 2048, BF16), (1, 131072, 2048, BF16), (1, 131072, 512, BF16), (64, 512, 1024, BF16)]
 SCANS += [(8, 4096, 2048, FP32), (1, 4096, 512, FP32)]
 LAYER_SHAPES = [(8, 4096, 1024), (64, 512, 512)]
 STEP_SHAPE = (64, 2048)
-QUICK = {"checked": [(2, 9, 5)], "scans": [(1, 8, 4, FP32)], "layers": [(2, 8, 16)]}
+# Shares of a plain copy's bandwidth, by shape in bfloat16, and how many times faster than others a layer should be.
+OF_COPY = {(8, 4096, 2048): {"forward": 0.8, "backward": 0.7}, (1, 131072, 2048): {"forward": 0.5}}
+FASTER = {"nn.GRU": 10.0, "nn.GRU, equal parameters": 10.0, "HGRN, chunk": 1.0, "HGRN, fused recurrent": 1.0}
+TARGET_SHAPE = LAYER_SHAPES[0]
+QUICK = {
+    "cases": [case for case in grid() if case.rows * case.time < 200],
+    "scans": [(1, 8, 4, FP32)],
+    "layers": [(2, 8, 16)],
+}
 
 
 def floor_bytes(cell_type: str, shape: tuple[int, int, int], itemsize: int) -> tuple[int, int]:
@@ -61,57 +70,6 @@ def equal_parameters(channels: int) -> int:
     return 8 * max(round(channels * (33**0.5 - 3) / 6 / 8), 1)
 
 
-# --- right? ----------------------------------------------------------------------------------------------------------
-
-
-def features_of(shape, device: str) -> list[dict]:
-    """What a scan may be given besides its input: nothing, masks and resets, and packing where there is one row."""
-    batch, steps, channels = shape
-    generator = torch.Generator().manual_seed(steps)
-    mask, resets = torch.rand(2, batch, steps, generator=generator) > torch.tensor([0.3, 0.98])[:, None, None]
-    resets[:, steps // 2] = True
-    some = {"attention_mask": mask, "resets": resets, "reset_state": torch.randn(channels, generator=generator)}
-    out = [{}, some]
-    if batch == 1:
-        bounds = [0, 0, 1, steps // 3, steps - 1, steps, steps]
-        out.append({**some, "cu_seqlens": torch.tensor(bounds, dtype=torch.int32)})
-    return [{name: x.to(device) for name, x in made.items()} for made in out]
-
-
-def values_and_gradients(projected, state, options, backend: str) -> list[torch.Tensor]:
-    """`[h, final state]`, then the gradients by the input, the initial state and, where there is one, the reset state."""
-    inputs = [x.detach().requires_grad_() for x in (projected, state, options.get("reset_state")) if x is not None]
-    options = options | ({"reset_state": inputs[2]} if len(inputs) > 2 else {})
-    outputs = minrnn_scan(inputs[0], initial_state=inputs[1], backend=backend, **options)
-    # The same, already rounded, incoming gradients for every precision.
-    generator = torch.Generator().manual_seed(0)
-    weights = [torch.randn(x.shape, generator=generator).bfloat16().to(x.device, x.dtype) for x in outputs]
-    return [x.detach() for x in (*outputs, *torch.autograd.grad(outputs, inputs, weights))]
-
-
-def check(backend: str, device: str, shapes) -> dict[str, list[float]]:
-    """Relative errors of a backend against "torch" in float64, by case; raises `Disagreement` where one is too large."""
-    errors = {}
-    for shape in shapes:
-        for made in features_of(shape, device):
-            for i, (name, (cell_type, normalize)) in enumerate(CELLS.items()):
-                batch, steps, channels = shape
-                rows = len(made["cu_seqlens"]) - 1 if "cu_seqlens" in made else batch
-                generator = torch.Generator().manual_seed(steps)
-                wide = 2 * torch.randn(batch, steps, NUM_PARTS[cell_type] * channels, generator=generator)
-                state = torch.randn(rows, channels, generator=generator).to(device)
-                options = {"cell_type": cell_type, "normalize_gates": normalize, "forget_gate_floor": 0.25 * i, **made}
-                for dtype, limits in LIMITS.items():
-                    projected = wide.to(device, dtype)
-                    exact = {n: x.double() if n == "reset_state" else x for n, x in options.items()}
-                    want = values_and_gradients(projected.double(), state.double(), exact, "torch")
-                    got = values_and_gradients(projected, state, options, backend)
-                    case = f"{name} {shape} {str(dtype)[6:]} {'+'.join(made) or 'plain'}"
-                    allowed = [*limits[:1] * 2, *limits[1:] * (len(want) - 2)]
-                    errors[case] = check_agreement(f"{backend} and torch, {case},", got, want, allowed)
-    return errors
-
-
 # --- fast? -----------------------------------------------------------------------------------------------------------
 
 
@@ -132,14 +90,16 @@ def milliseconds(function, calls: int, device: str) -> float:
 
 
 def measure(contestants: dict, rounds: int, device: str, calls: int = 5) -> dict:
-    """`summary` of each function's milliseconds; every round runs each."""
+    """`summary` of each function's milliseconds, and the MiB that one call adds; every round runs each."""
     times = {name: [] for name in contestants}
-    for function in contestants.values():  # compiles
-        milliseconds(function, 2, device)
+    memory = {}
+    for name, function in contestants.items():
+        milliseconds(function, 2, device)  # compiles
+        memory[name] = memory_on_gpu(function) if device == "cuda" else None
     for _ in range(rounds):
         for name, function in contestants.items():
             times[name].append(milliseconds(function, calls, device))
-    return {name: summary(values) for name, values in times.items()}
+    return {name: {**summary(values), "memory_mib": memory[name]} for name, values in times.items()}
 
 
 def bench_scan(shape, dtype: torch.dtype, backend: str, device: str, rounds: int) -> dict:
@@ -173,8 +133,8 @@ def bench_scan(shape, dtype: torch.dtype, backend: str, device: str, rounds: int
     return {"shape": list(shape), "dtype": str(dtype)[6:], "timings": timings}
 
 
-def layer_step(name: str, shape, dtype: torch.dtype, device: str):
-    """A function that runs a layer forward and backward and returns `(output, gradient by the input)`."""
+def make_layer(name: str, shape, dtype: torch.dtype, device: str):
+    """A layer, its input and the gradient of its output, the same at every call."""
     batch, steps, channels = shape
     torch.manual_seed(0)
     if name == "nn.GRU, equal parameters":
@@ -186,6 +146,12 @@ def layer_step(name: str, shape, dtype: torch.dtype, device: str):
     x.requires_grad_()
     width = layer(x[:1, :2]).shape[-1]
     grad = torch.randn(batch, steps, width, generator=torch.Generator().manual_seed(1)).to(device, dtype)
+    return layer, x, grad
+
+
+def layer_step(name: str, shape, dtype: torch.dtype, device: str):
+    """A function that runs a layer forward and backward and returns `(output, gradient by the input)`."""
+    layer, x, grad = make_layer(name, shape, dtype, device)
 
     def step():
         out = layer(x)
@@ -194,12 +160,23 @@ def layer_step(name: str, shape, dtype: torch.dtype, device: str):
     return step
 
 
+def check_ours(name: str, shape, device: str):
+    """Compares the outer rows of one of our layers with its definition; returns what it computed in float32."""
+    got, rows = layer_step(name, shape, FP32, device)(), outer_rows(shape[0])
+    layer, x, grad = make_layer(name, shape, FP32, device)
+    x = x.detach()[rows].double().requires_grad_()
+    out = by_definition(layer)(x)
+    want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
+    check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, LIMITS[FP32])
+    return got
+
+
 def bench_layers(shape, device: str, rounds: int) -> dict:
     """Layers that are compiled by torch and those without GPU kernels stay out: they take minutes."""
     names = [name for name in LAYERS if "compiled" not in name and name != "Mamba"]
     absent = {name: why for name in names if (why := left_out(name, shape, device))}
     names = [name for name in names if name not in absent]
-    want = layer_step("minGRU", shape, FP32, device)()
+    want, _ = (check_ours(name, shape, device) for name in ("minGRU", "minLSTM"))
     for name, limits in SAME_AS_MINGRU.items():
         if name in names:
             check_agreement(f"{name} and minGRU (h, gradient)", layer_step(name, shape, FP32, device)(), want, limits)
@@ -216,17 +193,29 @@ def bench_layers(shape, device: str, rounds: int) -> dict:
     return {"shape": list(shape), "dtype": "bfloat16", "left_out": absent, "timings": measure(steps, rounds, device, 2)}
 
 
-def bench_step(rounds: int) -> dict:
-    """A step of decoding as a kernel and in plain torch, each in a CUDA graph, without the projection."""
-    projected = torch.randn(STEP_SHAPE[0], 2 * STEP_SHAPE[1], device="cuda", dtype=BF16)
-    spec, state = ScanSpec("mingru"), torch.zeros(STEP_SHAPE, device="cuda")
+def step_contestants(shape, device: str) -> dict:
+    """A step of decoding as a kernel and in plain torch, each on a state of its own; raises `Disagreement` if they differ."""
+    spec = ScanSpec("mingru")
+    projected = torch.randn(shape[0], 2 * shape[1], device=device, dtype=BF16)
+    states = [x.clone() for x in [torch.randn(shape, device=device)] * 2]
+
+    def kernel():
+        return scan_triton.step_(projected, states[0], spec)
 
     def plain():
-        state.copy_(scan_step(projected, state, spec)[1])
+        h, state = scan_step(projected, states[1], spec, backend="torch")
+        states[1].copy_(state)
+        return h
 
+    got, want = ((step(), state) for step, state in zip((kernel, plain), states))
+    check_agreement("one step by the kernel and in torch (h, state)", got, want, (LIMITS[BF16][0], LIMITS[FP32][0]))
+    return {"Triton kernel": kernel, "plain torch": plain}
+
+
+def bench_step(rounds: int) -> dict:
+    """A step of decoding, each contestant in a CUDA graph, without the projection."""
     graphs = {}
-    for name, step in {"step_": lambda: scan_triton.step_(projected, state, spec), "scan_step": plain}.items():
-        step()
+    for name, step in step_contestants(STEP_SHAPE, "cuda").items():
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()
@@ -243,16 +232,40 @@ def table(result: dict) -> str:
     for name, timing in result["timings"].items():
         speed = f"{timing['gb_per_s']:9.0f} GB/s" if "gb_per_s" in timing else ""
         quartiles = f"({timing['q1_ms']:.4f} to {timing['q3_ms']:.4f})"
-        lines.append(f"  {name:<28}{timing['median_ms']:10.4f} ms {quartiles:<24}{speed}")
+        memory = "" if timing["memory_mib"] is None else f"{timing['memory_mib']:9.1f} MiB"
+        lines.append(f"  {name:<28}{timing['median_ms']:10.4f} ms {quartiles:<24}{speed}{memory}")
     return "\n".join(lines + [f"  {name:<28}left out: {why}" for name, why in result.get("left_out", {}).items()])
+
+
+def verdict(results: dict) -> dict:
+    """What the project asks of these numbers, as far as it was measured: `{"ratio", "target"}` by name."""
+    out = {}
+    for entry in results["scan"]:
+        wanted = OF_COPY.get(tuple(entry["shape"]), {}) if entry["dtype"] == "bfloat16" else {}
+        for cell_type in ("mingru", "minlstm"):
+            for part, target in wanted.items():
+                speeds = [entry["timings"][f"{kind}{cell_type} {part}"]["gb_per_s"] for kind in ("", "copy, ")]
+                name = f"{cell_type} {part} / copy at {tuple(entry['shape'])}"
+                out[name] = {"ratio": speeds[0] / speeds[1], "target": target}
+    for entry in results["layers"]:
+        timings = entry["timings"] if tuple(entry["shape"]) == TARGET_SHAPE else {}
+        for name, target in FASTER.items():
+            if name in timings:
+                ratio = timings[name]["median_ms"] / timings["minGRU"]["median_ms"]
+                out[f"{name} / minGRU at {TARGET_SHAPE}"] = {"ratio": ratio, "target": target}
+    return out
 
 
 @torch.no_grad()
 def bench(backend: str, device: str, rounds: int, sizes: dict) -> dict:
     """Checks, then times; returns what `main` writes, less where it was measured."""
-    with torch.enable_grad():
-        out = {"relative_errors": check(backend, device, sizes["checked"]), "scan": [], "layers": [], "step": []}
-    print(f"{len(out['relative_errors'])} cases agree with float64", flush=True)
+    errors = {str(case): check_case(case, backend, device) for case in sizes["cases"]}
+    for *shape, dtype in sizes["scans"]:
+        for cell in ("mingru", "minlstm"):
+            name = f"{cell}, {tuple(shape)}, {str(dtype)[6:]}"
+            errors[name] = check_whole(cell, tuple(shape), dtype, backend, device)
+    out = {"relative_errors": errors, "scan": [], "layers": [], "step": []}
+    print(f"{len(errors)} cases agree with float64", flush=True)
     for *shape, dtype in sizes["scans"]:
         out["scan"].append(bench_scan(tuple(shape), dtype, backend, device, rounds))
         print(table(out["scan"][-1]), flush=True)
@@ -263,7 +276,21 @@ def bench(backend: str, device: str, rounds: int, sizes: dict) -> dict:
     if device == "cuda":
         out["step"].append(bench_step(rounds))
         print(table(out["step"][-1]), flush=True)
+    out["targets"] = verdict(out)
+    for name, entry in out["targets"].items():
+        missed = "" if entry["ratio"] >= entry["target"] else "  MISSED"
+        print(f"{name:<60}{entry['ratio']:8.2f}  target {entry['target']:g}{missed}")
     return out
+
+
+def plot(path: Path, results: dict) -> None:
+    """The scans' GB/s as a PNG."""
+    groups = {
+        f"{tuple(entry['shape'])}, {entry['dtype']}": {n: t["gb_per_s"] for n, t in entry["timings"].items()}
+        for entry in results["scan"]
+    }
+    ours = tuple(f"{cell_type} {part}" for cell_type in ("mingru", "minlstm") for part in ("forward", "backward"))
+    plot_bars(path, "Scan on a GPU: GB/s of the memory it must move", "GB/s", groups, ours=ours)
 
 
 def main(argv=None) -> dict:
@@ -271,19 +298,23 @@ def main(argv=None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds (default: 15)")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
-    parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json", help="a PNG is written beside it")
     options = parser.parse_args(argv)
     if not (torch.cuda.is_available() and scan_triton.INSTALLED):
         missing = "triton" if torch.cuda.is_available() else "a GPU that torch can use"
         raise SystemExit(f"bench_gpu.py needs a GPU and triton (pip install 'hf-minrnn[gpu]'): {missing} is missing")
-    sizes = QUICK if options.quick else {"checked": CHECKED, "scans": SCANS, "layers": LAYER_SHAPES}
+    sizes = QUICK if options.quick else {"cases": grid(), "scans": SCANS, "layers": LAYER_SHAPES}
     with settings(torch.get_num_threads()):
         results = provenance("bench_gpu.py", argv)
+        begin = time.perf_counter()
         results["measured"] = "medians and quartiles of interleaved rounds, by CUDA events; layers forward + backward"
         results["triton"] = __import__("triton").__version__
         results |= {"rounds": options.rounds, **bench("triton", "cuda", options.rounds, sizes)}
+        results["seconds"] = time.perf_counter() - begin
     write_json(options.output, results)
-    print(f"wrote {options.output}")
+    picture = options.output.with_suffix(".png")
+    plot(picture, results)
+    print(f"wrote {options.output} and {picture} after {results['seconds']:.0f} s")
     return results
 
 
