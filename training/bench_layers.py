@@ -15,13 +15,14 @@ system hands it out anew page by page, which costs a narrow layer about as much 
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
 
 import torch
 from by_definition import by_definition, outer_rows
 from contestants import LAYERS, SAME_AS_MINGRU, left_out
 from report import plot_bars, write_json
-from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
+from timing import check_agreement, in_new_process, measure, peak_memory, provenance, release_memory, settings
 
 from hf_minrnn.scan_choice import resolve_backend
 
@@ -100,8 +101,7 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: t
         "left_out": absent,
         "relative_errors": errors,
         "layers": timings,
-        # What compiling needs is not what running needs, and a fresh process would compile first.
-        "memory_mib": {n: in_new_process(__file__, [*memory, n, size]) for n in steps if "compiled" not in n},
+        "memory_mib": {name: in_new_process(__file__, [*memory, name, size]) for name in steps},
         "ratios": {
             f"{other} / {ours}": {
                 "ratio": timings[other]["median_ms"] / timings[ours]["median_ms"],
@@ -112,6 +112,17 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: t
             if other not in OURS and not (other.startswith("matmul") and not other.endswith(ours))
         },
     }
+
+
+def memory_of(name: str, shape: tuple[int, int, int]) -> float | None:
+    """MiB that forward + backward add to the resident memory of this process, which should be a fresh one."""
+    contestant(name, (2, 256, 64))()  # loads and compiles code, starts threads; smaller scans go another way
+    step = contestant(name, shape)
+    if "compiled" in name:  # for each shape anew, and what that needs is not what running needs
+        step()
+        gc.collect()
+        release_memory()
+    return peak_memory(step)
 
 
 def table(result: dict) -> str:
@@ -150,8 +161,7 @@ def main(argv=None) -> dict:
     with settings(options.threads):
         if options.memory_of:
             name, size = options.memory_of
-            contestant(name, (2, 256, 64))()  # loads and compiles code, starts threads; smaller scans go another way
-            memory = peak_memory(contestant(name, tuple(map(int, size.split(",")))))
+            memory = memory_of(name, tuple(map(int, size.split(","))))
             print(memory)
             return {"memory_mib": memory}
         results = {

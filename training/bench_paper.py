@@ -25,7 +25,15 @@ from bench_scan import TOLERANCES, log_space
 from contestants import LAYERS
 from paper_speed_table import plot, terminal
 from report import write_json
-from timing import check_agreement, measure, output_of_new_process, peak_memory, provenance, settings
+from timing import (
+    check_agreement,
+    measure,
+    output_of_new_process,
+    peak_memory,
+    provenance,
+    release_memory,
+    settings,
+)
 from torch import nn
 
 from hf_minrnn.scan_choice import resolve_backend
@@ -125,15 +133,6 @@ def memory_by_length(name: str, batch: int, lengths: list[int], channels: int) -
         release_memory()
         peaks[str(time)] = peak_memory(step)
     return peaks
-
-
-def release_memory() -> None:
-    """Gives what malloc has kept back to the system, where the C library can: used again it would not be seen."""
-    import ctypes
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def bench(batch: int, lengths: list[int], channels: int, rounds: int, limit: float, device: str) -> dict:

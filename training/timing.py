@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import shlex
 import statistics
 import subprocess
@@ -82,7 +84,7 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
 
 
 def allocator() -> dict[str, str]:
-    """Settings that decide what a fresh large tensor costs."""
+    """What decides what a fresh large tensor costs: in words whose malloc it is, and the settings of the environment."""
     prefixes = (
         "MALLOC_",
         "GLIBC_TUNABLES",
@@ -96,7 +98,11 @@ def allocator() -> dict[str, str]:
         "ONEDNN_",
     )
     prefixes += ("NUMBA_", "PYTORCH_")
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    library = " ".join(platform.libc_ver()).strip() or f"{platform.system()}'s C library"
+    setting = [name for name in found if name.startswith(prefixes[:3])]
+    how = f"with what {', '.join(setting)} says" if setting else "as it is by default"
+    return {"malloc": f"that of {library}, {how}", **found}
 
 
 def provenance(script: str, argv: list[str] | None) -> dict:
@@ -108,6 +114,13 @@ def provenance(script: str, argv: list[str] | None) -> dict:
         "versions": versions(),
         "allocator": allocator(),
     }
+
+
+def release_memory() -> None:
+    """Gives what malloc has kept back to the system, where the C library can: used again it would not be seen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _memory_in_kib(field: str) -> int:

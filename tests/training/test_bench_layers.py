@@ -69,6 +69,27 @@ def test_no_speed_for_a_scan_that_is_wrong(name, part, monkeypatch, tmp_path, br
     assert not list(tmp_path.iterdir())
 
 
+def test_memory_of_compiled_layers_is_that_of_running(monkeypatch):
+    def contestant(name, shape):
+        return lambda: seen.append(shape)
+
+    monkeypatch.setattr(bench_layers, "contestant", contestant)
+    monkeypatch.setattr(bench_layers, "release_memory", lambda: seen.append("released"))
+    monkeypatch.setattr(bench_layers, "peak_memory", lambda step: seen.append("measured") or step() or 7.0)
+    small, shape, seen = (2, 256, 64), (1, 512, 256), []
+    assert bench_layers.memory_of("minGRU-pytorch, compiled", shape) == 7.0
+    assert seen == [small, shape, "released", "measured", shape]
+    seen.clear()
+    bench_layers.memory_of("minGRU", shape)
+    assert seen == [small, "measured", shape]
+
+
+def test_memory_of_every_layer_is_written(monkeypatch):
+    monkeypatch.setattr(bench_layers, "LAYERS", {**FEW, "minGRU, compiled": FEW["minGRU"]})
+    result = bench_layers.bench_shape((2, 8, 16), 2, 1, tuple(bench_layers.LAYERS))
+    assert set(result["memory_mib"]) == set(result["layers"]) >= {"minGRU, compiled"}
+
+
 def test_gradients_are_compared_too():
     out, grad = bench_layers.contestant("minGRU", (2, 5, 4))()
     assert out.shape == grad.shape == (2, 5, 4) and grad.abs().sum() > 0 and not torch.equal(out, grad)

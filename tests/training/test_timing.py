@@ -42,6 +42,19 @@ def test_provenance(monkeypatch):
     assert result["machine"]["cpu"] and result["versions"]["torch"]
 
 
+def test_the_allocator_in_words(monkeypatch):
+    for name in ("MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = timing.allocator()
+    assert (found["malloc"], found["OMP_NUM_THREADS"]) == ("that of glibc 2.36, as it is by default", "1")
+    monkeypatch.setenv("GLIBC_TUNABLES", "x")
+    assert timing.allocator()["malloc"] == "that of glibc 2.36, with what GLIBC_TUNABLES says"
+    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("", ""))
+    assert "C library" in timing.allocator()["malloc"]
+
+
 def test_a_failing_process_is_named(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys; print('words', 1.5) if sys.argv[1] == 'good' else sys.exit('no such thing')")
