@@ -19,16 +19,15 @@ INSTALL_TRITON = "pip install 'hf-minrnn[gpu]'"
 
 # "auto" takes numba on a CPU from so many elements of h on: for fewer, importing and compiling is not worth it.
 NUMBA_ELEMENTS = 1 << 14
-# From so many on, a call without it loses some ten milliseconds, and a warning says so, once.
-WARN_ELEMENTS = 1 << 20
 _warned = []
 
 
 @torch.compiler.assume_constant_result
-def _numba_problem(warn: bool = False) -> str | None:
-    # Asked while torch.compile traces, too: it cannot look into imports.
+def _numba_problem(wanted: bool = False) -> str | None:
+    # Asked while torch.compile traces, too: it cannot look into imports. Where numba would have been taken (`wanted`), a
+    # warning says why it is not, once.
     reason = problem()
-    if reason and warn and not _warned:
+    if reason and wanted and not _warned:
         _warned.append(reason)
         warnings.warn(
             f"minGRU and minLSTM could run several times faster on this CPU, but {reason}: {INSTALL}, or choose "
@@ -64,12 +63,12 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
     if torch.compiler.is_exporting():
         return "torch", "an exported program should run without numba too"
     # A size that a graph leaves open is no int, and taken for a large one.
-    elements = WARN_ELEMENTS
+    elements = NUMBA_ELEMENTS
     if shape is not None and all(isinstance(n, int) for n in shape):
         elements = math.prod(shape)
     if elements < NUMBA_ELEMENTS:
         return "torch", f"for less than {NUMBA_ELEMENTS} elements no kernel is compiled"
-    if _numba_problem(elements >= WARN_ELEMENTS):
+    if _numba_problem(wanted=True):
         return "torch", f"numba is missing: {INSTALL}"
     return "numba", "kernels compiled for this CPU"
 
@@ -91,7 +90,7 @@ def resolve_backend(
 
     "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`),
     "triton" on a GPU where triton is installed (`pip install 'hf-minrnn[gpu]'`) for all but float64, and "torch" everywhere
-    else and in exported programs. Where numba is missing and would save much, a warning says so, once.
+    else and in exported programs. Where numba would be taken and is missing, a warning says so, once in a process.
 
     Args:
         backend (`str`): "auto", or one of `BACKENDS`.

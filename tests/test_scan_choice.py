@@ -11,7 +11,7 @@ from scan_cases import BACKENDS, random_inputs
 from hf_minrnn import MinGRUCell, explain_backend, resolve_backend, scan_choice, scan_triton
 from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
 
-LARGE, HUGE = (4, 1024, 64), (8, 1024, 512)
+LARGE = (2, 128, 64)  # the smallest that numba is taken for
 
 
 @pytest.fixture
@@ -66,7 +66,8 @@ def test_reasons(without_numba):
     assert explain_backend(device="meta") == "torch: no kernels for this device"
     assert explain_backend(dtype=torch.float8_e4m3fn) == "torch: no kernels for this dtype"
     assert explain_backend(shape=(1, 8, 8)) == "torch: for less than 16384 elements no kernel is compiled"
-    assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"
+    with pytest.warns(UserWarning, match="No module named 'numba'"):
+        assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"
 
 
 def test_numba_where_it_cannot_run():
@@ -81,15 +82,20 @@ def test_missing_numba_is_an_error_where_it_is_asked_for(without_numba):
         minrnn_scan(torch.zeros(1, 5, 4), "mingru", backend="numba")
 
 
-def test_missing_numba_is_said_once_and_where_it_matters(without_numba):
+def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
+    small = (2, 127, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert resolve_backend(shape=LARGE) == resolve_backend("torch", shape=HUGE) == "torch"
-    with pytest.warns(UserWarning, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]', or choose"):
-        assert resolve_backend(shape=HUGE) == "torch"
+        assert resolve_backend(shape=small) == resolve_backend("torch", shape=LARGE) == "torch"
+        assert resolve_backend(device="meta", shape=LARGE) == "torch"
+    projected = torch.zeros(2, 128, 128)
+    with pytest.warns(UserWarning, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]', or choose") as said:
+        for _ in range(2):
+            minrnn_scan(projected, "mingru")
+    assert len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert resolve_backend(shape=HUGE) == "torch"
+        assert resolve_backend(shape=LARGE) == resolve_backend() == "torch"
 
 
 @pytest.fixture
@@ -107,6 +113,7 @@ def calls(monkeypatch):
 def test_the_scan_runs_what_was_chosen(calls, missing, request):
     if missing:
         request.getfixturevalue("without_numba")
+        scan_choice._warned.append("said")
     projected, state = random_inputs("minlstm")
     want = define(projected, "minlstm", state)[0]
     torch.testing.assert_close(minrnn_scan(projected, "minlstm", state)[0], want)
