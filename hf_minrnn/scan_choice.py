@@ -131,4 +131,7 @@ def explain_backend(
     >>> explain_backend("auto", "meta")
     'torch: no kernels for this device'
     """
-    return ": ".join(_choose(backend, device, dtype, shape))
+    name, reason = _choose(backend, device, dtype, shape)
+    if name not in ("torch", "triton") and shape is not None and shape[1] == 1:  # triton has a kernel for that
+        reason += "; one step without gradients is plain torch"
+    return f"{name}: {reason}"

@@ -70,6 +70,15 @@ def test_reasons(without_numba):
         assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"
 
 
+def test_the_reason_for_one_step_says_what_runs_without_gradients():
+    step, plain = (64, 1, 1024), "; one step without gradients is plain torch"
+    assert resolve_backend(shape=step) == "numba"
+    assert explain_backend(shape=step) == "numba: kernels compiled for this CPU" + plain
+    assert explain_backend("numba", shape=step) == "numba: asked for by name" + plain
+    assert explain_backend(shape=(64, 2, 1024)) == "numba: kernels compiled for this CPU"
+    assert explain_backend("torch", shape=step) == "torch: asked for by name"
+
+
 def test_numba_where_it_cannot_run():
     with pytest.raises(ValueError, match=r"backend 'numba' needs .* on a CPU, got None on cuda"):
         resolve_backend("numba", "cuda")
