@@ -1,12 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Inputs that the tests of the scans share, with their float64 definition computed once."""
+"""Inputs that the tests of the scans share, with their float64 definition computed once, and the grid of all backends."""
 
+import itertools
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
 import pytest
 import torch
-from definition import define, run
+from definition import assert_same, define, run
 
 BACKENDS = ("reference", "torch", "numba", "associative")
 OP_BACKENDS = ("reference", "torch", "numba")
@@ -65,7 +67,11 @@ class Case(NamedTuple):
         if projected.numel():
             projected[0, -1, -1] = 0.0  # the kink of g, where its derivative is 1
         state = torch.randn(rows, self.channels, generator=generator) if self.state else None
-        return projected.to(dtype), None if state is None else state.to(dtype), features
+        projected = projected.to(dtype)
+        if "strided" in self.feature:  # rows of a wider tensor, whose other columns would show
+            wide = projected.new_full((self.batch, self.time, width + 5), float("nan"))
+            projected = wide[..., 3:-2].copy_(projected)
+        return projected, None if state is None else state.to(dtype), features
 
 
 def make_features(names, batch, time, channels=None):
@@ -97,7 +103,7 @@ def make_features(names, batch, time, channels=None):
             out["reset_state"] = torch.randn(channels, generator=generator)
         elif name == "packed":  # empty ones first, in between and last; lengths of one
             bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
-            out["cu_seqlens"] = torch.tensor(bounds, dtype=torch.int32)
+            out["cu_seqlens"] = torch.tensor(sorted(bounds), dtype=torch.int32)
         elif name == "packed_one":
             out["cu_seqlens"] = torch.tensor([0, time])
     return out
@@ -121,10 +127,72 @@ def feature_cases(time=37, channels=5):
 
 
 @cache
-def expected(case: Case):
-    """What the definition gives for a case, in float64."""
-    projected, state, features = case.inputs(torch.float64)
-    return run(define, projected, case.cell_type, state, **case.options, **features)
+def expected(case: Case, dtype=torch.float64):
+    """What the definition gives for a case, in float64, when the inputs have been rounded to `dtype`."""
+    projected, state, features = case.inputs(dtype)
+    if "reset_state" in features:
+        features["reset_state"] = features["reset_state"].double()
+    state = None if state is None else state.double()
+    return run(define, projected.double(), case.cell_type, state, **case.options, **features)
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
+CHANNELS = {1: 33, 2: 35, 63: 5, 64: 7, 129: 3, 1000: 5}  # by time
+KINDS = tuple(itertools.product(CELLS, ("g", "identity")))
+GRID_FEATURES = ("plain", "strided", *FEATURES, "resets_rare+reset_state", "mask+resets_rare+packed+reset_state")
+GRID_FEATURES += ("mask+resets+strided", "mask+resets+packed+reset_state+strided")
+
+
+def grid():
+    """`(case, dtype)`: every feature with every cell and candidate, and any two of feature, cell with candidate, time,
+    dtype, floor, and whether there is an initial state, somewhere."""
+    for i, feature in enumerate(GRID_FEATURES):
+        for j, (cell, candidate) in enumerate(KINDS):
+            time, dtype = list(CHANNELS)[(i + j) % 6], DTYPES[(j + i // 6) % 4]
+            floor, state = (0.0, 0.7)[(i + j // 3) % 2], (i // 2 + j) % 2 == 0
+            batch = 1 if "packed" in feature else 2
+            yield Case(cell, candidate, batch, time, CHANNELS[time], floor, state, feature), dtype
+
+
+def assert_defined(got, case, dtype, cut=False):
+    """A run in `dtype` against the definition. With `cut`, bfloat16 is cut off where it should be rounded."""
+    want = expected(case, dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    assert got["h"].dtype == got["d_projected"].dtype == dtype and got["final"].dtype == wide
+    if dtype == wide:
+        return assert_same(got, want, *TOLERANCES[dtype])
+    # The state is float32. What is rounded, once, is h; and each gradient, besides the states it is computed from.
+    eps, (limit, _) = torch.finfo(dtype).eps, TOLERANCES[wide]
+    cut = cut and dtype == torch.bfloat16
+    h, atol = want["h"], limit * want["h"].abs().max().item()
+    torch.testing.assert_close(got["h"].double(), h, rtol=eps * (1 if cut else 0.505), atol=atol)
+    assert_same({"final": got["final"]}, {"final": want["final"]}, limit)
+    gradients = [{name: x for name, x in one.items() if name.startswith("d_")} for one in (got, want)]
+    return assert_same(*gradients, (2 if cut else 1) * eps)
+
+
+@contextmanager
+def poisoned():
+    """New memory is full of NaN: what is read before it is written, or never written, shows. Gives `[how often]`."""
+    count = [0]
+
+    def poison(make):
+        def poisoned_make(*args, **kwargs):
+            out = make(*args, **kwargs)
+            count[0] += 1
+            return out.fill_(float("nan")) if out.is_floating_point() else out
+
+        return poisoned_make
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("empty", "empty_like"):
+            patch.setattr(torch, name, poison(getattr(torch, name)))
+        yield count
+
+
+# --- other inputs ----------------------------------------------------------------------------------------------------
 
 
 def random_inputs(cell, batch=2, time=7, channels=3, dtype=torch.float64, seed=0):
