@@ -96,3 +96,15 @@ def test_runs_join_as_their_steps_follow(affine, steps):
         torch.testing.assert_close(lost, kept if affine else 1 - kept)
     bad = (none, torch.full((3,), float("nan"), dtype=torch.float64), none, zero)
     assert join(*bad, *c)[1].isfinite().all() and not join(*bad, *b)[1].isfinite().any()
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_what_comes_after_a_boundary_knows_nothing_of_what_was_before(affine, steps):
+    """A run of NaN, one that holds a boundary, and one after it: as if the first had been sound."""
+    join = steps.join_affine if affine else steps.join
+    bad, gone, some = (torch.tensor([x], dtype=torch.float64) for x in (float("nan"), 0.0 if affine else 1.0, 0.5))
+    first, boundary, after = (bad, bad, bad, bad), (gone, some, gone, some), (some, some, some, some)
+    joined = join(*first, *boundary)
+    assert [x.item() for x in joined] == [gone, 0.5, gone, 0.5]
+    assert [x.item() for x in join(*joined, *after)] == [x.item() for x in join(*boundary, *after)]
+    assert [x.item() for x in join(*first, *join(*boundary, *after))] == [x.item() for x in join(*boundary, *after)]
