@@ -31,6 +31,7 @@ def scan_op():
     return getattr(torch.ops, NAMESPACE).scan.default
 
 
+OP_CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 OP_CASES = [
     (Case("mingru", "g", 2, 40, 5), torch.float32, "torch"),
     (Case("mingru", "g", 2, 40, 5), torch.bfloat16, "torch"),
@@ -53,15 +54,14 @@ def test_opcheck(case, dtype, backend):
     rest = [features.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")]
     starts = [None if rest[2] is None else rest[2].clone().requires_grad_()]
     rows = case.batch if rest[3] is None else len(rest[3]) - 1
-    utils = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     for view in (projected, projected.transpose(0, 1).contiguous().transpose(0, 1)):
         learned = view.clone().requires_grad_()
-        torch.library.opcheck(scan_op(), (learned, state, *rest[:2], *starts, rest[3], *options), test_utils=utils)
+        torch.library.opcheck(scan_op(), (learned, state, *rest[:2], *starts, rest[3], *options), test_utils=OP_CHECKS)
         turned = torch.randn(case.channels, rows).T
         for grad_final in (turned, turned.contiguous()):
             grad_h = torch.randn(case.batch, case.time, case.channels).to(dtype)
             args = (grad_h, grad_final, view, torch.randn_like(grad_h), state, *rest, *options)
-            torch.library.opcheck(getattr(torch.ops, NAMESPACE).scan_backward.default, args, test_utils=utils)
+            torch.library.opcheck(getattr(torch.ops, NAMESPACE).scan_backward.default, args, test_utils=OP_CHECKS)
 
 
 def compiled_agrees(compiler, backend, features="plain", dynamic=None, batch=2):

@@ -28,6 +28,7 @@ from scan_cases import (
     poisoned,
     random_inputs,
 )
+from torch.utils.checkpoint import checkpoint
 
 from hf_minrnn import scan as scan_module
 from hf_minrnn import scan_triton
@@ -250,16 +251,34 @@ def test_nothing_to_do():
 
 
 @runs_kernels
+def test_activation_checkpointing(monkeypatch):
+    set_tiling(monkeypatch, "one run")
+    projected, state = random_inputs("minlstm", 2, 6, 3)
+    calls = []
+
+    def layer(projected, state):
+        calls.append(0)
+        moved = to(DEVICE, projected, state)
+        return tuple(x.cpu() for x in minrnn_scan(moved[0], "minlstm", moved[1], backend="triton"))
+
+    def checkpointed(projected, _, state):
+        return checkpoint(layer, projected, state, use_reentrant=False)
+
+    assert_same(run(checkpointed, projected, "minlstm", state), run(define, projected, "minlstm", state), 1e-10)
+    assert len(calls) == 2
+
+
+@runs_kernels
 @pytest.mark.slow
 def test_opcheck_and_compile(monkeypatch):
-    from test_scan_op import compiled_agrees, scan_op
+    from test_scan_op import OP_CHECKS, compiled_agrees, scan_op
 
     set_tiling(monkeypatch, "one run")
     case = Case("minlstm", "g", 2, 7, 3, feature="mask+resets+reset_state")
     projected, state, features = to(DEVICE, *case.inputs(torch.float32))
     rest = [features.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")]
     args = (projected.requires_grad_(), state, *rest, case.cell_type, *case.options.values(), "triton")
-    torch.library.opcheck(scan_op(), args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    torch.library.opcheck(scan_op(), args, test_utils=OP_CHECKS)
     if INTERPRETED:
         compiled_agrees("aot_eager", "triton", batch=1)
 
