@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 from bench_paper import memory_on_gpu
-from by_definition import by_definition, outer_rows
+from by_definition import EXACT, by_definition, outer_rows
 from contestants import LAYERS, SAME_AS_MINGRU, Layer, left_out
 from gpu_cases import BF16, FP32, LIMITS, check_case, check_whole, grid
 from report import plot_bars, write_json
@@ -167,7 +167,7 @@ def check_ours(name: str, shape, device: str):
     x = x.detach()[rows].double().requires_grad_()
     out = by_definition(layer)(x)
     want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
-    check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, LIMITS[FP32])
+    check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, EXACT)
     return got
 
 

@@ -19,7 +19,7 @@ import gc
 from pathlib import Path
 
 import torch
-from by_definition import by_definition, outer_rows
+from by_definition import EXACT, by_definition, outer_rows
 from contestants import LAYERS, SAME_AS_MINGRU, left_out
 from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, release_memory, settings
@@ -34,7 +34,6 @@ QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
 OF_MATMUL, OF_MATMUL_NARROW = 1.25, 1.35
 NARROW = (64, 512, 64)
 OURS = ("minGRU", "minLSTM")
-EXACT = (1e-5, 1e-5)  # how far from the definition h and the gradient may be, relative to the norm
 OURS_ALONE = ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM")
 
 

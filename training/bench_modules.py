@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from by_definition import by_definition, outer_rows
+from by_definition import EXACT, by_definition, outer_rows
 from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 from torch import nn
@@ -31,7 +31,6 @@ PAIRS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
 LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": MinLSTM}
 TARGET = 2.0  # times nn.GRU's speed at every T >= LONG, one layer and direction, equal width
 LONG = 512
-EXACT = 1e-5  # how far from the definition an output and a gradient may be, relative to the norm
 STEPS = 64  # single steps that one timed call makes
 
 
@@ -126,7 +125,7 @@ def check_ours(name: str, layer: str, hidden: int, shape: Shape, got) -> list[fl
     else:
         want = [output.detach(), torch.autograd.grad(output, x, grad[:, rows].double())[0]]
     what = f"{name} and its definition at {shape}"
-    return check_agreement(what, [y[:, rows] for y in got], want, [EXACT] * len(want))
+    return check_agreement(what, [y[:, rows] for y in got], want, EXACT[: len(want)])
 
 
 def target(ours: str, shape: Shape) -> float | None:

@@ -9,6 +9,10 @@ from torch import nn
 
 from hf_minrnn.cells import MinRNNCell
 
+# How far from it an output and a gradient in float32 may be, relative to the norm. Where rounding takes a candidate over the
+# kink of g, whose slope is 1 on one side and 1/4 on the other, one gradient is another: 2e-4 of the norm of millions.
+EXACT = (1e-5, 1e-3)
+
 
 def by_definition(module: nn.Module) -> nn.Module:
     """A copy with the same weights in float64, whose scans are the definition: one step after the other.
