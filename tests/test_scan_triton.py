@@ -37,6 +37,7 @@ from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
 
 INTERPRETED = scan_triton.INTERPRETED
 DEVICE = "cpu" if INTERPRETED else "cuda"
+SLOW = pytest.mark.slow if INTERPRETED else ()
 ROOT = Path(__file__).parent.parent
 
 
@@ -118,8 +119,7 @@ def shipped():
     """The grid. In the interpreter a tile takes a third of a second: what is quick there has every dtype and cell."""
     for case, dtype in grid():
         quick = case.time < 100 and case.feature in ("plain", "mask+resets+packed+reset_state+strided")
-        marks = pytest.mark.slow if INTERPRETED and not quick else ()
-        yield pytest.param(case, dtype, marks=marks, id=f"{case}-{str(dtype)[6:]}")
+        yield pytest.param(case, dtype, marks=() if quick else SLOW, id=f"{case}-{str(dtype)[6:]}")
 
 
 @runs_kernels
@@ -136,8 +136,7 @@ def plain_cases(time=11, channels=3):
 def tiled():
     """`(case, tiling)`: every feature with every cell, the tilings in turn."""
     for i, (case, tiling) in enumerate(zip([*plain_cases(), *feature_cases(11, 3)], itertools.cycle(TILINGS))):
-        marks = pytest.mark.slow if INTERPRETED and i % 6 else ()
-        yield pytest.param(case, tiling, marks=marks, id=f"{case}-{tiling}")
+        yield pytest.param(case, tiling, marks=SLOW if i % 6 else (), id=f"{case}-{tiling}")
 
 
 @runs_kernels
@@ -194,27 +193,34 @@ def test_float16_saturates(monkeypatch):
         h.flatten().float().cpu(), (torch.arange(1, 11) * 1e4).clamp(max=65504), rtol=1e-3, atol=0
     )
     assert h.max().item() == 65504 and abs(final.item() - 1e5) < 100
+    leaf = torch.zeros(1, 1, 2, dtype=torch.float16, device=DEVICE, requires_grad=True)  # a loss scaler looks for inf
+    h, _ = minrnn_scan(leaf, "mingru", torch.full((1, 1), 1e5, device=DEVICE), backend="triton")
+    assert torch.autograd.grad(h, leaf, torch.full_like(h, 1e4))[0].flatten().tolist() == [-torch.inf, 5e3]
 
 
 @runs_kernels
-@pytest.mark.parametrize("tiling", ["two runs, chunks", pytest.param("one run", marks=pytest.mark.slow)])
-def test_no_nan_leaks_over_a_boundary(tiling, monkeypatch):
-    set_tiling(monkeypatch, tiling)
-    projected, state = random_inputs("minlstm", 2, 12, 3)
-    resets = torch.arange(12).expand(2, 12) == 6
+@pytest.mark.parametrize("place", [2, 8])  # of the NaN, in twelfths of the time; the boundary is in the middle
+@pytest.mark.parametrize("tiling, n", [pytest.param(None, 6, marks=SLOW), ("two runs, chunks", 2)])
+def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
+    """Neither into the boundary's own run nor into the runs and chunks beyond it, forward and backward."""
+    if tiling:
+        set_tiling(monkeypatch, tiling)
+    time = torch.arange(12 * n)
+    projected, state = random_inputs("minlstm", 2, len(time), 3)
     bad = projected.clone()
-    bad[:, 2:4] = float("nan")
-    hidden = torch.arange(12).expand(2, 12) // 2 != 1  # steps 2 and 3
-    for options in ({"resets": resets}, {"attention_mask": hidden}, {"cu_seqlens": torch.tensor([0, 6, 6, 12])}):
+    bad[:, place * n : (place + 2) * n] = float("nan")
+    hidden, beyond = time // (2 * n) != place // 2, (time >= 6 * n) == (place < 6)
+    packing = {"cu_seqlens": torch.tensor([0, 6 * n, 6 * n, 12 * n])}
+    for options in ({"resets": time.expand(2, -1) == 6 * n}, {"attention_mask": hidden.expand(2, -1)}, packing):
         rows, before = (slice(1), state[:1].repeat(3, 1)) if "cu_seqlens" in options else (slice(2), state)
-        begin = 0 if "attention_mask" in options else 6
         one, two = (triton_run(p[rows], "minlstm", before, **options) for p in (projected, bad))
-        for name in ("h", "d_projected"):
-            keep = torch.ones(12, dtype=torch.bool) if name == "d_projected" or begin else hidden[0]
-            assert torch.equal(one[name][:, begin:][:, keep[begin:]], two[name][:, begin:][:, keep[begin:]])
-        assert torch.equal(one["final"][-1], two["final"][-1])
-        if begin == 0:
-            assert torch.equal(one["d_initial"], two["d_initial"])
+        masked = "attention_mask" in options
+        assert torch.equal(*(x["h"][:, hidden if masked else beyond] for x in (one, two)))
+        assert torch.equal(one["d_projected"][:, beyond | masked], two["d_projected"][:, beyond | masked])
+        if masked or place < 6:
+            assert torch.equal(one["final"][-1], two["final"][-1])
+        if masked or place > 6:
+            assert torch.equal(one["d_initial"][0], two["d_initial"][0])
 
 
 @runs_kernels
