@@ -50,7 +50,7 @@ def scan(result: dict) -> str:
     )
 
 
-def layers(result: dict, kept: dict) -> str:
+def layers(result: dict, kept: dict | None = None) -> str:
     """Layers beside others' of equal width; `kept` is ours alone, where freed memory stays in the process."""
     columns = {  # (other, ours) -> header
         ("nn.GRU", "minGRU"): "nn.GRU / minGRU",
@@ -73,10 +73,11 @@ def layers(result: dict, kept: dict) -> str:
             row.append("" if ratio is None else f"{ratio['ratio']:.1f}×")
         rows.append([*row, f"{memory['minGRU']:.0f} / {memory['nn.GRU']:.0f}"])
     header = ["(B, T, D)", "minGRU, ms", "of its matmul", "minLSTM, ms", "of its matmul", *columns.values()]
+    stays = "Where freed memory stays in the process (`GLIBC_TUNABLES`, see the script), of the matmul"
     return (
         markdown([*header, "MiB, minGRU / nn.GRU"], rows)
         + missed(targets)
-        + f"\nWhere freed memory stays in the process (`GLIBC_TUNABLES`, see the script), of the matmul: {_of_matmuls(kept)}.\n"
+        + ("" if kept is None else f"\n{stays}: {_of_matmuls(kept)}.\n")
         + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
         f"minutes per call on a CPU. {where(result)}.\n"
     )

@@ -223,6 +223,8 @@ TABLES = {
     "scan": lambda: speed_tables.scan(load("bench_scan")),
     "layers": lambda: speed_tables.layers(load("bench_layers"), load("bench_layers_kept_memory")),
     "modules": lambda: speed_tables.modules(load("bench_modules")),
+    "scan-2-threads": lambda: speed_tables.scan(load("bench_scan_2_threads")),
+    "layers-2-threads": lambda: speed_tables.layers(load("bench_layers_2_threads")),
     "modules-2-threads": lambda: speed_tables.modules(load("bench_modules_2_threads")),
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
