@@ -19,9 +19,13 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="triton's tools for NVIDIA"),
 ]
-REGISTERS = {"scan_fwd": 64, "scan_reduce": 64, "scan_step": 64, "scan_bwd": 96}
-if importlib.util.find_spec("triton") and version("triton").startswith(("3.6", "3.7", "3.8")):
-    REGISTERS = {kernel: limit + 8 for kernel, limit in REGISTERS.items()}  # the older compilers take a few more
+# Registers of a thread, forward and backward, by kind of kernel: plain ones as they are meant to be, the others as triton 3.9
+# makes them, up to the next multiple of 8, as registers are given out. One run (W = 1) has every step of its tile in
+# registers, and flags for each step too; it is for so many channels that there are programs enough even so: 144 registers
+# leave room for 14 warps on a multiprocessor, 96 for 21. Float64 takes two registers a number, and is only run by name.
+LIMITS = {"plain": (64, 96), "mask, one run": (104, 128), "mask": (80, 96)}
+LIMITS |= {"boundaries, one run": (112, 144), "boundaries": (96, 96), "float64": (168, 160)}
+SLACK = 8 if importlib.util.find_spec("triton") and not version("triton").startswith("3.9") else 0  # another compiler's
 ROOT = Path(__file__).parent.parent
 
 
@@ -40,10 +44,13 @@ def compiled(tmp_path):
     return run
 
 
-def check(kernels):
+def check(kernels, kind="plain"):
     assert kernels
     for found in kernels:
-        assert found["spilled"] == 0 and found["registers"] <= REGISTERS[found["kernel"]], found
+        one_run = f"{kind}, one run"
+        limits = LIMITS[one_run if found["tile"][0] == 1 and one_run in LIMITS else kind]
+        assert found["spilled"] == 0, found
+        assert found["registers"] <= limits[found["kernel"] == "scan_bwd"] + SLACK, found
 
 
 def test_registers_and_instructions(compiled):
@@ -58,25 +65,26 @@ def test_registers_and_instructions(compiled):
     assert backward["tile"] == [4, 8, 32, 4] and backward["instructions_per_element"] < 64
 
 
+def jobs(cell, dtype, shapes, features=""):
+    return [f"{what} {cell} {dtype} {shape} {features}".strip() for what in ("forward", "backward") for shape in shapes]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("cell", ["mingru", "minlstm", "minlstm_raw", "linear"])
 def test_nothing_spills_at_any_size(cell, dtype, compiled):
     shapes = ("40,1024,2048", "8,1024,2048", "2,1024,2048", "1,131072,512")  # each row of the table; in chunks
-    check(
-        compiled(*(f"{direction} {cell} {dtype} {shape}" for direction in ("forward", "backward") for shape in shapes))
-    )
+    step = f"step {cell} {dtype} 8,1,2048"
+    check(compiled(*jobs(cell, dtype, shapes), step), "float64" if dtype == "float64" else "plain")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", ["mask+resets+reset_state", "mask+resets+packed+reset_state"])
-def test_nothing_spills_with_masks_and_boundaries(features, compiled):
-    batches = ("1",) if "packed" in features else ("40", "8", "2")
-    kernels = compiled(
-        *(
-            f"{direction} minlstm bfloat16 {b},1024,2047 {features}"
-            for direction in ("forward", "backward")
-            for b in batches
-        )
-    )
-    assert kernels and all(found["spilled"] == 0 and found["registers"] <= 168 for found in kernels), kernels
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("features", ["mask", "mask+resets+reset_state", "mask+resets+packed+reset_state"])
+def test_nothing_spills_with_masks_and_boundaries(features, dtype, compiled):
+    # Channels that no block divides; each row of the table.
+    shapes = ["1,1024,2047"] if "packed" in features else ["40,1024,2047", "9,1024,2047", "2,1024,2047"]
+    cells = ("mingru", "minlstm", "minlstm_raw")
+    kernels = compiled(*(job for cell in cells for job in jobs(cell, dtype, shapes, features)))
+    kind = "mask" if features == "mask" else "boundaries"
+    check(kernels, "float64" if dtype == "float64" else kind)

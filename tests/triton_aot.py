@@ -49,7 +49,8 @@ def launches(what, cell, dtype, shape, features=""):
     scan_triton_kernels.KERNELS.update({name: Recorder(name) for name in real})
     with torch.device("meta"):
         projected = torch.empty(batch, time, parts * channels, dtype=dtype)
-        state = torch.empty(batch if bounds is None else len(bounds) - 1, channels)
+        rows = batch if bounds is None else len(bounds) - 1
+        state = torch.empty(rows, channels, dtype=torch.promote_types(dtype, torch.float32))
         rest = (state, keep, resets, start, bounds, spec)
         if what == "step":
             scan_triton.step_(projected[:, 0], state, spec)
