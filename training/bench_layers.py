@@ -2,7 +2,7 @@
 """How fast is a layer (input projection and scan) beside others of equal width, and what memory does it need.
 
     python training/bench_layers.py      # writes training/results/bench_layers.json and .png; leave the machine alone
-    python training/bench_layers.py --threads 2 --output training/results/bench_layers_2_threads.json
+    python training/bench_layers.py --ours --threads 2 --output training/results/bench_layers_2_threads.json
     GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592 \\
         python training/bench_layers.py --ours --output training/results/bench_layers_kept_memory.json
 

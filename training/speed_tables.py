@@ -23,7 +23,7 @@ def scan(result: dict) -> str:
     header += ["minGRU, ms", "GB/s of the floor, forward", "forward + backward", "copy, GB/s", "MiB, ours / log-space"]
     rows, targets, best = [], [], names[-1]
     for entry in result["results"]:
-        for cell in cells:
+        for cell in cells if result["machine"]["threads"] == 1 else ():  # what the targets are for
             targets += _targets(entry[cell]["ratios"], f", {cell}, at {shape_of(entry)}")
         both, forward, memory = (entry["mingru"][key] for key in ("forward_backward", "forward", "memory_mib"))
         ours = "torch" if best not in both else best
@@ -50,8 +50,8 @@ def scan(result: dict) -> str:
     )
 
 
-def layers(result: dict, kept: dict | None = None) -> str:
-    """Layers beside others' of equal width; `kept` is ours alone, where freed memory stays in the process."""
+def layers(result: dict, kept: dict, two_threads: dict) -> str:
+    """Layers beside others' of equal width; ours alone where freed memory stays in the process (`kept`), and on two threads."""
     columns = {  # (other, ours) -> header
         ("nn.GRU", "minGRU"): "nn.GRU / minGRU",
         ("nn.LSTM", "minLSTM"): "nn.LSTM / minLSTM",
@@ -77,7 +77,8 @@ def layers(result: dict, kept: dict | None = None) -> str:
     return (
         markdown([*header, "MiB, minGRU / nn.GRU"], rows)
         + missed(targets)
-        + ("" if kept is None else f"\n{stays}: {_of_matmuls(kept)}.\n")
+        + f"\n{stays}: {_of_matmuls(kept)}.\n"
+        + f"\nOn two threads, of the matmul on two: {_of_matmuls(two_threads)}.\n"
         + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
         f"minutes per call on a CPU. {where(result)}.\n"
     )

@@ -22,6 +22,7 @@ from table_parts import markdown, where
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "training" / "LOG.md")
+LAYERS = ("bench_layers", "bench_layers_kept_memory", "bench_layers_2_threads")
 SPEED = ("scan", "layers", "modules", "decode", "step", "generate")  # tables of bench_<name>.json, which have targets
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -221,10 +222,9 @@ def missed_table() -> str:
 TABLES = {
     "main": main_table,
     "scan": lambda: speed_tables.scan(load("bench_scan")),
-    "layers": lambda: speed_tables.layers(load("bench_layers"), load("bench_layers_kept_memory")),
+    "layers": lambda: speed_tables.layers(*map(load, LAYERS)),
     "modules": lambda: speed_tables.modules(load("bench_modules")),
     "scan-2-threads": lambda: speed_tables.scan(load("bench_scan_2_threads")),
-    "layers-2-threads": lambda: speed_tables.layers(load("bench_layers_2_threads")),
     "modules-2-threads": lambda: speed_tables.modules(load("bench_modules_2_threads")),
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
