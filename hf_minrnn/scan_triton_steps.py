@@ -139,10 +139,11 @@ def lose(lost, w, AFFINE: tl.constexpr):
 
 @jit
 def lose_all(lost, next_lost, AFFINE: tl.constexpr):
-    # `lost` over one more run. Selected, for the product with a NaN from before a boundary would hide the boundary.
+    # `lost` over one more run, which a NaN from before a boundary must not hide. It is never less than the run's own, and of
+    # a NaN and a number the maximum is the number; that NaN is in the state as well.
     if AFFINE:
         return tl.where(next_lost == 0, 0.0, lost * next_lost)
-    return tl.where(next_lost == 1, 1.0, lose(lost, next_lost, False))
+    return tl.maximum(lose(lost, next_lost, False), next_lost)
 
 
 @jit

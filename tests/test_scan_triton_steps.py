@@ -34,8 +34,10 @@ def steps(monkeypatch):
         where=torch.where,
         fma=lambda a, b, c: a * b + c,
         minimum=lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
-        maximum=lambda a, b, propagate_nan: torch.maximum(a, torch.as_tensor(b, dtype=a.dtype)),
-        PropagateNan=SimpleNamespace(ALL=None),
+        maximum=lambda a, b, propagate_nan=None: (torch.maximum if propagate_nan else torch.fmax)(
+            a, torch.as_tensor(b)
+        ),
+        PropagateNan=SimpleNamespace(ALL=True),
     )
     monkeypatch.setattr(module, "tl", tl, raising=False)
     monkeypatch.setattr(module, "FAST", False, raising=False)
