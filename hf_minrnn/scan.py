@@ -59,7 +59,7 @@ def _forward_kernel(
     backend: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-    if cu_seqlens is not None:  # compiled code has not looked at them
+    if cu_seqlens is not None:  # here, where compiled code comes by too
         _check_bounds(cu_seqlens, projected.shape[1])
     h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
@@ -162,14 +162,12 @@ def make_spec(cell_type, candidate_activation="g", normalize_gates=True, forget_
     return ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
 
 
-def _check_cu_seqlens(cu_seqlens, batch, time):
+def _check_cu_seqlens(cu_seqlens, batch):
     is_1d = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dim() == 1 and cu_seqlens.numel() > 1
     if not is_1d or cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.dtype == torch.bool:
         _refuse("cu_seqlens", cu_seqlens, "a 1-D integer tensor [0, ..., time]")
     if batch != 1:
         raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
-    if not torch.compiler.is_compiling():
-        _check_bounds(cu_seqlens, time)
 
 
 def _check_bounds(cu_seqlens, time):
@@ -273,7 +271,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         backend = resolve_backend(backend, projected.device, dtype=projected.dtype, shape=shape)
     rows = batch
     if cu_seqlens is not None:
-        _check_cu_seqlens(cu_seqlens, batch, time)
+        _check_cu_seqlens(cu_seqlens, batch)
         rows = cu_seqlens.shape[0] - 1
     if initial_state is not None and not (
         _is_float(initial_state) and initial_state.shape == (rows, width // num_parts)
@@ -292,6 +290,8 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)
     if backend == "associative":
+        if cu_seqlens is not None and not torch.compiler.is_compiling():
+            _check_bounds(cu_seqlens, time)
         return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     _refuse_forward_ad(projected, initial_state, reset_state)
     return _scan_op(projected, initial_state, keep, resets, reset_state, cu_seqlens, *spec, backend)

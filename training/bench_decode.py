@@ -6,8 +6,8 @@
 Single tokens through each model's forward, one after the other, without `generate`; "Linears alone" are the same matrices of
 minGRU applied to one vector each and nothing else, the least that any model of this size has to read. minRNN really reads
 everything before it; Llama's cache is filled with random keys and values, and Mamba's state, which has one size, with a short
-text's. Before anything is timed, what minRNN decodes is compared with one reading of the whole text by the definition in
-float64, and the run ends if they don't agree.
+text's. Before anything is timed, what minRNN decodes is compared with one reading of the text, or its last 4,096 tokens, by
+the definition in float64, and the run ends if they don't agree.
 
 Medians of rounds in which each contestant decodes some tokens in a row, as one does: the first of them finds the others'
 weights in the processor's caches.

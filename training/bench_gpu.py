@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 from bench_paper import memory_on_gpu
-from by_definition import EXACT, by_definition, outer_rows
+from by_definition import check_layer
 from contestants import LAYERS, SAME_AS_MINGRU, Layer, left_out
 from gpu_cases import BF16, FP32, LIMITS, check_case, check_whole, grid
 from report import plot_bars, write_json
@@ -162,12 +162,8 @@ def layer_step(name: str, shape, dtype: torch.dtype, device: str):
 
 def check_ours(name: str, shape, device: str):
     """Compares the outer rows of one of our layers with its definition; returns what it computed in float32."""
-    got, rows = layer_step(name, shape, FP32, device)(), outer_rows(shape[0])
-    layer, x, grad = make_layer(name, shape, FP32, device)
-    x = x.detach()[rows].double().requires_grad_()
-    out = by_definition(layer)(x)
-    want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
-    check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, EXACT)
+    got = layer_step(name, shape, FP32, device)()
+    check_layer(name, *make_layer(name, shape, FP32, device), got)
     return got
 
 

@@ -19,7 +19,7 @@ import gc
 from pathlib import Path
 
 import torch
-from by_definition import EXACT, by_definition, outer_rows
+from by_definition import check_layer
 from contestants import LAYERS, SAME_AS_MINGRU, left_out
 from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, release_memory, settings
@@ -34,7 +34,7 @@ QUICK_SHAPES = [(2, 8, 16), (1, 33, 8)]
 OF_MATMUL, OF_MATMUL_NARROW = 1.25, 1.35
 NARROW = (64, 512, 64)
 OURS = ("minGRU", "minLSTM")
-OURS_ALONE = ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM")
+OURS_ALONE = (*OURS, "matmul of minGRU", "matmul of minLSTM")
 
 
 def target(ours: str, other: str, shape: tuple[int, int, int]) -> float | None:
@@ -73,12 +73,7 @@ def contestant(name: str, shape: tuple[int, int, int]):
 
 def check_ours(name: str, got, shape: tuple[int, int, int]) -> list[float]:
     """Compares the outer rows of what a contestant of ours returned with the definition; raises `Disagreement`."""
-    rows = outer_rows(shape[0])
-    layer, x, grad = make(name, shape)
-    x = x.detach()[rows].double().requires_grad_()
-    out = by_definition(layer)(x)
-    want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
-    return check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, EXACT)
+    return check_layer(name, *make(name, shape), got)
 
 
 def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: tuple[str, ...]) -> dict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import torch
+from timing import check_agreement
 from torch import nn
 
 from hf_minrnn.cells import MinRNNCell
@@ -36,3 +38,16 @@ def outer_rows(batch: int) -> list[int]:
     ([0], [0, 7])
     """
     return sorted({0, batch - 1})
+
+
+def check_layer(name: str, layer: nn.Module, x: torch.Tensor, grad: torch.Tensor, got) -> list[float]:
+    """Compares the outer rows of `got`, output and gradient by the input, with the definition; raises `Disagreement`.
+
+    Args:
+        layer (`nn.Module`): From `x`, batch first, to the output alone, whose gradient `grad` is.
+    """
+    rows = outer_rows(len(x))
+    x = x.detach()[rows].double().requires_grad_()
+    out = by_definition(layer)(x)
+    want = out.detach(), torch.autograd.grad(out, x, grad[rows].double())[0]
+    return check_agreement(f"{name} and its definition (h, gradient)", [y[rows] for y in got], want, EXACT)

@@ -39,12 +39,12 @@ def scan(result: dict) -> str:
             ]
         )
     added = result["dispatch"]
-    tiny = f" of a tiny scan, on the {added['backend']} backend," if "backend" in added else ""
     return (
         markdown(header, rows)
         + missed(targets)
         + f"\nForward + backward where nothing else is said, float32, medians of interleaved rounds; from the milliseconds on "
-        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward{tiny} and "
+        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward of a tiny scan, on the "
+        f"{added['backend']} backend, and "
         f"{added['added_forward_backward']:.0f} µs to forward + backward; one step without gradient goes around it and takes "
         f"{added['microseconds']['one step, around the op']:.0f} µs. {where(result)}.\n"
     )
@@ -158,7 +158,7 @@ def decode(result: dict) -> str:
     )
     return (
         markdown(["tokens before", *models], table)
-        + f"\nThe Linears alone: {alone}. Compiled, with {result.get('compiled_with', 'a static cache')}: {compiled}.\n"
+        + f"\nThe Linears alone: {alone}. Compiled, with {result['compiled_with']}: {compiled}.\n"
         + missed(_targets(result["ratios"], small=True))
         + f"\nParameters: {sizes}. Batch 1, float32, medians of interleaved rounds. {where(result)}.\n"
     )

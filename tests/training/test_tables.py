@@ -26,7 +26,9 @@ def test_a_changed_result_changes_the_table(tmp_path, monkeypatch):
 def test_unknown_tables_and_missing_numbers_are_refused(tmp_path, monkeypatch):
     with pytest.raises(KeyError, match="nonsense"):
         tables.render("<!-- table nonsense -->\n<!-- end -->")
-    (tmp_path / "bench_decode.json").write_text('{"contexts": {"minGRU": {}}, "models": {}, "ratios": {}}')
+    (tmp_path / "bench_decode.json").write_text(
+        '{"contexts": {"minGRU": {}}, "models": {}, "ratios": {}, "compiled_with": ""}'
+    )
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     with pytest.raises(KeyError, match="machine"):
         tables.render("<!-- table decode -->\n<!-- end -->")
