@@ -19,33 +19,35 @@ from .gates import ScanSpec
 
 
 class Tile(NamedTuple):
-    """How a kernel cuts its work: runs side by side, steps in a run, channels of a program, warps."""
+    """How a kernel cuts its work: runs side by side, steps in a run, channels of a program, warps; tiles in the pipeline."""
 
     runs: int
     steps: int
     channels: int
     warps: int
+    stages: int
 
 
-# By direction, from so many channels (of all sequences together) on: runs, steps, channels, warps. The steps are for two
-# parts in two bytes an element, two parts in more, three parts in two bytes and three in more: as many as 64 registers
-# forward and 96 backward take without spilling. The fewer the channels, the more steps must be on their way from memory
-# at once to keep it busy, hence the runs. Reasoned and compiled, not yet timed.
+# By direction, from so many channels (of all sequences together) on: for two parts in two bytes an element, two parts in more,
+# three parts in two bytes and three in more. The fewer the channels, the more steps must be on their way from memory at once
+# to keep it busy, hence the runs. In bfloat16 these were the fastest of some 90 on an H100, or within a few percent of them;
+# wider elements were not swept, and have as many bytes on their way.
 TILES = {
     "forward": {
-        65536: (1, (16, 8, 8, 4), 64, 1),
-        16384: (4, (8, 8, 8, 4), 64, 4),
-        0: (8, (8, 8, 8, 8), 32, 8),
+        65536: (Tile(1, 8, 128, 1, 4), Tile(1, 8, 128, 1, 4), Tile(1, 8, 128, 1, 4), Tile(1, 4, 128, 1, 4)),
+        16384: (Tile(8, 8, 32, 4, 3), Tile(4, 8, 32, 2, 3), Tile(4, 8, 32, 2, 3), Tile(4, 8, 32, 2, 3)),
+        0: (Tile(8, 8, 32, 4, 3),) * 4,
     },
     "backward": {
-        65536: (1, (8, 4, 8, 4), 64, 1),
-        16384: (4, (8, 4, 4, 4), 32, 4),
-        0: (8, (8, 4, 4, 4), 32, 8),
+        65536: (Tile(1, 8, 128, 1, 4), Tile(1, 4, 128, 1, 4), Tile(1, 8, 128, 1, 4), Tile(1, 4, 128, 1, 4)),
+        16384: (Tile(2, 8, 64, 2, 3),) * 4,
+        0: (Tile(8, 8, 32, 4, 3), Tile(8, 8, 32, 4, 3), Tile(8, 4, 32, 4, 3), Tile(8, 4, 32, 4, 3)),
     },
 }
+SMALLEST_BLOCK = 32
 # With fewer channels than this a long time is cut into chunks, of so many steps at least, where that gives at least so
 # many of them, and into no more than make up so many channels.
-CHUNKED_CHANNELS, CHUNK_STEPS, CHUNKS, ENOUGH_CHANNELS = 4096, 1024, 8, 65536
+CHUNKED_CHANNELS, CHUNK_STEPS, CHUNKS, ENOUGH_CHANNELS = 4096, 512, 8, 131072
 STEP_CHANNELS, STEP_WARPS = 256, 2
 
 
@@ -65,23 +67,30 @@ def runs_on(device: torch.device | str) -> bool:
     return kind == "cuda" or (kind == "cpu" and INTERPRETED)
 
 
-def tile(direction: str, channels: int, parts: int, itemsize: int) -> Tile:
-    """How a kernel is to cut its work.
+def tile(direction: str, sequences: int, channels: int, parts: int, itemsize: int, flags: bool = False) -> Tile:
+    """How a kernel is to cut its work on so many sequences, or chunks of them, of so many channels each.
 
-    >>> tile("forward", 8 * 2048, 2, itemsize=2)
-    Tile(runs=4, steps=8, channels=64, warps=4)
+    With flags for each step, and for eight bytes an element, half as many steps fit into the registers.
+
+    >>> tile("forward", 8, 2048, 2, itemsize=2)
+    Tile(runs=8, steps=8, channels=32, warps=4, stages=3)
     """
-    runs, steps, block, warps = next(row for least, row in TILES[direction].items() if channels >= least)
-    return Tile(runs, steps[2 * (parts - 2) + (itemsize > 2)], block, warps)
+    rows = TILES[direction].items()
+    kinds = next(kinds for least, kinds in rows if sequences * channels >= least)
+    cut = kinds[2 * (parts - 2) + (itemsize > 2)]
+    block, steps = cut.channels, cut.steps // 2 if flags or itemsize > 4 else cut.steps
+    while channels % block and block > SMALLEST_BLOCK:
+        block //= 2
+    return cut._replace(steps=steps, channels=block)
 
 
 def chunk_steps(time: int, channels: int) -> int:
     """Into chunks of how many steps time is cut; all of them where it is not.
 
-    >>> chunk_steps(4096, 512), chunk_steps(131072, 512), chunk_steps(131072, 4096)
-    (4096, 1024, 131072)
+    >>> chunk_steps(2048, 512), chunk_steps(4096, 512), chunk_steps(131072, 4096)
+    (2048, 512, 131072)
     >>> chunk_steps(131072, 2048)
-    4096
+    2048
     """
     if channels >= CHUNKED_CHANNELS or time < CHUNKS * CHUNK_STEPS:
         return time
@@ -149,8 +158,15 @@ class _Launch:
         busy = self.rows + arguments["chunks"] - 1 if arguments["PACKED"] else segments  # the others have no steps
         source = arguments.pop("projected", projected)
         parts = 2 if source is not projected else self.spec.num_parts
-        cut = tile(direction, busy * self.channels, parts, source.dtype.itemsize)
-        arguments |= {"W": cut.runs, "U": cut.steps, "BLOCK_D": cut.channels, "num_warps": cut.warps}
+        flagged = arguments["HAS_KEEP"] or arguments["HAS_RESETS"]
+        cut = tile(direction, busy, self.channels, parts, source.dtype.itemsize, flagged)
+        arguments |= {
+            "W": cut.runs,
+            "U": cut.steps,
+            "BLOCK_D": cut.channels,
+            "STAGES": cut.stages,
+            "num_warps": cut.warps,
+        }
         programs = segments * -(-self.channels // cut.channels)
         _run(name, programs, source, self.spec, D=self.channels, **arguments)
 

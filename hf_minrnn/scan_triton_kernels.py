@@ -5,7 +5,8 @@ A program takes BLOCK_D channels of one segment: the steps [begin, end) of one s
 packed sequences and chunks of a long sequence are all segments. Time goes in tiles of W runs of U consecutive steps, the
 runs side by side: all that a tile reads is loaded first; each run is walked from a zero state, to see what it does to a
 state; a scan over the W runs gives each the state it starts from; and the runs are walked again from there. With W = 1
-the one run starts from the tile's own state, and one walk is enough.
+the one run starts from the tile's own state, and one walk is enough. While a tile is walked, those up to STAGES - 1 further
+on are copied into shared memory, where a thread has at least four bytes of each step.
 
 `scale + rest` is one minus the forget-gate floor in two float32 numbers, which float64 input needs. FLOAT is the type of
 the state. In a segment's last tile, TAIL, some steps may lie beyond the end.
@@ -141,7 +142,7 @@ def scan_fwd(
     projected, state, h, final, keep, resets, reset_state, bounds,
     batch_stride, h_stride, state_stride, time, chunks, steps, scale, rest,
     CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
+    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
     HAS_STATE: tl.constexpr, HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
@@ -161,7 +162,7 @@ def scan_fwd(
     projected, h = projected + row * batch_stride, h + row * h_stride
     keep, resets = keep + row * time, resets + row * time
     whole = begin + (end - begin) // (W * U) * (W * U)
-    for t in range(begin, whole, W * U):
+    for t in tl.range(begin, whole, W * U, num_stages=STAGES):
         _lost, enter = _forward_tile(
             enter, enter, projected, h, keep, resets, restart, t, end, column, scale,
             CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, False,
@@ -272,7 +273,7 @@ def scan_bwd(
     projected, h, state, grad_h, grad_state, keep, resets, reset_state, bounds, grad_projected, grad_initial, grad_reset,
     batch_stride, state_stride, time, chunks, steps, scale, rest,
     CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
+    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
     HAS_STATE: tl.constexpr, HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
@@ -304,7 +305,7 @@ def scan_bwd(
             end, column, scale,
             CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, True,
         )  # fmt: skip
-    for back in range(begin, whole, W * U):
+    for back in tl.range(begin, whole, W * U, num_stages=STAGES):
         _lost, enter, reset_sum = _backward_tile(
             enter, enter, reset_sum, projected, h, grad_h, grad_projected, keep, resets, restart, initial,
             begin + whole - W * U - back, first, end, column, scale,
@@ -321,7 +322,7 @@ def scan_bwd(
 def scan_reduce(
     projected, grad_h, out, keep, resets, reset_state, bounds, batch_stride, time, chunks, steps, scale, rest,
     CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
+    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
     HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
     PACKED: tl.constexpr, BACK: tl.constexpr,
 ):  # fmt: skip
@@ -349,14 +350,14 @@ def scan_reduce(
                 column, scale,
                 CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, True,
             )  # fmt: skip
-        for back in range(begin, whole, W * U):
+        for back in tl.range(begin, whole, W * U, num_stages=STAGES):
             lost, state, _sum = _backward_tile(
                 lost, state, state, projected, grad_h, grad_h, grad_h, keep, resets, restart, restart,
                 begin + whole - W * U - back, first, end, column, scale,
                 CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, False,
             )  # fmt: skip
     else:
-        for t in range(begin, whole, W * U):
+        for t in tl.range(begin, whole, W * U, num_stages=STAGES):
             lost, state = _forward_tile(
                 lost, state, projected, projected, keep, resets, restart, t, end, column, scale,
                 CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, False,

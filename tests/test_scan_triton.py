@@ -81,7 +81,7 @@ TILINGS = {
 
 def set_tiling(monkeypatch, name):
     (runs, steps, channels), chunk = TILINGS[name]
-    table = {0: (runs, (steps,) * 4, channels, 1)}
+    table = {0: (scan_triton.Tile(runs, steps, channels, 1, 2),) * 4}
     monkeypatch.setattr(scan_triton, "TILES", {"forward": table, "backward": table})
     sizes = (0, 1, 1) if chunk is None else (1 << 30, chunk, 2)
     for constant, value in zip(("CHUNKED_CHANNELS", "CHUNK_STEPS", "CHUNKS"), sizes, strict=True):
@@ -414,23 +414,25 @@ def test_a_step_in_a_cuda_graph():
 def test_every_tile_is_a_power_of_two_and_covers_every_size():
     for direction, table in scan_triton.TILES.items():
         assert list(table) == sorted(table, reverse=True) and 0 in table
-        for channels, parts, size in itertools.product((1, 16383, 16384, 10**6), (2, 3), (2, 4, 8)):
-            cut = scan_triton.tile(direction, channels, parts, size)
-            assert all(value & (value - 1) == 0 for value in cut)
+        sizes = itertools.product((1, 63, 64, 1023, 1024), (64, 1000, 1024), (2, 3), (2, 4, 8), (False, True))
+        for sequences, channels, parts, size, flags in sizes:
+            cut = scan_triton.tile(direction, sequences, channels, parts, size, flags)
+            assert all(value & (value - 1) == 0 for value in cut[:-1])
+            assert cut.channels == scan_triton.SMALLEST_BLOCK or channels % cut.channels == 0
             # A chunk is whole tiles, and each thread has an element of each step at least.
             assert scan_triton.CHUNK_STEPS % (cut.runs * cut.steps) == 0
             assert cut.runs * cut.channels >= 32 * cut.warps
 
 
 @pytest.mark.parametrize("channels", [1, 512, 2047, 4095, 4096, 10**5])
-@pytest.mark.parametrize("time", [0, 1, 8191, 8192, 8193, 131072, 10**6])
+@pytest.mark.parametrize("time", [0, 1, 4095, 4096, 4097, 131072, 10**6])
 def test_chunks(time, channels):
     steps = scan_triton.chunk_steps(time, channels)
-    if channels >= 4096 or time < 8192:
+    if channels >= 4096 or time < 4096:
         assert steps == time
     else:
-        assert steps % 1024 == 0 and time / steps >= 2
-        assert -(-time // steps) * channels <= 65536 + channels
+        assert steps % 512 == 0 and time / steps >= 2
+        assert -(-time // steps) * channels <= 131072 + channels
 
 
 def test_importing_the_scan_imports_no_triton():

@@ -19,14 +19,14 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="triton's tools for NVIDIA"),
 ]
-# Registers of a thread, forward and backward, by kind of kernel: plain ones as they are meant to be, the others as triton 3.9
-# makes them, up to the next multiple of 8, as registers are given out. One run (W = 1) has every step of its tile in
-# registers, and flags for each step too; it is for so many channels that there are programs enough even so: 144 registers
-# leave room for 14 warps on a multiprocessor, 96 for 21. Float64 takes two registers a number, may spill a few bytes, and is
-# only run by name.
-LIMITS = {"plain": (64, 96), "mask, one run": (104, 128), "mask": (80, 96)}
-LIMITS |= {"boundaries, one run": (112, 144), "boundaries": (96, 96), "float64": (168, 160)}
-SLACK = 8 if importlib.util.find_spec("triton") and not version("triton").startswith("3.9") else 0  # another compiler's
+# Registers of a thread, forward and backward, by kind of kernel: what the tiles that were the fastest on an H100 take, the
+# larger of triton 3.6 and 3.9, up to the next multiple of 8, as registers are given out. Float64 takes two registers a number
+# and is only run by name.
+LIMITS = {"plain": (96, 224), "mask": (80, 152), "boundaries": (96, 160), "float64": (168, 256)}
+# Bytes that may spill: none, but for a few of the cell that is not normalised, in one tile with triton 3.9.
+SPILLED = {"minlstm_raw": 16, "float64": 64}
+TRIED = ("3.6.", "3.9.")
+SLACK = 8 if importlib.util.find_spec("triton") and not version("triton").startswith(TRIED) else 0  # another compiler's
 ROOT = Path(__file__).parent.parent
 
 
@@ -45,13 +45,12 @@ def compiled(tmp_path):
     return run
 
 
-def check(kernels, kind="plain"):
+def check(kernels, kind="plain", cell=None):
     assert kernels
     for found in kernels:
-        one_run = f"{kind}, one run"
-        limits = LIMITS[one_run if found["tile"][0] == 1 and one_run in LIMITS else kind]
-        assert found["spilled"] <= (16 if kind == "float64" else 0), found
-        assert found["registers"] <= limits[found["kernel"] == "scan_bwd"] + SLACK, found
+        assert found["spilled"] <= SPILLED.get(kind, SPILLED.get(cell, 0)), found
+        back = found["kernel"] in ("scan_bwd", "scan_reduce")  # which folds gradients too
+        assert found["registers"] <= LIMITS[kind][back] + SLACK, found
 
 
 def test_registers_and_instructions(compiled):
@@ -59,11 +58,14 @@ def test_registers_and_instructions(compiled):
         "forward mingru bfloat16 40,1024,2048", "backward mingru bfloat16 8,1024,2048", "step minlstm bfloat16 8,1,2048"
     )
     check([forward, backward, step])
-    # One run of 16 steps of 64 channels in one warp, two channels a thread: a load for each part and step, a store for
-    # each step, no barrier, and no mask, whose tests would show in the count of instructions.
-    assert forward["tile"] == [1, 16, 64, 1] and forward["memory"] == {"LDG.E": 32, "STG.E": 16}
-    assert forward["instructions_per_element"] < 25
-    assert backward["tile"] == [4, 8, 32, 4] and backward["instructions_per_element"] < 64
+    # One run of 8 steps of 128 channels in one warp, four channels a thread: a copy of 8 bytes into shared memory for each
+    # part and step of a tile to come, a store of 8 bytes for each step, nothing read directly, and no mask, whose tests would
+    # show in the count of instructions.
+    copies = {name: count for name, count in forward["memory"].items() if name.startswith(("LDG.", "LDGSTS", "STG"))}
+    assert forward["tile"] == [1, 8, 128, 1] and list(copies.values()) == [16, 8], copies
+    assert all(name.startswith(kind) and name.endswith("64") for name, kind in zip(copies, ("LDGSTS", "STG"))), copies
+    assert forward["instructions_per_element"] < 24
+    assert backward["tile"] == [2, 8, 64, 2] and backward["instructions_per_element"] < 64
 
 
 def jobs(cell, dtype, shapes, features=""):
@@ -76,7 +78,7 @@ def jobs(cell, dtype, shapes, features=""):
 def test_nothing_spills_at_any_size(cell, dtype, compiled):
     shapes = ("40,1024,2048", "8,1024,2048", "2,1024,2048", "1,131072,512")  # each row of the table; in chunks
     step = f"step {cell} {dtype} 8,1,2048"
-    check(compiled(*jobs(cell, dtype, shapes), step), "float64" if dtype == "float64" else "plain")
+    check(compiled(*jobs(cell, dtype, shapes), step), "float64" if dtype == "float64" else "plain", cell)
 
 
 @pytest.mark.slow
