@@ -8,8 +8,8 @@ First the kernels are compared with the default backend in float64, values and g
 mask, boundaries, initial state, strides and size, and the shapes that are timed. Where anything disagrees, no speed is
 reported. Then, as medians of interleaved rounds, with the memory that each call adds:
 
-- the scan, forward and backward, as bytes over time, beside a plain copy that moves as many bytes. The bytes are the floor:
-  forward reads K parts and writes h, backward reads them, h and its gradient and writes K gradients;
+- the scan, forward and backward, in CUDA graphs, as bytes over time, beside a plain copy that moves as many bytes. The bytes
+  are the floor: forward reads K parts and writes h, backward reads them, h and its gradient and writes K gradients;
 - the layer, input projection and scan, beside cuDNN's nn.GRU and nn.LSTM and what else is installed;
 - one step of decoding in a CUDA graph.
 
@@ -19,7 +19,10 @@ Last it says which of the project's own targets are reached. A peer that is not 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -39,6 +42,7 @@ SCANS = [(8, 4096, 2048, BF16), (1, 131072, 2048, BF16), (1, 131072, 512, BF16),
 SCANS += [(8, 4096, 2048, FP32), (1, 4096, 512, FP32)]
 LAYER_SHAPES = [(8, 4096, 1024), (64, 512, 512)]
 STEP_SHAPE = (64, 2048)
+LARGE_AT_ONCE = 4  # of the shapes that are timed, as they fit into the memory of a card
 # Shares of a plain copy's bandwidth, by shape in bfloat16, and how many times faster than others a layer should be.
 OF_COPY = {(8, 4096, 2048): {"forward": 0.8, "backward": 0.7}, (1, 131072, 2048): {"forward": 0.5}}
 FASTER = {"nn.GRU": 10.0, "nn.GRU, equal parameters": 10.0, "HGRN, chunk": 1.0, "HGRN, fused recurrent": 1.0}
@@ -70,6 +74,31 @@ def equal_parameters(channels: int) -> int:
     return 8 * max(round(channels * (33**0.5 - 3) / 6 / 8), 1)
 
 
+# --- right? ----------------------------------------------------------------------------------------------------------
+
+
+def check_all(sizes: dict, backend: str, device: str, jobs: int) -> dict[str, list[float]]:
+    """Relative errors by name of all that is compared, in `jobs` processes at once, for most of the time goes into compiling.
+
+    Raises:
+        Disagreement: Where one is too large.
+    """
+    small = {str(case): (check_case, case, backend, device) for case in sizes["cases"]}
+    large = {
+        f"{cell}, {tuple(shape)}, {str(dtype)[6:]}": (check_whole, cell, tuple(shape), dtype, backend, device)
+        for *shape, dtype in sizes["scans"]
+        for cell in ("mingru", "minlstm")
+    }
+    if jobs == 1:
+        return {name: check(*arguments) for name, (check, *arguments) in {**small, **large}.items()}
+    errors = {}
+    for checks, most in ((small, jobs), (large, LARGE_AT_ONCE)):
+        with ProcessPoolExecutor(min(jobs, most), multiprocessing.get_context("spawn")) as pool:
+            running = {name: pool.submit(*call) for name, call in checks.items()}
+            errors |= {name: future.result() for name, future in running.items()}
+    return errors
+
+
 # --- fast? -----------------------------------------------------------------------------------------------------------
 
 
@@ -89,16 +118,36 @@ def milliseconds(function, calls: int, device: str) -> float:
     return begin.elapsed_time(end) / calls
 
 
-def measure(contestants: dict, rounds: int, device: str, calls: int = 5) -> dict:
-    """`summary` of each function's milliseconds, and the MiB that one call adds; every round runs each."""
+def recorded(function, calls: int):
+    """A function that replays a CUDA graph of so many calls: the kernels' time, whatever the processor takes to start them."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(calls):
+            function()
+    return graph.replay
+
+
+def measure(contestants: dict, rounds: int, device: str, calls: int = 5, graphs: bool = False) -> dict:
+    """`summary` of each function's milliseconds, and the MiB that one call adds; every round runs each.
+
+    Args:
+        contestants (`dict`): Functions without arguments, by name.
+        rounds (`int`): Timed rounds, at least 2.
+        calls (`int`): Of each in a round.
+        graphs (`bool`): Whether those calls are one replay of a CUDA graph.
+    """
     times = {name: [] for name in contestants}
     memory = {}
     for name, function in contestants.items():
         milliseconds(function, 2, device)  # compiles
         memory[name] = memory_on_gpu(function) if device == "cuda" else None
+    if graphs:
+        contestants = {name: recorded(function, calls) for name, function in contestants.items()}
     for _ in range(rounds):
         for name, function in contestants.items():
-            times[name].append(milliseconds(function, calls, device))
+            times[name].append(
+                milliseconds(function, 1, device) / calls if graphs else milliseconds(function, calls, device)
+            )
     return {name: {**summary(values), "memory_mib": memory[name]} for name, values in times.items()}
 
 
@@ -127,7 +176,7 @@ def bench_scan(shape, dtype: torch.dtype, backend: str, device: str, rounds: int
             contestants[name], moved[name] = run, size
             contestants[f"copy, {name}"] = lambda target=target, source=source: target.copy_(source)
             moved[f"copy, {name}"] = size
-    timings = measure(contestants, rounds, device)
+    timings = measure(contestants, rounds, device, graphs=device == "cuda")
     for name, timing in timings.items():
         timing["gb_per_s"] = moved[name] / timing["median_ms"] / 1e6
     return {"shape": list(shape), "dtype": str(dtype)[6:], "timings": timings}
@@ -168,24 +217,26 @@ def check_ours(name: str, shape, device: str):
 
 
 def bench_layers(shape, device: str, rounds: int) -> dict:
-    """Layers that are compiled by torch and those without GPU kernels stay out: they take minutes."""
+    """Layers that are compiled by torch and those without GPU kernels stay out: they take minutes. A peer that fails, or that
+    should compute what minGRU does and does not, is left out too, and why is in the result."""
     names = [name for name in LAYERS if "compiled" not in name and name != "Mamba"]
     absent = {name: why for name in names if (why := left_out(name, shape, device))}
-    names = [name for name in names if name not in absent]
     want, _ = (check_ours(name, shape, device) for name in ("minGRU", "minLSTM"))
-    for name, limits in SAME_AS_MINGRU.items():
-        if name in names:
-            check_agreement(f"{name} and minGRU (h, gradient)", layer_step(name, shape, FP32, device)(), want, limits)
     steps = {}
     for name in [*names, "nn.GRU, equal parameters"]:
+        if name in absent:
+            continue
         try:
+            if name in SAME_AS_MINGRU:
+                got = layer_step(name, shape, FP32, device)()
+                check_agreement(f"{name} and minGRU (h, gradient)", got, want, SAME_AS_MINGRU[name])
             step = layer_step(name, shape, BF16, device)
-            step()
+            step()  # not every contestant takes bfloat16 everywhere
             steps[name] = step
-        except RuntimeError as error:  # not every contestant takes bfloat16 everywhere
-            if name.startswith("min"):
+        except Exception as error:  # whatever others' packages raise
+            if name.startswith(("minGRU", "minLSTM")) and name not in SAME_AS_MINGRU:
                 raise
-            absent[name] = str(error).splitlines()[0]
+            absent[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return {"shape": list(shape), "dtype": "bfloat16", "left_out": absent, "timings": measure(steps, rounds, device, 2)}
 
 
@@ -210,13 +261,8 @@ def step_contestants(shape, device: str) -> dict:
 
 def bench_step(rounds: int) -> dict:
     """A step of decoding, each contestant in a CUDA graph, without the projection."""
-    graphs = {}
-    for name, step in step_contestants(STEP_SHAPE, "cuda").items():
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step()
-        graphs[name] = graph.replay
-    return {"shape": list(STEP_SHAPE), "dtype": "bfloat16", "timings": measure(graphs, rounds, "cuda", 100)}
+    timings = measure(step_contestants(STEP_SHAPE, "cuda"), rounds, "cuda", 100, graphs=True)
+    return {"shape": list(STEP_SHAPE), "dtype": "bfloat16", "timings": timings}
 
 
 # --- report ----------------------------------------------------------------------------------------------------------
@@ -253,13 +299,9 @@ def verdict(results: dict) -> dict:
 
 
 @torch.no_grad()
-def bench(backend: str, device: str, rounds: int, sizes: dict) -> dict:
+def bench(backend: str, device: str, rounds: int, sizes: dict, jobs: int = 1) -> dict:
     """Checks, then times; returns what `main` writes, less where it was measured."""
-    errors = {str(case): check_case(case, backend, device) for case in sizes["cases"]}
-    for *shape, dtype in sizes["scans"]:
-        for cell in ("mingru", "minlstm"):
-            name = f"{cell}, {tuple(shape)}, {str(dtype)[6:]}"
-            errors[name] = check_whole(cell, tuple(shape), dtype, backend, device)
+    errors = check_all(sizes, backend, device, jobs)
     out = {"relative_errors": errors, "scan": [], "layers": [], "step": []}
     print(f"{len(errors)} cases agree with float64", flush=True)
     for *shape, dtype in sizes["scans"]:
@@ -286,13 +328,14 @@ def plot(path: Path, results: dict) -> None:
         for entry in results["scan"]
     }
     ours = tuple(f"{cell_type} {part}" for cell_type in ("mingru", "minlstm") for part in ("forward", "backward"))
-    plot_bars(path, "Scan on a GPU: GB/s of the memory it must move", "GB/s", groups, ours=ours)
+    plot_bars(path, "Scan on a GPU: GB/s of the memory it must move", "GB/s", groups, ours=ours, scale="linear")
 
 
 def main(argv=None) -> dict:
     """Runs everything on the first GPU and returns what it wrote; ends with one line where there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds (default: 15)")
+    parser.add_argument("--jobs", type=int, default=min(16, os.cpu_count() or 1), help="processes that check at once")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json", help="a PNG is written beside it")
     options = parser.parse_args(argv)
@@ -303,9 +346,12 @@ def main(argv=None) -> dict:
     with settings(torch.get_num_threads()):
         results = provenance("bench_gpu.py", argv)
         begin = time.perf_counter()
-        results["measured"] = "medians and quartiles of interleaved rounds, by CUDA events; layers forward + backward"
+        results["measured"] = (
+            "medians and quartiles of interleaved rounds, by CUDA events; scans and steps in CUDA graphs; layers forward + "
+            "backward, called one after the other"
+        )
         results["triton"] = __import__("triton").__version__
-        results |= {"rounds": options.rounds, **bench("triton", "cuda", options.rounds, sizes)}
+        results |= {"rounds": options.rounds, **bench("triton", "cuda", options.rounds, sizes, options.jobs)}
         results["seconds"] = time.perf_counter() - begin
     write_json(options.output, results)
     picture = options.output.with_suffix(".png")

@@ -7,8 +7,9 @@
 arXiv 2410.01201 calls minGRU 175 and minLSTM 235 times faster than GRU and LSTM at 512 steps. Both speed-ups are measured:
 against the naive layers, a Python loop over a cell with autograd, which the paper compares with, and against torch.nn's own,
 cuDNN on a GPU. "Log-space" computes minGRU and minLSTM as the paper does, the bare names are this package's layers, and Mamba
-is one mixer layer of transformers. All have equal width, in float32, without TF32. Before anything is timed, those that
-compute the same from the same weights are compared, and the run ends if they don't agree.
+is one mixer layer of transformers, with the scan of mambapy where it is installed. All have equal width, in float32, without
+TF32. Before anything is timed, those that compute the same from the same weights are compared, and the run ends if they don't
+agree.
 
 Medians of rounds in which each contestant runs once; two rounds for those that take about a second and more. One that is
 expected to take longer than `--limit` seconds, going by the lengths before, is left out from there on, and the result says so.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from table_parts import markdown, where
+from table_parts import mamba_scan, markdown, where
 
 PAIRS = {"minGRU": "GRU", "minLSTM": "LSTM"}
 # Times faster than GRU and LSTM in arXiv 2410.01201, on a T4 with a batch of 64: (minGRU, minLSTM) by steps. What has a mark
@@ -73,9 +73,10 @@ def notes(result: dict) -> str:
         "\nThe baselines: step by step, a Python loop over nn.GRUCell or nn.LSTMCell with autograd, which the paper compares "
         f"with; torch.nn, the whole nn.GRU or nn.LSTM, here {fused}. Log-space: minGRU and minLSTM as in the paper's "
         f"appendix; ours: the {result['backend']} backend. The paper's column is of a T4 with a batch of 64; † second-hand, by "
-        "others' accounts of the paper.\n"
+        f"others' accounts of the paper. {mamba_scan(result)}\n"
         + (f"\nMemory at 512 steps, log-space: {found}; the paper's {PAPER_MEMORY}.\n" if found else "")
         + (f"\nLeft out at the longest: {left}.\n" if left else "")
+        + (f"\n{result['note']}\n" if "note" in result else "")
         + f"\nForward + backward of one layer on {device}, float32, batch {result['batch']}, {result['channels']} channels in "
         f"all (the `{result['preset']}` preset), medians of {result['rounds']} interleaved rounds, from about a second "
         f"on of two. `{result['command']}`. {where(result)}.\n"
@@ -103,13 +104,15 @@ def plot(path: str | os.PathLike, result: dict) -> None:
     from matplotlib import pyplot as plt
     from matplotlib import ticker
 
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), dpi=130, layout="constrained")
     values = {
         "forward + backward, ms": lambda entry: {name: t["median_ms"] for name, t in entry["layers"].items()},
         "memory of one call, MiB": lambda entry: entry["memory_mib"],
     }
+    values = {label: of for label, of in values.items() if any(map(of, result["lengths"]))}  # what was measured
+    size = (2.2 + 4.4 * len(values), 4.6)
+    figure, panels = plt.subplots(1, len(values), figsize=size, dpi=130, layout="constrained", squeeze=False)
     names = list(dict.fromkeys(name for entry in result["lengths"] for name in entry["layers"]))
-    for axes, (label, of) in zip(panels, values.items()):
+    for axes, (label, of) in zip(panels[0], values.items()):
         for name in names:
             points = [(entry["time"], of(entry)[name]) for entry in result["lengths"] if of(entry).get(name, 0) > 0]
             family = name.removeprefix("nn.").partition(",")[0]
@@ -124,7 +127,7 @@ def plot(path: str | os.PathLike, result: dict) -> None:
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside right center")
     figure.suptitle(f"One layer, batch {result['batch']}, {result['channels']} channels, on {_device(result)}")
     figure.savefig(path)

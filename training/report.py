@@ -202,13 +202,19 @@ def plot_curve(
 
 
 def plot_bars(
-    path: str | os.PathLike, title: str, unit: str, groups: dict[str, dict[str, float]], ours: tuple[str, ...] = ()
+    path: str | os.PathLike,
+    title: str,
+    unit: str,
+    groups: dict[str, dict[str, float]],
+    ours: tuple[str, ...] = (),
+    scale: str = "log",
 ) -> None:
-    """Writes horizontal bars as a PNG, a panel for each group, three in a row, the shortest on top, on a logarithmic scale.
+    """Writes horizontal bars as a PNG, a panel for each group, three in a row, the shortest on top.
 
     Args:
         groups (`dict[str, dict[str, float]]`): Values by name, by group.
         ours (`tuple[str, ...]`): Names to colour.
+        scale (`str`): "log", or "linear" for values near each other.
     """
     import matplotlib
 
@@ -230,7 +236,7 @@ def plot_bars(
         axes.bar_label(
             bars, fmt=lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}", padding=3, fontsize=8
         )
-        axes.set_xscale("log")
+        axes.set_xscale(scale)
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.margins(x=0.2)
         axes.tick_params(axis="y", labelsize=8)
@@ -302,7 +308,7 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "hf_minrnn")
-    optional = ("numba", "triton", "minGRU-pytorch", "accelerated-scan", "flash-linear-attention")
+    optional = ("numba", "triton", "minGRU-pytorch", "mambapy", "accelerated-scan", "flash-linear-attention")
     found = {"python": platform.python_version()}
     for name in names:
         try:

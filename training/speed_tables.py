@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from table_parts import markdown, missed, shape_of, where
+from table_parts import mamba_scan, markdown, missed, shape_of, where
 
 
 def _targets(entries: dict, place: str = "", small: bool = False) -> list[tuple[str, float, float, bool]]:
@@ -80,7 +80,7 @@ def layers(result: dict, kept: dict, two_threads: dict) -> str:
         + f"\n{stays}: {_of_matmuls(kept)}.\n"
         + f"\nOn two threads, of the matmul on two: {_of_matmuls(two_threads)}.\n"
         + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
-        f"minutes per call on a CPU. {where(result)}.\n"
+        f"minutes per call on a CPU. {mamba_scan(result)} {where(result)}.\n"
     )
 
 
@@ -185,6 +185,42 @@ def step(result: dict) -> str:
         + missed(_targets(result["ratios"]) + targets)
         + f"\n{result['batch']} × {result['time']} tokens a step. Parameters: {sizes}. {where(result)}.\n"
     )
+
+
+def gpu(result: dict) -> str:
+    """The scan on a GPU beside plain copies of as many bytes, layers beside others' of equal width, and the targets."""
+    rows, note = [], result.get("note")
+    for entry in result["scan"]:
+        row = [f"({', '.join(map(str, entry['shape']))}), {entry['dtype']}"]
+        for name in ("mingru forward", "mingru backward", "minlstm forward", "minlstm backward"):
+            timing, copy = entry["timings"][name], entry["timings"][f"copy, {name}"]
+            share = copy["median_ms"] / timing["median_ms"]
+            row.append(f"{timing['median_ms']:.3f} ms, {timing['gb_per_s']:,.0f} GB/s, {share:.2f}")
+        rows.append(row)
+    header = ["(B, T, D); time, speed, of a plain copy's"]
+    header += [f"{cell} {part}" for cell in ("minGRU", "minLSTM") for part in ("forward", "backward")]
+    lines = [markdown(header, rows)]
+    for entry in result["layers"]:
+        ours = entry["timings"]["minGRU"]["median_ms"]
+        layers = [
+            [name, f"{timing['median_ms']:.2f}", f"{timing['median_ms'] / ours:.1f}×", f"{timing['memory_mib']:,.0f}"]
+            for name, timing in entry["timings"].items()
+        ]
+        shape = f"({', '.join(map(str, entry['shape']))}), {entry['dtype']}"
+        lines.append("\n" + markdown([f"layer, {shape}", "ms", "of minGRU's", "MiB"], layers))
+        absent = "; ".join(f"{name} ({why})" for name, why in entry["left_out"].items())
+        lines += [f"\nLeft out: {absent}.\n"] if absent else []
+    for entry in result["step"]:
+        times = "; ".join(f"{name} {1e3 * timing['median_ms']:.1f} µs" for name, timing in entry["timings"].items())
+        lines.append(f"\nOne step of decoding, {tuple(entry['shape'])}, in a CUDA graph: {times}.\n")
+    lines.append(missed(_targets(result["targets"])))
+    lines += [f"\n{note}\n"] if note else []
+    lines.append(
+        f"\nMedians of {result['rounds']} interleaved rounds. The bytes are those that must be moved at the least; scans are "
+        "timed in CUDA graphs, layers forward + backward as they are called, with what the processor takes to start them. "
+        f"{result['machine']['accelerator']}; triton {result['triton']}. {where(result)}.\n"
+    )
+    return "".join(lines)
 
 
 def generate(result: dict) -> str:

@@ -19,6 +19,16 @@ def where(result: dict) -> str:
     )
 
 
+def mamba_scan(result: dict) -> str:
+    """A sentence on how transformers' Mamba ran.
+
+    >>> mamba_scan({"versions": {"mambapy": "1.2.0"}}), mamba_scan({"versions": {}})
+    ("Mamba's scan is mambapy's, in plain torch.", "Mamba's scan is a loop in Python.")
+    """
+    how = "mambapy's, in plain torch" if "mambapy" in result["versions"] else "a loop in Python"
+    return f"Mamba's scan is {how}."
+
+
 def shape_of(entry: dict) -> str:
     """The shape that an entry of a result was measured at.
 
@@ -36,9 +46,14 @@ def missed(targets: list[tuple[str, float, float, bool]]) -> str:
 
     >>> print(missed([("a / b", 1.5, 2, False), ("c / d", 3.0, 2, False)]).strip())
     Targets of this project's own: 1 of 2 reached; short of them: a / b 1.50 of 2.00.
+    >>> print(missed([("a / b", 1.9996, 2, False)]).strip())
+    Targets of this project's own: 0 of 1 reached; short of them: a / b 1.9996 of 2.00.
     """
     short = [
+        # A miss by a hair is not to look like none.
         f"{name} {found:.2f} of {target:.2f}"
+        if f"{found:.2f}" != f"{target:.2f}"
+        else f"{name} {found:.4f} of {target:.2f}"
         for name, found, target, small in targets
         if not (found <= target if small else found >= target)
     ]

@@ -23,7 +23,15 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "training" / "LOG.md")
 LAYERS = ("bench_layers", "bench_layers_kept_memory", "bench_layers_2_threads")
-SPEED = ("scan", "layers", "modules", "decode", "step", "generate")  # tables of bench_<name>.json, which have targets
+SPEED = (
+    "scan",
+    "layers",
+    "modules",
+    "decode",
+    "step",
+    "generate",
+    "gpu",
+)  # tables of bench_<name>.json, which have targets
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -229,6 +237,7 @@ TABLES = {
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),
+    "gpu": lambda: speed_tables.gpu(load("bench_gpu")),
     "missed": missed_table,
     "paper-speed": lambda: paper_speed_table.table(load("bench_paper")),
     "paper-speed-gpu": lambda: paper_speed_table.table(load("bench_paper_gpu")),

@@ -153,6 +153,27 @@ def test_no_speed_for_layers_that_are_wrong(part, break_scan):
         bench_gpu.bench_layers((2, 8, 16), "cpu", 2)
 
 
+def test_a_peer_that_fails_or_disagrees_is_left_out_and_why(monkeypatch):
+    def fails(channels):
+        raise ImportError("its library\nis another one")
+
+    wrong = bench_gpu.Layer(torch.nn.Linear(16, 16))
+    peers = {"minGRU-pytorch": lambda channels: wrong, "nn.LSTM": fails}
+    monkeypatch.setattr(bench_gpu, "LAYERS", {**bench_gpu.LAYERS, **peers})
+    monkeypatch.setattr(bench_gpu, "left_out", lambda name, shape, device: "asked" if "HGRN" in name else None)
+    found = bench_gpu.bench_layers((2, 8, 16), "cpu", 2)
+    assert found["left_out"]["nn.LSTM"] == "ImportError: its library" and found["left_out"]["HGRN, chunk"] == "asked"
+    assert "minGRU-pytorch and minGRU (h, gradient) differ" in found["left_out"]["minGRU-pytorch"]
+    assert {"minGRU", "minLSTM", "nn.GRU", "nn.GRU, equal parameters"} <= set(found["timings"])
+    assert not set(found["left_out"]) & set(found["timings"])
+
+
+@pytest.mark.slow
+def test_several_processes_compare_what_one_does():
+    one, two = (bench_gpu.check_all(FEW, "reference", "cpu", jobs) for jobs in (1, 2))
+    assert one == two and len(one) == 6
+
+
 @pytest.mark.parametrize("error", [0.0, 0.1])
 def test_a_step_is_compared_with_plain_torch(error, monkeypatch):
     real, backends = bench_gpu.scan_step, []
