@@ -7,6 +7,7 @@ one that was not, bit by bit: batches and dropout are functions of the seed and 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from checkpoint import check_same_run, checkpoints, load_checkpoint, save_checkpoint
+from graphs import GraphedSteps
 from report import clock
 from schedule import learning_rate_factor
 from stop_request import StopRequest
@@ -144,9 +146,14 @@ class Run:
         self.model, self.task, self.recipe, self.seed, self.validation = model, task, recipe, seed, validation
         self.folder, self.title, self.checkpoint_every = folder and Path(folder), title, checkpoint_every
         self.device = next(model.parameters()).device
-        groups = optimizer_groups(model, recipe.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.rate, fused=True)
+        graphs = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(
+            optimizer_groups(model, recipe.weight_decay), lr=recipe.rate, fused=True, capturable=graphs
+        )
+        self.rate = torch.tensor(recipe.rate, device=self.device) if graphs else None  # read by recorded steps
+        self._update = GraphedSteps(self._forward_backward) if graphs else self._forward_backward
         self.step, self.seconds, self.diverged = 0, 0.0, False
+        self.upcoming: tuple[int, torch.Tensor, torch.Tensor] | None = None  # the next step's batch
         self.losses: list[float] = []
         self.curve: list[dict] = []  # an entry for each evaluation
         self.best: dict | None = None  # the best one of them
@@ -184,25 +191,36 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.folder, self.step, payload, keep=1)
 
-    def _train_step(self) -> float:
-        recipe, step = self.recipe, self.step
+    def _batch(self, step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.seed, step))
-        torch.manual_seed(int(rng.integers(2**63)))  # dropout
-        length = int(rng.integers(recipe.lengths[0], recipe.lengths[1] + 1))
-        ids, labels = self.task.batch([self.seed, step], recipe.batch_size, length)
+        dropout_seed = int(rng.integers(2**63))
+        length = int(rng.integers(self.recipe.lengths[0], self.recipe.lengths[1] + 1))
+        return dropout_seed, *self.task.batch([self.seed, step], self.recipe.batch_size, length)
+
+    def _train_step(self) -> float:
+        dropout_seed, ids, labels = self.upcoming or self._batch(self.step)
+        torch.manual_seed(dropout_seed)
+        rate = self.recipe.rate * self.recipe.factor(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate * recipe.factor(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
-            logits = self.model(ids.to(self.device))
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.to(self.device).flatten())
+            group["lr"] = rate if self.rate is None else self.rate.fill_(rate)
+        found = self._update(ids, labels)
+        self.upcoming = self._batch(self.step + 1)  # while a GPU is at work
+        loss, norm = found.tolist()
+        self.diverged = not math.isfinite(norm)
+        return loss
+
+    def _forward_backward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """One step: loss and norm of the gradient. Where the latter is no number, the weights stay as they are."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            logits = self.model(ids)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        else:
-            self.diverged = True
-        return loss.item()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        # The optimizer's own way to skip a step, as torch's GradScaler uses it: nobody need look at the number.
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()
+        self.optimizer.step()
+        return torch.stack([loss.detach().float(), norm.float()])
 
     def _better(self, entry: dict) -> bool:
         if self.best is None:
