@@ -2,7 +2,7 @@
 """Multi-query associative recall: how many pairs of key and value a state of so many channels holds. With a plot.
 
     python training/recall.py           # three state sizes, 4 to 64 pairs; hours on two cores
-    python training/recall.py --small   # two state sizes, 4 to 16 pairs; minutes
+    python training/recall.py --small   # two state sizes, 2 to 8 pairs; a quarter of an hour
 
 A limit of vector states, shown as one: what a gate writes, hangs on the token and not on what the state holds, so that a
 channel cannot be addressed by a key. A Transformer of the same size keeps all pairs in its cache and looks them up. Each row of
@@ -40,10 +40,10 @@ FULL = {
 }
 SMALL = {
     "models": ["mingru", "llama"],
-    "pairs": [4, 8, 16],
+    "pairs": [2, 4, 8],
     "expansions": [1, 4],
-    "steps": 800,
-    "every": 100,
+    "steps": 3000,
+    "every": 250,
     "batches": 2,
 }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import random
 import shlex
 import statistics
 import subprocess
@@ -65,7 +66,8 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 
 
 def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -> dict:
-    """Milliseconds of each function, as `summary`: every round runs each once, so that a slow minute slows all.
+    """Milliseconds of each function, as `summary`: every round runs each once, so that a slow minute slows all, and in an
+    order of its own, so that none always comes after the one that leaves the caches or malloc in the worst state.
 
     Args:
         contestants (`dict`): Functions without arguments, by name.
@@ -73,11 +75,12 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
         warm_ups (`int`): Rounds before them: first calls build caches and touch memory.
         calls (`int`): What the time of one call is divided by.
     """
-    times = {name: [] for name in contestants}
+    times, order, rng = {name: [] for name in contestants}, list(contestants), random.Random(0)
     for turn in range(warm_ups + rounds):
-        for name, function in contestants.items():
+        rng.shuffle(order)
+        for name in order:
             begin = time.perf_counter()
-            function()
+            contestants[name]()
             if turn >= warm_ups:
                 times[name].append(1e3 * (time.perf_counter() - begin) / calls)
     return {name: summary(values) for name, values in times.items()}
