@@ -207,3 +207,14 @@ def cell_options(cell):
 
 def same_run(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def to(device, *values):
+    """The values with their tensors, in dicts too, on a device."""
+
+    def move(value):
+        if isinstance(value, dict):
+            return {name: move(x) for name, x in value.items()}
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return [move(value) for value in values]

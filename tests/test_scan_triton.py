@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from definition import assert_same, define, recurrence, relative_error, run
+from definition import assert_same, define, recurrence, run
 from scan_cases import (
     CELLS,
     KINDS,
@@ -27,6 +27,7 @@ from scan_cases import (
     grid,
     poisoned,
     random_inputs,
+    to,
 )
 from torch.utils.checkpoint import checkpoint
 
@@ -86,15 +87,6 @@ def set_tiling(monkeypatch, name):
     sizes = (0, 1, 1) if chunk is None else (1 << 30, chunk, 2)
     for constant, value in zip(("CHUNKED_CHANNELS", "CHUNK_STEPS", "CHUNKS"), sizes, strict=True):
         monkeypatch.setattr(scan_triton, constant, value)
-
-
-def to(device, *values):
-    def move(value):
-        if isinstance(value, dict):
-            return {name: move(x) for name, x in value.items()}
-        return value.to(device) if isinstance(value, torch.Tensor) else value
-
-    return [move(value) for value in values]
 
 
 def triton_run(projected, cell_type, state, **options):
@@ -351,61 +343,22 @@ def test_step_refuses_what_it_cannot_update():
         scan_triton.step_(projected.requires_grad_(), torch.zeros(2, 3), spec)
 
 
-# --- large shapes, on a GPU ------------------------------------------------------------------------------------------
-
-LARGE = [
-    (Case("mingru", "g", 2, 1000, 65, 0.5), torch.float32),
-    (Case("minlstm", "identity", 8, 300, 2048), torch.bfloat16),
-    (Case("minlstm", "g", 40, 129, 2048), torch.float32),
-    (Case("mingru", "identity", 40, 130, 2048, feature="mask+resets+reset_state"), torch.bfloat16),
-    (Case("minlstm_raw", "g", 1, 20011, 200, feature="mask+resets_rare+packed+reset_state"), torch.float32),
-    (Case("mingru", "g", 1, 20011, 256), torch.float16),
-]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("case, dtype", LARGE, ids=str)
-def test_large_shapes_on_a_gpu(case, dtype):
-    """As the launch tables cut them, against the default backend in float64."""
-    projected, state, features = to("cuda", *case.inputs(dtype))
+@runs_kernels
+@pytest.mark.parametrize("wrong", [[0, 4, 90], [-5, 4, 9], [3, 4, 4]])
+def test_bounds_that_are_wrong_lead_nowhere_else(wrong):
+    """On a GPU nobody looks at them before: a kernel keeps within the length, and what no sequence has stays unwritten."""
+    projected, spec = torch.randn(1, 9, 6, device=DEVICE), ScanSpec("mingru")
+    bounds = torch.tensor(wrong, dtype=torch.int32, device=DEVICE)
     with poisoned():
-        got = run(minrnn_scan, projected, case.cell_type, state, backend="triton", **case.options, **features)
-    features = {name: x.double() if x.is_floating_point() else x for name, x in features.items()}
-    args = (projected.double(), case.cell_type, state.double())
-    want = run(minrnn_scan, *args, backend="torch", **case.options, **features)
-    for name in want:
-        assert relative_error(got[name], want[name]) < max(2 * torch.finfo(dtype).eps, 5e-5), name
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("channels", [64, 4096])
-def test_a_long_memory_on_a_gpu(channels):
-    """Gates around -15 over 100,000 steps: what is lost is carried, not what is kept, which would round to all."""
-    projected = torch.randn(1, 100_000, 2 * channels, device="cuda")
-    projected[..., :channels] -= 15
-    got, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", backend="triton")
-    want, _ = minrnn_scan(projected.double(), "mingru", candidate_activation="identity", backend="torch")
-    assert (got - want).abs().max() < 1e-4 * want.abs().max()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_step_in_a_cuda_graph():
-    projected, state = torch.randn(4, 200, device="cuda", dtype=torch.bfloat16), torch.zeros(4, 100, device="cuda")
-    spec = ScanSpec("mingru")
-    scan_triton.step_(projected, state, spec)  # compiles
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        h = scan_triton.step_(projected, state, spec)
-    want = state.zero_().clone()
-    for _ in range(3):
-        projected.normal_()
-        graph.replay()
-        rounded, want = scan_step(projected, want, spec)
-        torch.testing.assert_close(state, want)
-        torch.testing.assert_close(h, rounded)
+        h, final = scan_triton.forward(projected, None, None, None, None, bounds, spec)
+        grads = scan_triton.backward(h, final, projected, h, None, None, None, None, bounds, spec)[0]
+    inside = bounds.clamp(0, 9).tolist()
+    for begin, end in itertools.pairwise(inside):
+        want = minrnn_scan(projected[:, begin:end], "mingru", backend="torch")[0]
+        torch.testing.assert_close(h[:, begin:end], want)
+    outside = torch.ones(9, dtype=torch.bool)
+    outside[inside[0] : inside[-1]] = False
+    assert h[0, outside].isnan().all() and grads[0, outside].isnan().all() and grads[0, ~outside].isfinite().all()
 
 
 # --- without kernels -------------------------------------------------------------------------------------------------

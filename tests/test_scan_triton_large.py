@@ -1,0 +1,61 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What is too large for triton's interpreter, or needs a card besides its kernels."""
+
+import pytest
+import torch
+from definition import relative_error, run
+from scan_cases import Case, poisoned, to
+
+from hf_minrnn import scan_triton
+from hf_minrnn.gates import ScanSpec
+from hf_minrnn.scan import minrnn_scan, scan_step
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+
+LARGE = [
+    (Case("mingru", "g", 2, 1000, 65, 0.5), torch.float32),
+    (Case("minlstm", "identity", 8, 300, 2048), torch.bfloat16),
+    (Case("minlstm", "g", 40, 129, 2048), torch.float32),
+    (Case("mingru", "identity", 40, 130, 2048, feature="mask+resets+reset_state"), torch.bfloat16),
+    (Case("minlstm_raw", "g", 1, 20011, 200, feature="mask+resets_rare+packed+reset_state"), torch.float32),
+    (Case("mingru", "g", 1, 20011, 256), torch.float16),
+]
+
+
+@pytest.mark.parametrize("case, dtype", LARGE, ids=str)
+def test_large_shapes_on_a_gpu(case, dtype):
+    """As the launch tables cut them, against the default backend in float64."""
+    projected, state, features = to("cuda", *case.inputs(dtype))
+    with poisoned():
+        got = run(minrnn_scan, projected, case.cell_type, state, backend="triton", **case.options, **features)
+    features = {name: x.double() if x.is_floating_point() else x for name, x in features.items()}
+    args = (projected.double(), case.cell_type, state.double())
+    want = run(minrnn_scan, *args, backend="torch", **case.options, **features)
+    for name in want:
+        assert relative_error(got[name], want[name]) < max(2 * torch.finfo(dtype).eps, 5e-5), name
+
+
+@pytest.mark.parametrize("channels", [64, 4096])
+def test_a_long_memory_on_a_gpu(channels):
+    """Gates around -15 over 100,000 steps: what is lost is carried, not what is kept, which would round to all."""
+    projected = torch.randn(1, 100_000, 2 * channels, device="cuda")
+    projected[..., :channels] -= 15
+    got, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", backend="triton")
+    want, _ = minrnn_scan(projected.double(), "mingru", candidate_activation="identity", backend="torch")
+    assert (got - want).abs().max() < 1e-4 * want.abs().max()
+
+
+def test_a_step_in_a_cuda_graph():
+    projected, state = torch.randn(4, 200, device="cuda", dtype=torch.bfloat16), torch.zeros(4, 100, device="cuda")
+    spec = ScanSpec("mingru")
+    scan_triton.step_(projected, state, spec)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        h = scan_triton.step_(projected, state, spec)
+    want = state.zero_().clone()
+    for _ in range(3):
+        projected.normal_()
+        graph.replay()
+        rounded, want = scan_step(projected, want, spec)
+        torch.testing.assert_close(state, want)
+        torch.testing.assert_close(h, rounded)
