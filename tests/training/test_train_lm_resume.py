@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import checkpoint
@@ -75,13 +76,17 @@ def test_interrupted_run_resumes_to_the_same_losses(resumable, uninterrupted, tm
     assert losses(tmp_path) == uninterrupted
 
 
-def test_a_second_sigterm_waits_for_the_checkpoint_and_a_second_ctrl_c_does_not():
+def test_a_second_sigterm_waits_for_the_checkpoint_and_a_second_ctrl_c_does_not(request):
+    # A shell has its background jobs ignore Ctrl-C, and pytest may be one.
+    request.addfinalizer(
+        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+    )
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with StopRequest() as request:
+    with StopRequest() as stop:
         for _ in range(3):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
-        assert request.signal == signal.SIGTERM
+        assert stop.signal == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
