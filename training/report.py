@@ -269,8 +269,12 @@ def plot_lines(
     figure, axes = plt.subplots(figsize=(7, 4.4), dpi=130, layout="constrained")
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), "o-", label=name, lw=1.6, ms=4)
-    axes.set_xscale("symlog", linthresh=min((x for points in lines.values() for x, _ in points if x), default=1))
+    places = sorted({x for points in lines.values() for x, _ in points})
+    axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
     axes.set_yscale(vertical)
+    if places[-1] < 100 * (places[0] or 1):  # too few powers of ten to tell the places by
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.set_xticks([], minor=True)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
