@@ -31,7 +31,7 @@ from by_definition import check_layer
 from contestants import LAYERS, SAME_AS_MINGRU, Layer, left_out
 from gpu_cases import BF16, FP32, LIMITS, check_case, check_whole, grid
 from report import plot_bars, write_json
-from timing import check_agreement, provenance, settings, summary
+from timing import check_agreement, orders, provenance, settings, summary
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import NUM_PARTS, ScanSpec
@@ -128,7 +128,8 @@ def recorded(function, calls: int):
 
 
 def measure(contestants: dict, rounds: int, device: str, calls: int = 5, graphs: bool = False) -> dict:
-    """`summary` of each function's milliseconds, and the MiB that one call adds; every round runs each.
+    """`summary` of each function's milliseconds, and the MiB that one call adds; every round runs each,
+    in `orders`.
 
     Args:
         contestants (`dict`): Functions without arguments, by name.
@@ -143,11 +144,10 @@ def measure(contestants: dict, rounds: int, device: str, calls: int = 5, graphs:
         memory[name] = memory_on_gpu(function) if device == "cuda" else None
     if graphs:
         contestants = {name: recorded(function, calls) for name, function in contestants.items()}
-    for _ in range(rounds):
-        for name, function in contestants.items():
-            times[name].append(
-                milliseconds(function, 1, device) / calls if graphs else milliseconds(function, calls, device)
-            )
+    for order in orders(contestants, rounds):
+        for name in order:
+            once = milliseconds(contestants[name], 1 if graphs else calls, device)
+            times[name].append(once / calls if graphs else once)
     return {name: {**summary(values), "memory_mib": memory[name]} for name, values in times.items()}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 import torch
 from fla_comparators import FLA, Comparator, make_fla, missing_fla
@@ -166,12 +165,13 @@ def mamba(size: Size) -> nn.Module:
     """transformers' Mamba; without its kernels, as on a CPU, a scan in plain torch if mambapy is installed, else a loop over
     time in Python."""
     from transformers import MambaConfig, MambaForCausalLM
+    from transformers.utils.import_utils import is_mambapy_available
 
     config = MambaConfig(
         vocab_size=size.vocab_size,
         hidden_size=size.hidden_size,
         num_hidden_layers=size.num_layers,
-        use_mambapy=find_spec("mambapy") is not None,
+        use_mambapy=is_mambapy_available(),
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=None,

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
+from transformers.utils.import_utils import is_mambapy_available
 
 from hf_minrnn import MinGRUCell, MinLSTMCell
 
@@ -117,7 +118,6 @@ class HGRN(nn.Module):
         return scan(new, log_decay)[0]
 
 
-MAMBAPY = find_spec("mambapy") is not None  # a scan in plain torch, where Mamba's kernels are not
 LAYERS = {  # name -> a function of the number of channels
     "minGRU": mingru,
     "minLSTM": lambda d: Layer(MinLSTMCell(d, d), lambda y: y[0]),
@@ -131,7 +131,7 @@ LAYERS = {  # name -> a function of the number of channels
     "accelerated-scan": AcceleratedScan,
     "HGRN, chunk": lambda d: HGRN(d, "chunk"),
     "HGRN, fused recurrent": lambda d: HGRN(d, "fused_recurrent"),
-    "Mamba": lambda d: Layer(MambaMixer(MambaConfig(hidden_size=d, use_mambapy=MAMBAPY), layer_idx=0)),
+    "Mamba": lambda d: Layer(MambaMixer(MambaConfig(hidden_size=d, use_mambapy=is_mambapy_available()), layer_idx=0)),
 }
 # What must equal minGRU's output and gradient, and how nearly: the log-space scan's own error grows with length.
 SAME_AS_MINGRU = {
@@ -142,7 +142,8 @@ SAME_AS_MINGRU = {
 }
 PACKAGES = {"minGRU-pytorch": "minGRU_pytorch", "accelerated-scan": "accelerated_scan", "HGRN": "fla"}
 CUDA_ONLY = ("accelerated-scan", "HGRN")
-LOOPS = ("Mamba", "associative_scan")  # without its kernels the one is a loop in Python, and the other compiles to one
+# Without its kernels the one is a loop in Python, or with mambapy as slow as one where time is long; the other compiles to one.
+LOOPS = ("Mamba", "associative_scan")
 SMALL = 1 << 17  # elements of batch * time * channels
 
 
@@ -157,5 +158,5 @@ def left_out(name: str, shape: tuple[int, int, int], device: str) -> str | None:
     if name == "accelerated-scan" and time % 2048:
         return "its gradient reads beyond its tensors unless the time is a multiple of 2,048"
     if device == "cpu" and name.startswith(LOOPS) and batch * time * channels > SMALL:
-        return f"a loop on a CPU, up to {SMALL:,} elements here: seconds to minutes per call"
+        return f"a loop on a CPU, or as slow as one, up to {SMALL:,} elements here: seconds to minutes per call"
     return None

@@ -191,7 +191,7 @@ def gpu(result: dict) -> str:
     """The scan on a GPU beside plain copies of as many bytes, layers beside others' of equal width, and the targets."""
     rows, note = [], result.get("note")
     for entry in result["scan"]:
-        row = [f"({', '.join(map(str, entry['shape']))}), {entry['dtype']}"]
+        row = [f"{tuple(entry['shape'])}, {entry['dtype']}"]
         for name in ("mingru forward", "mingru backward", "minlstm forward", "minlstm backward"):
             timing, copy = entry["timings"][name], entry["timings"][f"copy, {name}"]
             share = copy["median_ms"] / timing["median_ms"]
@@ -206,8 +206,8 @@ def gpu(result: dict) -> str:
             [name, f"{timing['median_ms']:.2f}", f"{timing['median_ms'] / ours:.1f}×", f"{timing['memory_mib']:,.0f}"]
             for name, timing in entry["timings"].items()
         ]
-        shape = f"({', '.join(map(str, entry['shape']))}), {entry['dtype']}"
-        lines.append("\n" + markdown([f"layer, {shape}", "ms", "of minGRU's", "MiB"], layers))
+        header = [f"layer, {tuple(entry['shape'])}, {entry['dtype']}", "ms", "of minGRU's", "MiB"]
+        lines.append("\n" + markdown(header, layers))
         absent = "; ".join(f"{name} ({why})" for name, why in entry["left_out"].items())
         lines += [f"\nLeft out: {absent}.\n"] if absent else []
     for entry in result["step"]:

@@ -49,14 +49,11 @@ def missed(targets: list[tuple[str, float, float, bool]]) -> str:
     >>> print(missed([("a / b", 1.9996, 2, False)]).strip())
     Targets of this project's own: 0 of 1 reached; short of them: a / b 1.9996 of 2.00.
     """
-    short = [
-        # A miss by a hair is not to look like none.
-        f"{name} {found:.2f} of {target:.2f}"
-        if f"{found:.2f}" != f"{target:.2f}"
-        else f"{name} {found:.4f} of {target:.2f}"
-        for name, found, target, small in targets
-        if not (found <= target if small else found >= target)
-    ]
+    short = []
+    for name, found, target, small in targets:
+        if not (found <= target if small else found >= target):
+            digits = 4 if f"{found:.2f}" == f"{target:.2f}" else 2  # a miss by a hair is not to look like none
+            short.append(f"{name} {found:.{digits}f} of {target:.2f}")
     rest = f"; short of them: {'; '.join(short)}" if short else ""
     return (
         f"\nTargets of this project's own: {len(targets) - len(short)} of {len(targets)} reached{rest}.\n"

@@ -23,15 +23,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "training" / "LOG.md")
 LAYERS = ("bench_layers", "bench_layers_kept_memory", "bench_layers_2_threads")
-SPEED = (
-    "scan",
-    "layers",
-    "modules",
-    "decode",
-    "step",
-    "generate",
-    "gpu",
-)  # tables of bench_<name>.json, which have targets
+# Tables of bench_<name>.json, which have targets.
+SPEED = ("scan", "layers", "modules", "decode", "step", "generate", "gpu")
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

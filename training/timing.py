@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,9 +65,20 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
     return {"median_ms": median, "q1_ms": q1, "q3_ms": q3}
 
 
+def orders(names: Iterable[str], rounds: int) -> Iterator[list[str]]:
+    """All names once for each round, each time in an order of its own, so that none always comes after the one that leaves the
+    caches or malloc in the worst state; always the same orders.
+
+    >>> sorted({tuple(order) for order in orders("ab", 9)})
+    [('a', 'b'), ('b', 'a')]
+    """
+    names, rng = list(names), random.Random(0)
+    for _ in range(rounds):
+        yield rng.sample(names, len(names))
+
+
 def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -> dict:
-    """Milliseconds of each function, as `summary`: every round runs each once, so that a slow minute slows all, and in an
-    order of its own, so that none always comes after the one that leaves the caches or malloc in the worst state.
+    """Milliseconds of each function, as `summary`: every round runs each once, so that a slow minute slows all, in `orders`.
 
     Args:
         contestants (`dict`): Functions without arguments, by name.
@@ -75,9 +86,8 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
         warm_ups (`int`): Rounds before them: first calls build caches and touch memory.
         calls (`int`): What the time of one call is divided by.
     """
-    times, order, rng = {name: [] for name in contestants}, list(contestants), random.Random(0)
-    for turn in range(warm_ups + rounds):
-        rng.shuffle(order)
+    times = {name: [] for name in contestants}
+    for turn, order in enumerate(orders(contestants, warm_ups + rounds)):
         for name in order:
             begin = time.perf_counter()
             contestants[name]()

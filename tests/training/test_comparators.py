@@ -101,3 +101,18 @@ def test_what_cannot_be_built_is_refused():
         build("llama", vocab_size=16, hidden_size=64, num_layers=40, max_length=8, parameters=12_000)
     with pytest.raises(ValueError, match="a width of 1 has"):
         build("mingru", parameters=10, **SIZE)
+
+
+def test_mambas_scan_in_plain_torch_is_its_loop():
+    pytest.importorskip("mambapy")
+    found = []
+    for plain in (True, False):
+        torch.manual_seed(0)
+        model = build("mamba", **SIZE)
+        for block in model.model.backbone.layers:
+            assert block.mixer.use_mambapy
+            block.mixer.use_mambapy = plain
+        logits = model(torch.arange(46).view(2, 23) % 16)  # 23 is no power of two
+        found.append([logits.detach(), *torch.autograd.grad(logits.square().mean(), [*model.parameters()])])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
