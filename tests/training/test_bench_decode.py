@@ -90,3 +90,4 @@ def test_compiled_steps_agree(tmp_path):
     torch._dynamo.reset()  # what other tests compiled of the same code would be looked through before each token
     result = bench_decode.main([*TINY, "--contexts", "0", "--output", str(tmp_path / "out.json")])
     assert result["ratios"]["minGRU, compiled / its Linears, 0"]["target"] == 1.1
+    assert (tmp_path / "out.png").stat().st_size  # of one context too, where lines are points
