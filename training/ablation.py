@@ -7,9 +7,10 @@
     python training/ablation.py shakespeare --text shakespeare.txt
 
 Two stages. First every variant, the paper's block and the default with one option more or less, is trained once at each of
-three learning rates (`bpe` and `shakespeare`: only the finalists, unless `--all-variants` asks for more). Then the finalists,
-which are the paper's block, the default, the default without each of its options, and whichever was best, are trained with two
-more seeds at their best rate. One half of the held-out text chooses the rates, the other is what is reported.
+three learning rates, and at twice the highest or half the lowest for as long as that one is the best (`bpe` and `shakespeare`:
+only the finalists, unless `--all-variants` asks for more). Then the finalists, which are the paper's block, the default, the
+default without each of its options, and whichever was best, are trained with two more seeds at their best rate. One half of
+the held-out text chooses the rates, the other is what is reported. `--only` takes some variants through both stages.
 
 The result file, training/results/ablation_<corpus>.json, is written after each run, and a run that stands in it is not made
 again. `--minutes` ends after the run in progress; the corpora have files of their own, so that they can run side by side.
@@ -43,6 +44,7 @@ RESULTS = Path(__file__).parent / "results"
 CORPORA = {"bytes": "bytes", "bpe": "bpe", "shakespeare": "chars"}  # name -> kind of tokenizer
 # What makes two runs comparable; a result file holds runs of one setting only.
 SETTINGS = ("steps", "batch_size", "sequence_length", "hidden_size", "layers", "vocab_size", "sweep_seed")
+RATES = [2.5e-3, 5e-3, 1e-2]  # peaks that every variant is tried with
 WEIGHT_DECAY, BETAS, GRAD_CLIP = 0.1, (0.9, 0.95), 1.0
 LAST = 50  # steps whose mean loss is reported as the training loss
 TIMED_STEPS = 6  # of a plan's estimate
@@ -172,27 +174,40 @@ def measure_run(run: Run, text: Text, options: argparse.Namespace) -> dict:
 # --- which runs ------------------------------------------------------------------------------------------------------
 
 
-def sweep_runs(options: argparse.Namespace) -> list[Run]:
+def rates_to_try(name: str, results: dict, options: argparse.Namespace) -> list[float]:
+    """The rates that `--rates` names. Without it `RATES` and what was tried, and once these have run, if the best is an end of
+    them, one beyond it."""
+    if options.rates:
+        return options.rates
+    swept = [r for r in results["runs"].values() if r["variant"] == name and r["seed"] == options.sweep_seed]
+    rates = sorted({*RATES, *(row["rate"] for row in swept)})
+    best = best_rates(results).get(name)
+    if best is None or any(Run(name, rate, options.sweep_seed).key not in results["runs"] for rate in rates):
+        return rates
+    return rates + [rate for end, rate in ((rates[-1], 2 * rates[-1]), (rates[0], rates[0] / 2)) if best["rate"] == end]
+
+
+def sweep_runs(results: dict, options: argparse.Namespace) -> list[Run]:
     """The first stage: one seed at each rate. Finalists first, so that what is interrupted says something already."""
     every = options.all_variants or options.corpus == "bytes"
-    names = [*FINALISTS, *(name for name in VARIANTS if name not in FINALISTS and every)]
-    return [Run(name, rate, options.sweep_seed) for name in names for rate in options.rates]
+    names = options.only or [*FINALISTS, *(name for name in VARIANTS if name not in FINALISTS and every)]
+    return [Run(name, rate, options.sweep_seed) for name in names for rate in rates_to_try(name, results, options)]
 
 
 def seed_runs(results: dict, options: argparse.Namespace) -> list[Run]:
     """The second stage: the finalists' other seeds at their best rate. Nothing before the first stage is complete."""
-    if any(run.key not in results["runs"] for run in sweep_runs(options)):
+    if any(run.key not in results["runs"] for run in sweep_runs(results, options)):
         return []
     rates = best_rates(results)  # without variants that diverged at every rate
     best = min(rates, key=lambda name: rates[name]["validation_bits_per_byte"], default=None)
-    names = dict.fromkeys([*FINALISTS, best])
+    names = dict.fromkeys(options.only or [*FINALISTS, best])
     return [Run(name, rates[name]["rate"], seed) for name in names if name in rates for seed in options.seeds[1:]]
 
 
 def missing(results: dict, options: argparse.Namespace) -> list[Run]:
     """What is left to do, as far as it is known."""
-    runs = [*sweep_runs(options), *seed_runs(results, options)]
-    return [run for run in runs if run.key not in results["runs"] and options.only in run.variant]
+    runs = [*sweep_runs(results, options), *seed_runs(results, options)]
+    return [run for run in runs if run.key not in results["runs"]]
 
 
 def seconds_per_run(text: Text, options: argparse.Namespace) -> float:
@@ -222,8 +237,8 @@ def plan(results: dict, text: Text, options: argparse.Namespace) -> str:
     source = f"the mean of {len(done)} runs" if done else "measured now"
     lines = [f"{options.corpus}: {each:.0f} s a run on {torch.get_num_threads()} thread(s), {source}"]
     second = seed_runs(results, options)
-    count = len(second) or (len(FINALISTS) + 1) * len(options.seeds[1:])
-    for stage, number, runs in (("sweep", None, sweep_runs(options)), ("seeds", count, second)):
+    count = len(second) or (len(options.only) or len(FINALISTS) + 1) * len(options.seeds[1:])
+    for stage, number, runs in (("sweep", None, sweep_runs(results, options)), ("seeds", count, second)):
         number = number or len(runs)
         left = number - sum(run.key in results["runs"] for run in runs)
         about = "" if runs else "at most "
@@ -295,9 +310,9 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--text", metavar="FILE", help="the text of shakespeare; its characters are the tokens")
     parser.add_argument("--plan", action="store_true", help="only say what would run, and how long it takes here")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after the run in progress by then")
-    parser.add_argument("--only", default="", help="only the variants whose name contains this")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=[], metavar="NAME", help="only these variants")
     parser.add_argument("--all-variants", action="store_true", help="sweep all variants, not the finalists alone")
-    parser.add_argument("--rates", type=float, nargs="+", default=[2.5e-3, 5e-3, 1e-2], help="peak learning rates")
+    parser.add_argument("--rates", type=float, nargs="+", default=[], help="only these peak learning rates")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="the first is the sweep's")
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch-size", type=int, default=8)

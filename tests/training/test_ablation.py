@@ -147,10 +147,33 @@ def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
     results = ablation.main(command(text_file, path, *few))
     assert list(results["runs"]) == ["paper, rate 0.01, seed 3"]
     assert "minutes are over, at least 7 runs are left" in capsys.readouterr().out
-    results = ablation.main(command(text_file, path, *few, "--only", "state norm", "--all-variants"))
+    results = ablation.main(command(text_file, path, *few, "--only", "default - state norm"))
     assert list(results["runs"])[1:] == ["default - state norm, rate 0.01, seed 3"]
+    with pytest.raises(SystemExit):
+        ablation.parse_arguments(["bytes", "--only", "state norm"])  # part of a name is none
     with pytest.raises(SystemExit, match="holds runs with steps 3, asked for is 4: choose another --output"):
         ablation.main([*command(text_file, path), "--seeds", "3", "--steps", "4"])
+
+
+def test_rates_are_tried_until_the_best_has_others_on_both_sides():
+    options = ablation.parse_arguments(["bytes", "--only", "default", "--seeds", "0", "1"])
+    quality, results = {1.25e-3: 3, 2.5e-3: 2, 5e-3: 3, 1e-2: 4, 2e-2: 5}, {"settings": {"sweep_seed": 0}, "runs": {}}
+
+    def train(better=lambda rate: quality[rate]):
+        made = []
+        while todo := ablation.missing(results, options):
+            (run, *_), score = todo, better(todo[0].rate)
+            row = {"variant": run.variant, "rate": run.rate, "seed": run.seed, "validation_bits_per_byte": score}
+            results["runs"][run.key] = row | {"diverged": score is None}
+            made.append((run.rate, run.seed))
+        return made
+
+    assert train() == [(2.5e-3, 0), (5e-3, 0), (1e-2, 0), (1.25e-3, 0), (2.5e-3, 1)]
+    results["runs"].clear()  # higher is better, until it diverges
+    assert train(lambda rate: 1 / rate if rate < 4e-2 else None)[3:] == [(2e-2, 0), (4e-2, 0), (2e-2, 1)]
+    options.rates = [1e-2]  # exactly that
+    results["runs"].clear()
+    assert train() == [(1e-2, 0), (1e-2, 1)]
 
 
 def test_the_plan_trains_nothing_it_keeps(text_file, tmp_path, capsys):
