@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The seven Chomsky tasks: trained on strings of 1 to 40 symbols, asked at lengths up to 256. With a heat map.
 
-    python training/chomsky_tasks.py           # the paper's width and depth; a day on two cores
-    python training/chomsky_tasks.py --small   # narrower, fewer steps, comparators too; half an hour or so
+    python training/chomsky_tasks.py           # the paper's width and depth; for a GPU
+    python training/chomsky_tasks.py --small   # narrower, fewer steps, comparators too; an hour of a core
 
 Parity is there as a limit: decays in [0, 1] cannot keep track of it at finite precision, whatever the training
 (arXiv 2411.12537), and what is learned of it at length 40 does not hold at 256. Each row of the result file is one training;
@@ -17,6 +17,7 @@ from pathlib import Path
 from chomsky import CHOMSKY
 from comparators import Size, build
 from experiment import Recipe, evaluate
+from paper_tables import groups, numbers
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from tasks import chomsky
 from widths import count
@@ -54,11 +55,11 @@ SMALL = {
 }
 
 
-def plot(path: Path, rows: list[dict], lengths: list[int]) -> None:
+def plot(path: Path, result: dict, lengths: list[int]) -> None:
     """A panel for each model as a PNG: tasks downwards, lengths across, the accuracy in color and as a number.
 
     Args:
-        rows (`list[dict]`): Of the result file; of several for the same model and task the mean is shown.
+        result (`dict`): A result file; of several seeds the mean is shown, at the best learning rate.
         lengths (`list[int]`): Across.
     """
     import matplotlib
@@ -66,8 +67,9 @@ def plot(path: Path, rows: list[dict], lengths: list[int]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    models = list(dict.fromkeys(row["settings"]["model"] for row in rows))
-    tasks = [task for task in CHOMSKY if any(row["settings"]["task"] == task for row in rows)]
+    found = groups(result, ("model", "task"), "accuracy")
+    models = list(dict.fromkeys(model for model, _ in found))
+    tasks = [task for task in CHOMSKY if any(task == other for _, other in found)]
     size = (1.2 + 0.42 * len(lengths) * len(models), 1.4 + 0.36 * len(tasks))
     figure, panels = plt.subplots(
         1, len(models), figsize=size, dpi=130, layout="constrained", squeeze=False, sharey=True
@@ -75,8 +77,7 @@ def plot(path: Path, rows: list[dict], lengths: list[int]) -> None:
     for axes, model in zip(panels[0], models):
         table = []
         for task in tasks:
-            found = [row for row in rows if (row["settings"]["model"], row["settings"]["task"]) == (model, task)]
-            scores = [row["test"].get("best", row["test"]["final"])["by_length"] for row in found]
+            scores = numbers(found.get((model, task), []), "by_length")
             table.append([sum(s[str(n)] for s in scores) / len(scores) if scores else float("nan") for n in lengths])
         image = axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for y, line in enumerate(table):
@@ -160,7 +161,8 @@ def main(argv=None) -> dict:
                     options,
                     validation,
                     judge,
-                    chance=task.chance,
+                    asked=options.lengths,
+                    batches=options.batches,
                 )
 
             best = contest(f"{task_name}, {name}", options.rates, options.seeds, "accuracy", run)
@@ -168,7 +170,7 @@ def main(argv=None) -> dict:
                 by_length = row["test"].get("best", row["test"]["final"])["by_length"]
                 shown = ", ".join(f"{accuracy:.0%} at {length}" for length, accuracy in by_length.items())
                 print(f"{task_name}, {name}: {shown}", flush=True)
-    plot(options.output.with_suffix(".png"), list(results.value["rows"].values()), options.lengths)
+    plot(options.output.with_suffix(".png"), results.value, options.lengths)
     return results.value
 
 

@@ -138,13 +138,28 @@ class Run:
         folder (`Path`, *optional*): Where checkpoints are kept while the run goes on; what lies there is gone on with.
         title (`str`): What progress is printed under.
         checkpoint_every (`float`): Seconds between two checkpoints.
+        about (`dict`, *optional*): What the run hangs on besides recipe, seed and task, as JSON has it: a checkpoint of a run
+            with anything else is refused.
+
+    Raises:
+        InputError: In `folder` lies a checkpoint of another run.
     """
 
     def __init__(
-        self, model, task, recipe: Recipe, seed: int, validation: Callable, folder=None, title="", checkpoint_every=60.0
+        self,
+        model,
+        task,
+        recipe: Recipe,
+        seed: int,
+        validation: Callable,
+        folder=None,
+        title="",
+        checkpoint_every=60.0,
+        about=None,
     ):
         self.model, self.task, self.recipe, self.seed, self.validation = model, task, recipe, seed, validation
         self.folder, self.title, self.checkpoint_every = folder and Path(folder), title, checkpoint_every
+        self.about = about or {}
         self.device = next(model.parameters()).device
         graphs = self.device.type == "cuda"
         self.optimizer = torch.optim.AdamW(
@@ -165,7 +180,7 @@ class Run:
         recipe = {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.recipe).items()
         }
-        return {**recipe, "seed": self.seed, "task": self.task.name, "parameters": count(self.model)}
+        return {**self.about, **recipe, "seed": self.seed, "task": self.task.name, "parameters": count(self.model)}
 
     def _resume(self) -> None:
         saved = load_checkpoint(self.folder)

@@ -7,8 +7,12 @@ that is best on the validation part is shown, as mean and deviation over its see
 
 from __future__ import annotations
 
+import importlib
+import re
 import statistics
+from itertools import product
 
+from chomsky import blind_accuracy
 from table_parts import markdown, where
 
 PRESETS = ("full", "cpu", "small")
@@ -57,6 +61,12 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
     return {key: max(rates.values(), key=quality) for key, rates in found.items()}
 
 
+def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[str, list[tuple[int, float]]]:
+    """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted."""
+    found = groups(result, by, metric)
+    return {", ".join(map(str, key)): [(e["step"], e[metric]) for e in rows[0]["curve"]] for key, rows in found.items()}
+
+
 def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:
     """A number of the test of each row, of its best or its last state; of a run without a best one, the last."""
     return [row["test"].get(state, row["test"]["final"])[value] for row in rows]
@@ -74,32 +84,51 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
 
 
 def common(rows: list[dict]) -> list[str]:
-    """Parameters, learning rate, seeds, steps, steps a second and the command, for the end of a line."""
+    """Parameters, learning rate, seeds, steps, steps a second, on what, and the command, for the end of a line."""
     steps, speed = ([row[name] for row in rows] for name in ("steps", "steps_per_second"))
+    machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
     return [
         f"{rows[0]['parameters']:,}",
         f"{rows[0]['settings']['rate']:g}",
         f"{len(rows)}",
         f"{round(sum(steps) / len(steps)):,}",
         f"{sum(speed) / len(speed):.2f}",
-        f"`{rows[0]['command']}`",
+        machine["accelerator"] or machine["cpu"],
+        f"`{re.sub(r'--seeds [0-9]+', f'--seeds {seeds}', rows[0]['command'])}`",
     ]
 
 
-COMMON = ["parameters", "rate", "seeds", "steps", "steps/s", "command"]
+COMMON = ["parameters", "rate", "seeds", "steps", "steps/s", "on", "command"]
 
 
 def machines(presets: dict[str, dict]) -> str:
     """Every machine that had a part in the rows, once each."""
-    lines = dict.fromkeys(where(row) for result in presets.values() for row in result["rows"].values())
+    rows = [row for result in presets.values() for row in result["rows"].values()]
+    lines = dict.fromkeys("; ".join(filter(None, (row["machine"]["accelerator"], where(row)))) for row in rows)
     return f"\n{'. '.join(lines)}.\n" if lines else ""
 
 
-def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...]) -> str:
-    """A line on the presets that have no result file."""
-    names = [name for name in offered if name not in presets]
-    commands = [f"`python training/{script}{'' if name == 'full' else f' --{name}'}`" for name in names]
-    return f"\nNot run: {', '.join(commands)}.\n" if names else ""
+def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by: dict[str, str]) -> str:
+    """A line on the presets that have no result file, and on what is missing in those that have one.
+
+    Args:
+        presets: Result files by preset.
+        script (`str`): The module of the experiment, whose `FULL`, `CPU` and `SMALL` are the presets.
+        offered (`tuple[str, ...]`): The presets to look at.
+        by (`dict[str, str]`): Options that list what is to run, and the setting of a row that each becomes.
+    """
+    module, lines = importlib.import_module(script), []
+    for name in offered:
+        command = f"`python training/{script}.py{'' if name == 'full' else f' --{name}'}`"
+        if name not in presets:
+            lines.append(command)
+            continue
+        grid, rows = module.FULL | getattr(module, name.upper()), presets[name]["rows"].values()
+        ran = {tuple(row["settings"][setting] for setting in by.values()) for row in rows}
+        left = [cell for cell in product(*(grid[option] for option in by)) if cell not in ran]
+        if left:
+            lines.append(f"of {command} {', '.join(' '.join(map(str, cell)) for cell in left)}")
+    return f"\nNot run: {'; '.join(lines)}.\n" if lines else ""
 
 
 def copying(presets: dict[str, dict]) -> str:
@@ -114,14 +143,16 @@ def copying(presets: dict[str, dict]) -> str:
     for (model, layers), number in COPYING.items():
         if (model, layers) not in full:
             command = f"`python training/selective_copying.py --models {model} --layers {layers}`"
-            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 5, command])
+            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 6, command])
     header = ["model", "layers", "tokens", "accuracy, %", "the paper's at 4096, %", *COMMON]
-    return markdown(header, rows) + f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n{machines(presets)}"
+    left = not_run(presets, "selective_copying", ("cpu", "small"), {"models": "model", "layers": "layers"})
+    others = f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n"
+    return markdown(header, rows) + others + left + machines(presets)
 
 
 def chomsky(presets: dict[str, dict]) -> str:
-    """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model."""
-    rows, shown = [], (40, 128, 256)
+    """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model, beside what needs no looking."""
+    rows, shown, blind = [], (40, 128, 256), {}
     for result in presets.values():
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
             by_length = numbers(found, "by_length")
@@ -130,11 +161,15 @@ def chomsky(presets: dict[str, dict]) -> str:
                 spread([scores[str(length)] for scores in by_length], 100) if there else ""
                 for length, there in zip(shown, asked)
             ]
-            mean, chance = spread(numbers(found, "accuracy"), 100), f"{100 * found[0]['settings']['chance']:.1f}"
-            rows.append([task, model, *scores, mean, chance, *common(found)])
-    header = ["task", "model", *(f"at {length}, %" for length in shown), "mean of all lengths, %", "chance, %", *COMMON]
+            lengths = tuple(map(int, by_length[0]))
+            if (task, lengths) not in blind:
+                blind[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
+            mean = spread(numbers(found, "accuracy"), 100)
+            rows.append([task, model, *scores, mean, f"{100 * blind[task, lengths]:.1f}", *common(found)])
+    header = ["task", "model", *(f"at {length}, %" for length in shown), "mean, %", "blind mean, %", *COMMON]
     table = markdown(header, rows) if rows else ""
-    return table + not_run(presets, "chomsky_tasks.py", ("full", "small")) + machines(presets)
+    left = not_run(presets, "chomsky_tasks", ("full", "small"), {"tasks": "task", "models": "model"})
+    return table + left + machines(presets)
 
 
 def recall(presets: dict[str, dict]) -> str:
@@ -154,7 +189,8 @@ def recall(presets: dict[str, dict]) -> str:
         header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
         text += markdown(header, lines) + "\n"
     note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
-    return text + note.lstrip() + not_run(presets, "recall.py", ("full", "small")) + machines(presets)
+    left = not_run(presets, "recall", ("full", "small"), {"models": "model", "pairs": "pairs"})
+    return text + note.lstrip() + left + machines(presets)
 
 
 def shakespeare(presets: dict[str, dict]) -> str:
@@ -164,14 +200,16 @@ def shakespeare(presets: dict[str, dict]) -> str:
         for (model,), found in groups(result, ("model",), "loss").items():
             paper, at = SHAKESPEARE.get(model, ("", "")) if preset == "full" else ("", "")
             ran |= {model} if preset == "full" else set()
-            best = spread([row["best"]["step"] for row in found], digits=0)
+            steps = [row["best"]["step"] for row in found if row["best"]]  # none of a run that diverged at once
+            best = spread(steps, digits=0) if steps else ""
             scores = [spread(numbers(found, part), digits=4) for part in ("test", "both")]
             last = spread(numbers(found, "test", "final"), digits=4)
             rows.append([model, preset, *scores, best, last, paper, at, *common(found)])
     for model, (paper, at) in SHAKESPEARE.items():
         if model not in ran:
             command = f"`python training/shakespeare.py --models {model}`"
-            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 5, command])
-    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 6])
+            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 6, command])
+    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 7])
     header = ["model", "preset", "test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
-    return markdown([*header, *COMMON], rows) + machines(presets)
+    left = not_run(presets, "shakespeare", ("small",), {"models": "model"})
+    return markdown([*header, *COMMON], rows) + left + machines(presets)

@@ -11,8 +11,11 @@ the result file is one training; running the script again goes on where it stopp
 
 from __future__ import annotations
 
+import statistics
+
 from comparators import Size, build
 from experiment import Recipe, evaluate
+from paper_tables import groups, numbers
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from tasks import recall
@@ -64,11 +67,9 @@ def main(argv=None) -> dict:
     options = parse(made, argv, "recall")
     about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
     results = Results(options.output, about | {"pairs": options.pairs})
-    lines = {}
     for name in can_run(options.models, options.device):
         # For a model whose memory is its own affair the smallest state stands.
         for expansion in options.expansions if name in VECTORS else options.expansions[:1]:
-            title = f"{name}, {expansion * options.hidden_size} channels" if name in VECTORS else name
             for pairs in options.pairs:
                 task, length = recall(pairs, keys=64, values=64), 4 * pairs
                 size = Size(
@@ -81,6 +82,10 @@ def main(argv=None) -> dict:
                     initializer_range=options.initializer_range,
                 )
                 reference = count(build("mingru", **vars(size)))
+                title = name
+                if name in VECTORS:  # of the model as it is built: who has to meet a number of parameters has fewer
+                    built = build(name, parameters=None if name in OURS else reference, **vars(size))
+                    title = f"{name}, {built.model.config.state_size} channels"
 
                 def run(rate, seed, name=name, title=title, size=size, reference=reference, task=task, length=length):
                     recipe = Recipe(
@@ -109,12 +114,15 @@ def main(argv=None) -> dict:
                         ),
                         pairs=length // 4,
                         title=title,
+                        batches=options.batches,
                     )
 
                 rows = contest(f"{title}, {pairs} pairs", options.rates, options.seeds, "accuracy", run)
                 scores = [row["test"].get("best", row["test"]["final"])["accuracy"] for row in rows]
-                lines.setdefault(title, []).append((pairs, sum(scores) / len(scores)))
                 print(f"{title}, {pairs} pairs: test accuracy {', '.join(f'{s:.1%}' for s in scores)}", flush=True)
+    lines = {}
+    for (title, pairs), rows in groups(results.value, ("title", "pairs"), "accuracy").items():
+        lines.setdefault(title, []).append((pairs, statistics.mean(numbers(rows, "accuracy"))))
     picture = options.output.with_suffix(".png")
     plot_lines(picture, "associative recall", ("pairs", "accuracy (chance is 1/64)"), lines, "linear")
     return results.value

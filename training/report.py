@@ -268,7 +268,8 @@ def plot_lines(
 
     figure, axes = plt.subplots(figsize=(7, 4.4), dpi=130, layout="constrained")
     for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), "o-", label=name, lw=1.6, ms=4)
+        style = "o-" if len(points) < 20 else "-"
+        axes.plot(*zip(*points, strict=True), style, label=name, lw=1.6, ms=4)
     places = sorted({x for points in lines.values() for x, _ in points})
     axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
     axes.set_yscale(vertical)

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
 import torch
 from comparators import Size, build, missing
 from experiment import Recipe, Run
@@ -96,7 +97,7 @@ def command(script: str, options: argparse.Namespace, made: argparse.ArgumentPar
 
 
 class Results:
-    """A result file, written after each row.
+    """A result file, written after each row. Several processes may write into one, each its rows.
 
     Args:
         path (`Path`): The file; the rows that it has are kept.
@@ -105,8 +106,16 @@ class Results:
 
     def __init__(self, path: Path, about: dict):
         self.path = Path(path)
-        rows = json.loads(self.path.read_text(encoding="utf-8"))["rows"] if self.path.exists() else {}
-        self.value = {**about, "rows": rows}
+        self.value = {**about, "rows": self._written()}
+
+    def _written(self) -> dict:
+        return json.loads(self.path.read_text(encoding="utf-8"))["rows"] if self.path.exists() else {}
+
+    def _write(self, key: str, row: dict) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{self.path}.lock"):
+            self.value["rows"] = self._written() | {key: row}  # with what others have written in the meantime
+            write_json(self.path, self.value)
 
     def row(self, key: str, settings: dict, command: str, work: Callable[[], dict]) -> dict:
         """The row of this name, run now if the file does not have it.
@@ -120,7 +129,8 @@ class Results:
         Raises:
             ValueError: The file has a row of this name with other settings.
         """
-        settings, rows = json.loads(json.dumps(settings)), self.value["rows"]
+        settings, rows = json.loads(json.dumps(settings)), self._written()
+        self.value["rows"] = rows
         if key in rows:
             before = rows[key]["settings"]
             different = [name for name in {**settings, **before} if settings.get(name) != before.get(name)]
@@ -134,7 +144,7 @@ class Results:
         print(f"{key}: {command}", flush=True)
         found = work()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        rows[key] = {
+        row = {
             "command": command,
             "settings": settings,
             **found,
@@ -142,8 +152,8 @@ class Results:
             "machine": machine(),
             "versions": versions(),
         }
-        write_json(self.path, self.value)
-        return rows[key]
+        self._write(key, row)
+        return row
 
 
 def train_row(
@@ -174,6 +184,9 @@ def train_row(
         settings: What the row hangs on besides.
     """
     name, size, parameters = model
+    about = {"model": name, "task": task.name, "seed": seed, "size": asdict(size), "reference_parameters": parameters}
+    about = json.loads(json.dumps(about | settings))
+    folder = options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)
 
     def work() -> dict:
         torch.manual_seed(seed)
@@ -181,15 +194,13 @@ def train_row(
         if parameters:
             share = count(fresh) / parameters - 1
             print(f"{key}: {count(fresh):,} parameters, {share:+.1%} of the reference's {parameters:,}", flush=True)
-        folder = options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)
-        run = Run(fresh, task, recipe, seed, validation, folder, title=key)
+        run = Run(fresh, task, recipe, seed, validation, folder, title=key, about=about)
         found = run.train()
         found["test"] = run.test(judge)
         return found
 
-    about = {"model": name, "task": task.name, "seed": seed, "size": asdict(size), "reference_parameters": parameters}
-    row = results.row(key, {**about, **asdict(recipe), **settings}, command, work)
-    for path in (options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)).glob("checkpoint-*.pt"):
+    row = results.row(key, {**about, **asdict(recipe)}, command, work)
+    for path in folder.glob("checkpoint-*.pt"):
         path.unlink()  # the row is written, so nobody goes on from there
     return row
 

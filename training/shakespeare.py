@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Characters of Shakespeare as the paper trains on them: the loss on a test part, at the best step of a validation part.
+"""Characters of Shakespeare as the paper trains on them: the loss on a test part, at the best step of a validation part. With
+a plot of the validation part's.
 
     python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core (--bf16)
     python training/shakespeare.py --small              # narrower, 300 steps; minutes, but longer for Mamba
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
+from paper_tables import curves
+from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from tasks import shakespeare
 from widths import count
@@ -134,6 +137,8 @@ def main(argv=None) -> dict:
             if row["best"] is not None:
                 test, step = row["test"]["best"], row["best"]["step"]
                 print(f"{name}: step {step}, test {test['test']:.4f}, last 10 % {test['both']:.4f}", flush=True)
+    picture, labels = options.output.with_suffix(".png"), ("step", "loss on the validation part, nats per character")
+    plot_lines(picture, "characters of Shakespeare", labels, curves(results.value, ("model",), "loss"))
     return results.value
 
 

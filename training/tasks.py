@@ -26,7 +26,6 @@ class Task:
         name (`str`): What it is called in results.
         vocab_size (`int`): Tokens in and out.
         draw: A function of seed, batch size and length, see `batch`.
-        chance (`float`): Accuracy of guessing.
 
     >>> task = selective_copying()
     >>> ids, labels = task.batch(0, batch_size=2, length=20)
@@ -34,8 +33,8 @@ class Task:
     (torch.Size([2, 36]), 32)
     """
 
-    def __init__(self, name: str, vocab_size: int, draw: Callable[..., Batch], chance: float):
-        self.name, self.vocab_size, self.draw, self.chance = name, vocab_size, draw, chance
+    def __init__(self, name: str, vocab_size: int, draw: Callable[..., Batch]):
+        self.name, self.vocab_size, self.draw = name, vocab_size, draw
 
     def batch(self, seed, batch_size: int, length: int) -> Batch:
         """A training batch.
@@ -83,7 +82,7 @@ def selective_copying(tokens: int = 16) -> Task:
         labels[:, length:] = data
         return torch.from_numpy(rows), torch.from_numpy(labels)
 
-    return Task("selective_copying", 16, draw, 1 / 14)
+    return Task("selective_copying", 16, draw)
 
 
 def chomsky(name: str) -> Task:
@@ -94,8 +93,8 @@ def chomsky(name: str) -> Task:
     """
     if name not in CHOMSKY:
         raise ValueError(f"there is no task {name!r}: choose one of {', '.join(CHOMSKY)}")
-    draw, vocab_size, answers = CHOMSKY[name]
-    return Task(name, vocab_size, draw, 1 / answers)
+    draw, vocab_size = CHOMSKY[name]
+    return Task(name, vocab_size, draw)
 
 
 def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
@@ -123,7 +122,7 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
         np.put_along_axis(labels, places, value, 1)
         return torch.from_numpy(rows), torch.from_numpy(labels)
 
-    return Task(f"recall of {pairs}", 1 + keys + values, draw, 1 / values)
+    return Task(f"recall of {pairs}", 1 + keys + values, draw)
 
 
 class Characters:
@@ -149,7 +148,7 @@ class Characters:
         if len(text) < 40:
             raise ValueError(f"a text to split into parts has at least 40 characters, got {len(text)}")
         self.characters = "".join(sorted(set(text)))
-        self.vocab_size, self.chance = len(self.characters), 1 / len(self.characters)
+        self.vocab_size = len(self.characters)
         number = {character: index for index, character in enumerate(self.characters)}
         ids = torch.tensor([number[character] for character in text])
         first, second = int(0.9 * len(ids)), int(0.95 * len(ids))

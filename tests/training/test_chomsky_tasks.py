@@ -22,11 +22,17 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path, capsys):
         by_length = row["test"]["best"]["by_length"]
         assert list(by_length) == ["40", "48"] and all(0 <= value <= 1 for value in by_length.values())
         assert row["test"]["best"]["accuracy"] == sum(by_length.values()) / 2
+    with pytest.raises(ValueError, match=r"with asked \[40, 48\], not \[40, 44, 48\]: give another --output"):
+        chomsky_tasks.main([*arguments, "--tasks", "parity", "--lengths", "40", "44", "48"])
     printed = capsys.readouterr().out
     assert all(f"{task}, gru: " in printed for task in CHOMSKY)
     table = table_of({"small": result})
-    assert "Not run: `python training/chomsky_tasks.py`." in table and table.count("| parity |") == 2
-    assert "--small --models gru --seeds 0 --rates 0.003 --steps 2" in table and " ± " in table
+    assert (
+        "Not run: `python training/chomsky_tasks.py`; of `python training/chomsky_tasks.py --small` bucket_sort minlstm, "
+        in table
+        and table.count("| parity |") == 2
+    )
+    assert "--small --models gru --seeds 0 1 --rates 0.003 --steps 2" in table and " ± " in table
 
 
 def test_tasks_are_named_or_refused(capsys):

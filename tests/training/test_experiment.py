@@ -17,10 +17,11 @@ SIZE = {"vocab_size": 5, "hidden_size": 16, "num_layers": 2, "max_length": 40, "
 RECIPE = Recipe(steps=12, batch_size=4, lengths=(1, 9), rate=1e-2, every=4, warmup=3, schedule="cosine")
 
 
-def make(name="mingru", seed=0, recipe=RECIPE, folder=None, task=None, every=0.0):
+def make(name="mingru", seed=0, recipe=RECIPE, folder=None, task=None, every=0.0, about=None):
     torch.manual_seed(seed)
     task = task or chomsky("cycle_nav")
-    return Run(build(name, **SIZE), task, recipe, seed, lambda: task.fixed("validation", 8, 9, 2), folder, name, every)
+    model, validation = build(name, **SIZE), lambda: task.fixed("validation", 8, 9, 2)
+    return Run(model, task, recipe, seed, validation, folder, name, every, about)
 
 
 def weights(run):
@@ -98,6 +99,8 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         make(folder=tmp_path, recipe=Recipe(**{**RECIPE.__dict__, "rate": 0.02}))
     with pytest.raises(InputError, match="made with seed 0, not 1"):
         make(folder=tmp_path, seed=1)
+    with pytest.raises(InputError, match=r"made with dropout None, not 0.5"):
+        make(folder=tmp_path, about={"dropout": 0.5})
 
 
 def test_seeds_and_lengths_make_different_runs():
@@ -105,9 +108,8 @@ def test_seeds_and_lengths_make_different_runs():
     losses = [[run._train_step() for run.step in range(3)] for run in runs]
     assert losses[0] == losses[1] != losses[2]
     lengths = set()
-    task = Task(
-        "lengths", 5, lambda seed, rows, length: lengths.add(length) or chomsky("parity").draw(seed, rows, length), 0.5
-    )
+    draw = chomsky("parity").draw
+    task = Task("lengths", 5, lambda seed, rows, length: lengths.add(length) or draw(seed, rows, length))
     run = make(task=task)
     for run.step in range(60):
         run._train_step()
@@ -177,4 +179,4 @@ def test_it_learns(name):
         return ids, labels
 
     recipe = Recipe(steps=300, batch_size=32, lengths=(2, 5), rate=1e-2, every=50, solved=0.99, warmup=10)
-    assert make(name, recipe=recipe, task=Task("any", 5, draw, 0.5)).train()["best"]["accuracy"] > 0.95
+    assert make(name, recipe=recipe, task=Task("any", 5, draw)).train()["best"]["accuracy"] > 0.95

@@ -6,9 +6,10 @@ from report import machine, versions
 
 def row(accuracy, **settings):
     return {
-        "command": "python training/x.py",
+        "command": "python training/x.py --seeds 0 --rates 0.001",
         "settings": {"model": "mingru", "rate": 1e-3, "seed": 0, **settings},
         "best": {"step": 20, "accuracy": accuracy, "loss": 1 - accuracy},
+        "curve": [{"step": step, "accuracy": accuracy * step / 20, "loss": 1 - accuracy} for step in (10, 20)],
         "test": {
             "final": {"accuracy": 0.1, "test": 2.0, "both": 2.1},
             "best": {"accuracy": accuracy, "test": 1 - accuracy, "both": 1.1 - accuracy},
@@ -16,7 +17,7 @@ def row(accuracy, **settings):
         "steps": 40,
         "steps_per_second": 2.0,
         "parameters": 1234,
-        "machine": machine(),
+        "machine": machine() | {"accelerator": "Abacus"},
         "versions": versions(),
     }
 
@@ -25,10 +26,8 @@ def test_copying_stands_beside_the_paper():
     rows = {str(seed): row(a, layers=3, length=4096, tokens=16, seed=seed) for seed, a in enumerate((0.98, 1.0))}
     rows |= {"worse": row(0.5, layers=3, length=4096, tokens=16, rate=1e-2)}
     table = paper_tables.copying({"full": {"rows": rows}})
-    assert (
-        "| mingru | 3 | 16 of 4096 | 99.0 ± 1.4 | 99.5 ± 0.2 | 1,234 | 0.001 | 2 | 40 | 2.00 | `python training/x.py` |"
-        in table
-    )
+    line = "| mingru | 3 | 16 of 4096 | 99.0 ± 1.4 | 99.5 ± 0.2 | 1,234 | 0.001 | 2 | 40 | 2.00 | Abacus | "
+    assert line + "`python training/x.py --seeds 0 1 --rates 0.001` |" in table and "\nAbacus; " in table
     assert table.count("not run") == 5 and "--models minlstm --layers 2`" in table
     assert "--models mingru --layers 3`" not in table
 
@@ -46,6 +45,29 @@ def test_a_run_without_an_evaluation_has_its_last_state():
     rows["a"]["best"] = None
     del rows["a"]["test"]["best"]
     assert "| mingru | 1 | 16 of 64 | 10.0 |" in paper_tables.copying({"cpu": {"rows": rows}})
+
+
+def test_what_a_preset_lacks_is_named():
+    rows = {name: row(0.5, model=name, layers=1, length=16, tokens=4) for name in ("mingru", "gru")}
+    table = paper_tables.copying({"small": {"rows": rows}})
+    assert "of `python training/selective_copying.py --small` mingru 2, mingru 3.\n" in table
+    rows["mingru"] |= {"best": None, "test": {"final": {"test": 2.0, "both": 2.1}}}  # diverged before an evaluation
+    table = paper_tables.shakespeare({"small": {"rows": rows}})
+    assert "| mingru | small | 2.0000 | 2.1000 |  | 2.0000 |" in table
+    assert "--small` minlstm, mingru-default, minlstm-default, transformer, mamba.\n" in table
+
+
+def test_chomsky_stands_beside_an_answer_that_looks_at_nothing():
+    entry = row(0.5, task="bucket_sort")
+    entry["test"]["best"]["by_length"] = {"40": 0.9, "256": 0.1}
+    table = paper_tables.chomsky({"small": {"rows": {"a": entry}}})
+    line = next(line for line in table.splitlines() if line.startswith("| bucket_sort |")).split(" | ")
+    assert line[1:6] == ["mingru", "90.0", "", "10.0", "50.0"] and 67 < float(line[6]) < 70
+
+
+def test_curves_are_those_of_the_best_rate():
+    rows = {rate: row(accuracy, rate=rate) for rate, accuracy in ((1e-3, 0.4), (1e-2, 0.8))}
+    assert paper_tables.curves({"rows": rows}, ("model",), "accuracy") == {"mingru": [(10, 0.4), (20, 0.8)]}
 
 
 @pytest.mark.parametrize("name", ["copying", "chomsky", "recall", "shakespeare"])

@@ -19,4 +19,18 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path):
     assert rows[0]["settings"]["lengths"] == [8, 8] and rows[1]["settings"]["lengths"] == [12, 12]
     table = table_of({"small": result})
     assert table.startswith("| accuracy, %; small | 2 pairs | 3 pairs |") and "| minlstm, 32 channels |" in table
-    assert "--pairs 2 --expansions 2" in table and "Not run: `python training/recall.py`." in table
+    assert "--pairs 2 --expansions 2" in table and "Not run: `python training/recall.py`; of" in table
+    picture = path.with_suffix(".png").read_bytes()
+    recall.main([*TINY, "--models", "llama", "--pairs", "3", "--output", str(path), "--runs", str(tmp_path)])
+    assert path.with_suffix(".png").read_bytes() == picture  # of all rows, whichever were asked for
+
+
+def test_channels_are_the_models_own(tmp_path):
+    arguments = [*TINY, "--models", "gru", "--pairs", "2", "--expansions", "4", "--hidden-size", "64"]
+    (row,) = recall.main([*arguments, "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path)])["rows"].values()
+    channels = int(row["settings"]["title"].split()[1])
+    assert (
+        channels < 256
+        and channels % 4 == 0
+        and abs(row["parameters"] / row["settings"]["reference_parameters"] - 1) < 0.05
+    )

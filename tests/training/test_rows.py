@@ -73,6 +73,11 @@ def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
     written = json.loads(path.read_text())
     assert list(written["rows"]) == ["a", "b"] and written["experiment"] == "y"
     assert "a: in rows.json already" in capsys.readouterr().out
+    other = Results(path, {"experiment": "y"})  # of a second process, which makes rows of its own
+    results.row("c", {}, "python c", work)
+    other.row("d", {}, "python d", work)
+    assert other.row("c", {}, "python c", work)["command"] == "python c" and len(calls) == 4
+    assert list(json.loads(path.read_text())["rows"]) == ["a", "b", "c", "d"] == list(other.value["rows"])
     with pytest.raises(ValueError, match=r"has the row 'a' with rate 0.001, not 0.1: give another --output"):
         results.row("a", {"rate": 0.1, "lengths": [1, 2]}, "python a", work)
 

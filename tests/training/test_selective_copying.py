@@ -49,6 +49,7 @@ def test_a_tiny_ladder_is_written_and_not_run_again(tmp_path, capsys):
     again = selective_copying.main([*shlex.split(one["command"])[2:], "--output", str(tmp_path / "b.json")])
     (row,) = again["rows"].values()
     assert row["curve"] == one["curve"] and row["test"] == one["test"] and row["command"] == one["command"]
+    assert path.with_suffix(".png").stat().st_size > 5_000
     table = copying({"small": result})
     assert table.count("not run") == 6 and f"`{one['command']}`" in table and "| 96.8 ± 3.2 |" in table
 

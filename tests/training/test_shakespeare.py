@@ -34,6 +34,7 @@ def test_a_tiny_run_of_every_model(text, tmp_path, capsys):
         assert reference is None or abs(row["parameters"] / reference - 1) < 0.05
     printed = capsys.readouterr().out
     assert "mamba: the best learning rate is" in printed and "minlstm-default: step" in printed
+    assert path.with_suffix(".png").stat().st_size > 10_000
     table = table_of({"small": result})
     assert table.count("| not run |") == 4 and "| mingru-default | small |" in table and "| 1.4697 |" in table
     assert "| 1.547 | about 2,000 |" in table
