@@ -61,10 +61,10 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
     return {key: max(rates.values(), key=quality) for key, rates in found.items()}
 
 
-def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[str, list[tuple[int, float]]]:
+def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
     """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted."""
     found = groups(result, by, metric)
-    return {", ".join(map(str, key)): [(e["step"], e[metric]) for e in rows[0]["curve"]] for key, rows in found.items()}
+    return {key: [(entry["step"], entry[metric]) for entry in rows[0]["curve"]] for key, rows in found.items()}
 
 
 def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:

@@ -253,13 +253,14 @@ def plot_lines(
     labels: tuple[str, str],
     lines: dict[str, list[tuple[float, float]]],
     vertical: str = "log",
+    horizontal: str = "log",
 ) -> None:
-    """Writes lines through points as a PNG, both axes logarithmic; 0 stands at the left end of the horizontal one.
+    """Writes lines through points as a PNG; on a logarithmic horizontal axis 0 stands at the left end.
 
     Args:
         labels (`tuple[str, str]`): Of the horizontal and the vertical axis.
         lines (`dict[str, list[tuple[float, float]]]`): Points by name.
-        vertical (`str`): Scale of the vertical axis, "log" or "linear".
+        vertical, horizontal (`str`): Scale of the axis, "log" or "linear".
     """
     import matplotlib
 
@@ -270,12 +271,13 @@ def plot_lines(
     for name, points in lines.items():
         style = "o-" if len(points) < 20 else "-"
         axes.plot(*zip(*points, strict=True), style, label=name, lw=1.6, ms=4)
-    places = sorted({x for points in lines.values() for x, _ in points})
-    axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
     axes.set_yscale(vertical)
-    if places[-1] < 100 * (places[0] or 1):  # too few powers of ten to tell the places by
-        axes.set_xticks(places, [f"{x:g}" for x in places])
-        axes.set_xticks([], minor=True)
+    if horizontal == "log":
+        places = sorted({x for points in lines.values() for x, _ in points})
+        axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
+        if places[-1] < 100 * (places[0] or 1):  # too few powers of ten to tell the places by
+            axes.set_xticks(places, [f"{x:g}" for x in places])
+            axes.set_xticks([], minor=True)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)

@@ -129,8 +129,9 @@ def main(argv=None) -> dict:
             accuracies = ", ".join(f"{row['test'].get('best', row['test']['final'])['accuracy']:.1%}" for row in best)
             print(f"{name}, layers {layers}: test accuracy {accuracies}", flush=True)
     picture, title = options.output.with_suffix(".png"), f"selective copying, {options.tokens} of {length} tokens"
-    lines = curves(results.value, ("model", "layers"), "accuracy")
-    plot_lines(picture, title, ("step", "accuracy on the validation part"), lines, "linear")
+    found = curves(results.value, ("model", "layers"), "accuracy")
+    lines = {f"{model}, layers: {layers}": points for (model, layers), points in found.items()}
+    plot_lines(picture, title, ("step", "accuracy on the validation part"), lines, "linear", "linear")
     return results.value
 
 

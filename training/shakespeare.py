@@ -138,7 +138,12 @@ def main(argv=None) -> dict:
                 test, step = row["test"]["best"], row["best"]["step"]
                 print(f"{name}: step {step}, test {test['test']:.4f}, last 10 % {test['both']:.4f}", flush=True)
     picture, labels = options.output.with_suffix(".png"), ("step", "loss on the validation part, nats per character")
-    plot_lines(picture, "characters of Shakespeare", labels, curves(results.value, ("model",), "loss"))
+    found = curves(results.value, ("model",), "loss")
+    # Where they meet is of interest, not where they start.
+    low = 1.4 * min((loss for points in found.values() for _, loss in points), default=0)
+    lines = {model: [point for point in points if point[1] < low] for (model,), points in found.items()}
+    lines = {name: line for name, line in lines.items() if line}
+    plot_lines(picture, "characters of Shakespeare", labels, lines, "linear", "linear")
     return results.value
 
 
