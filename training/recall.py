@@ -4,8 +4,8 @@
     python training/recall.py           # three state sizes, 4 to 64 pairs; hours on two cores
     python training/recall.py --small   # two state sizes, 2 to 8 pairs; a quarter of an hour
 
-A limit of states that are vectors, shown as one: no key is an address in them. A Transformer of the same size keeps all pairs in
-its cache and looks them up. Each row of the result file is one training; running the script again goes on where it stopped.
+A limit of states that are vectors, shown as one: no key is an address in them. A Transformer of the same size keeps all pairs
+in its cache and looks them up. Each row of the result file is one training; running the script again goes on where it stopped.
 """
 
 from __future__ import annotations
