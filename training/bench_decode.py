@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> dict:
     lines = {
         name: [(int(c), e["median_ms"]) for c, e in entries.items()]
         for name, entries in rows.items()
-        if len(entries) > 1 or len(args.contexts) == 1  # what was asked after nothing only would hide the lines
+        if len(entries) > 1 or len(args.contexts) == 1  # a single point is shown where all are single
     }
     plot_lines(picture, "Time per token against what was read before", ("tokens before", "ms per token"), lines)
     print(f"wrote {args.output} and {picture}")

@@ -23,7 +23,7 @@ from widths import count
 RESULTS = Path(__file__).parent / "results"
 NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's numbers do not hang on
 PRESETS = {
-    "full": "the paper's settings",
+    "full": "the paper's model and batches",
     "cpu": "the paper's model at a size that two cores train in an hour or two",
     "small": "minutes on two cores: the claim's direction, not its numbers",
 }
