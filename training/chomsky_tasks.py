@@ -166,8 +166,7 @@ def main(argv=None) -> dict:
                 )
 
             best = contest(f"{task_name}, {name}", options.rates, options.seeds, "accuracy", run)
-            for row in best:
-                by_length = row["test"].get("best", row["test"]["final"])["by_length"]
+            for by_length in numbers(best, "by_length"):
                 shown = ", ".join(f"{accuracy:.0%} at {length}" for length, accuracy in by_length.items())
                 print(f"{task_name}, {name}: {shown}", flush=True)
     plot(options.output.with_suffix(".png"), results.value, options.lengths)

@@ -62,9 +62,10 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
 
 
 def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
-    """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted."""
-    found = groups(result, by, metric)
-    return {key: [(entry["step"], entry[metric]) for entry in rows[0]["curve"]] for key, rows in found.items()}
+    """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted; without
+    those that diverged before the first one."""
+    found = {key: rows[0]["curve"] for key, rows in groups(result, by, metric).items() if rows[0]["curve"]}
+    return {key: [(entry["step"], entry[metric]) for entry in curve] for key, curve in found.items()}
 
 
 def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:

@@ -117,8 +117,8 @@ def main(argv=None) -> dict:
                     )
 
                 rows = contest(f"{title}, {pairs} pairs", options.rates, options.seeds, "accuracy", run)
-                scores = [row["test"].get("best", row["test"]["final"])["accuracy"] for row in rows]
-                print(f"{title}, {pairs} pairs: test accuracy {', '.join(f'{s:.1%}' for s in scores)}", flush=True)
+                scores = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(rows, "accuracy"))
+                print(f"{title}, {pairs} pairs: test accuracy {scores}", flush=True)
     lines = {}
     for (title, pairs), rows in groups(results.value, ("title", "pairs"), "accuracy").items():
         lines.setdefault(title, []).append((pairs, statistics.mean(numbers(rows, "accuracy"))))

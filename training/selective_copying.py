@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
-from paper_tables import curves
+from paper_tables import curves, numbers
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from tasks import selective_copying
@@ -126,7 +126,7 @@ def main(argv=None) -> dict:
                 )
 
             best = contest(f"{name}, layers {layers}", options.rates, options.seeds, "accuracy", run)
-            accuracies = ", ".join(f"{row['test'].get('best', row['test']['final'])['accuracy']:.1%}" for row in best)
+            accuracies = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(best, "accuracy"))
             print(f"{name}, layers {layers}: test accuracy {accuracies}", flush=True)
     picture, title = options.output.with_suffix(".png"), f"selective copying, {options.tokens} of {length} tokens"
     found = curves(results.value, ("model", "layers"), "accuracy")

@@ -67,6 +67,7 @@ def test_chomsky_stands_beside_an_answer_that_looks_at_nothing():
 
 def test_curves_are_those_of_the_best_rate():
     rows = {rate: row(accuracy, rate=rate) for rate, accuracy in ((1e-3, 0.4), (1e-2, 0.8))}
+    rows["diverged"] = row(0.0, model="gru") | {"best": None, "curve": []}  # nothing to draw
     assert paper_tables.curves({"rows": rows}, ("model",), "accuracy") == {("mingru",): [(10, 0.4), (20, 0.8)]}
 
 
