@@ -2,7 +2,7 @@
 """The seven Chomsky tasks: trained on strings of 1 to 40 symbols, asked at lengths up to 256. With a heat map.
 
     python training/chomsky_tasks.py           # the paper's width and depth; for a GPU
-    python training/chomsky_tasks.py --small   # narrower, fewer steps, comparators too; an hour of a core
+    python training/chomsky_tasks.py --small   # narrower, fewer steps, comparators too; half an hour or so
 
 Parity is there as a limit: decays in [0, 1] cannot keep track of it at finite precision, whatever the training
 (arXiv 2411.12537), and what is learned of it at length 40 does not hold at 256. Each row of the result file is one training;
