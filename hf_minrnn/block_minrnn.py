@@ -27,8 +27,9 @@ class MinRNNResidualConv(nn.Module):
         self.pointwise = nn.Linear(config.hidden_size, config.hidden_size, bias=config.conv_bias)
 
     def forward(self, hidden_states, tail=None, attention_mask=None, starts=None, record: int = 0):
-        hidden_states, tail = self.depthwise(hidden_states, tail, attention_mask, starts, record)
-        return self.pointwise(hidden_states), tail
+        depthwise, pointwise = forwards(self, "depthwise", "pointwise")
+        hidden_states, tail = depthwise(hidden_states, tail, attention_mask, starts, record)
+        return pointwise(hidden_states), tail
 
 
 class MinRNNMixer(nn.Module):

@@ -36,8 +36,8 @@ class MinRNNConfig(PreTrainedConfig):
     r"""
     Configuration of [`MinRNNModel`] and its heads (minGRU and minLSTM, "Were RNNs All We Needed?", arXiv 2410.01201).
 
-    The defaults are this project's block: identity candidate, a short convolution in front of the gates, a forget-gate
-    floor that rises with depth, RMSNorm on the state and a SiLU output gate. [`MinRNNConfig.paper`] is the paper's block.
+    The defaults are this project's block: the paper's with the identity as candidate, a forget-gate floor that rises with
+    depth, RMSNorm on the state, a SiLU output gate and a gated MLP. [`MinRNNConfig.paper`] is the paper's block.
 
     Args:
         vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
@@ -53,9 +53,9 @@ class MinRNNConfig(PreTrainedConfig):
         gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))` rather than
             `down(act(up(x)))`.
         conv_kernel_size (`int`, defaults to 4): Steps that the causal convolution sees; 0 for no convolution.
-        conv_position (`str`, defaults to `"mixer"`): `"mixer"`: depthwise, after the norm and before the gates, starting
-            as the identity. `"residual"`: the paper's, depthwise then pointwise, added to the residual stream before the
-            norm.
+        conv_position (`str`, defaults to `"residual"`): `"residual"`: the paper's, depthwise then pointwise, added to the
+            residual stream before the norm. `"mixer"`: depthwise, after the norm and before the gates, starting as the
+            identity.
         candidate_activation (`str`, defaults to `"identity"`): `"identity"` (the paper's section 3) or `"g"` (appendix B).
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         gate_bias (`float`, defaults to 0.0): What the bias of the forget side starts from: the decay of a fresh model is
@@ -69,7 +69,7 @@ class MinRNNConfig(PreTrainedConfig):
             beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
             `generate`.
         use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
-        conv_bias (`bool`, defaults to `False`): Biases in the convolution.
+        conv_bias (`bool`, defaults to `True`): Biases in the convolution.
         mlp_bias (`bool`, defaults to `False`): Biases in the MLP.
         rms_norm_eps (`float`, defaults to 1e-6): Epsilon of every RMSNorm.
         dropout (`float`, defaults to 0.0): Dropout on the embeddings and on what each branch adds to the residual stream.
@@ -109,7 +109,7 @@ class MinRNNConfig(PreTrainedConfig):
     hidden_act: str = "silu"
     gated_mlp: bool = True
     conv_kernel_size: int = 4
-    conv_position: str = "mixer"
+    conv_position: str = "residual"
     candidate_activation: str = "identity"
     normalize_gates: bool = True
     gate_bias: float | int = 0.0
@@ -119,7 +119,7 @@ class MinRNNConfig(PreTrainedConfig):
     state_norm: bool = True
     bidirectional: bool = False
     use_bias: bool = True
-    conv_bias: bool = False
+    conv_bias: bool = True
     mlp_bias: bool = False
     rms_norm_eps: float | int = 1e-6
     dropout: float | int = 0.0
@@ -146,13 +146,11 @@ class MinRNNConfig(PreTrainedConfig):
         Any field can be given; what is not takes the paper's value instead of this project's.
 
         >>> config = MinRNNConfig.paper("minlstm", vocab_size=65, hidden_size=384, num_hidden_layers=3)
-        >>> config.conv_position, config.output_gate, config.gate_bias, config.intermediate_size
-        ('residual', False, 3.0, 1536)
+        >>> config.candidate_activation, config.output_gate, config.gate_bias, config.intermediate_size
+        ('g', False, 3.0, 1536)
         """
         paper = {
             "candidate_activation": "g",
-            "conv_position": "residual",
-            "conv_bias": True,
             "output_gate": False,
             "forget_gate_floor": 0.0,
             "state_norm": False,

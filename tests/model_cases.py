@@ -14,7 +14,8 @@ CONFIGS = {
     "no-conv": MinRNNConfig(conv_kernel_size=0, learn_initial_state=True, **SMALL),
     "bare": MinRNNConfig(
         conv_kernel_size=2,
-        conv_bias=True,
+        conv_position="mixer",
+        conv_bias=False,
         intermediate_size=0,
         output_projection=False,
         output_gate=False,

@@ -159,7 +159,9 @@ WEIGHT_NAMES = """
 lm_head.weight model.embed_tokens.weight model.norm.weight
 model.layers.0.norm.weight model.layers.0.mlp_norm.weight
 model.layers.0.mlp.down_proj.weight model.layers.0.mlp.gate_proj.weight model.layers.0.mlp.up_proj.weight
-model.layers.0.mixer.conv.weight model.layers.0.mixer.norm.weight model.layers.0.mixer.initial_state
+model.layers.0.conv.depthwise.weight model.layers.0.conv.depthwise.bias
+model.layers.0.conv.pointwise.weight model.layers.0.conv.pointwise.bias
+model.layers.0.mixer.norm.weight model.layers.0.mixer.initial_state
 model.layers.0.mixer.cell.in_proj.weight model.layers.0.mixer.cell.in_proj.bias
 model.layers.0.mixer.out_proj.weight model.layers.0.mixer.out_proj.bias
 """
@@ -186,9 +188,9 @@ def test_weight_names_are_frozen():
 
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
 def test_a_fresh_model_starts_as_configured(cell_type):
-    config = MinRNNConfig(
-        vocab_size=50, hidden_size=64, num_hidden_layers=2, cell_type=cell_type, gate_bias=1.5, initializer_range=0.01
-    )
+    size = {"vocab_size": 50, "hidden_size": 64, "num_hidden_layers": 2}
+    start = {"gate_bias": 1.5, "initializer_range": 0.01, "conv_position": "mixer", "conv_bias": False}
+    config = MinRNNConfig(cell_type=cell_type, **size, **start)
     model = MinRNNForCausalLM(config)
     mixer = model.model.layers[1].mixer
     identity = torch.zeros(64, 1, 4)

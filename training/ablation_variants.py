@@ -16,7 +16,6 @@ from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 # What the default block has and the paper's has not.
 DEFAULT_OPTIONS = {
     "identity candidate": {"candidate_activation": "identity"},
-    "convolution in the mixer": {"conv_position": "mixer", "conv_bias": False},
     "output gate": {"output_gate": True},
     "forget floor": {"forget_gate_floor": 0.9},
     "state norm": {"state_norm": True},
@@ -24,7 +23,11 @@ DEFAULT_OPTIONS = {
 }
 SPREAD = "gate bias spread"
 # What neither has.
-FURTHER_OPTIONS = {SPREAD: {}, "expansion 2": {"expand_ratio": 2.0}}
+FURTHER_OPTIONS = {
+    "convolution in the mixer": {"conv_position": "mixer", "conv_bias": False},
+    SPREAD: {},
+    "expansion 2": {"expand_ratio": 2.0},
+}
 OPTIONS = DEFAULT_OPTIONS | FURTHER_OPTIONS
 PAPER, DEFAULT, ALL = "paper", "default", "default + all further"
 TOLERANCE = 0.03  # of the parameters

@@ -36,7 +36,7 @@ name = "{folder}"  # the model's folder, or its repository on the Hub
 print(pipeline("text-generation", model=name, trust_remote_code=True)("The ", max_new_tokens=60)[0]["generated_text"])
 ```
 """
-TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def load(name):

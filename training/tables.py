@@ -180,10 +180,8 @@ def rl_table() -> str:
 
 
 def sweep_table(group: str) -> str:
-    """The runs of one group, of sweep.py best first; the block's pilot in its own order."""
-    runs = list(load(f"sweep_{group}")["runs"].items())
-    if group != "block":
-        runs.sort(key=lambda item: item[1]["heldout_bits_per_byte"])
+    """The runs of one group of sweep.py, best first."""
+    runs = sorted(load(f"sweep_{group}")["runs"].items(), key=lambda item: item[1]["heldout_bits_per_byte"])
     rows = [
         [
             name,
@@ -243,7 +241,6 @@ TABLES = {
     "recall": lambda: paper_tables.recall(load_presets("recall")),
     "shakespeare": lambda: paper_tables.shakespeare(load_presets("shakespeare")),
     "sweep-main": lambda: sweep_table("main"),
-    "sweep-block": lambda: sweep_table("block"),
     "ablation": ablation_table,
 }
 

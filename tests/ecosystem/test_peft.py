@@ -7,7 +7,7 @@ from model_cases import build, close, token_ids
 
 peft = pytest.importorskip("peft")
 
-TARGETS = ["in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def adapted(name="mingru", **options):

@@ -264,7 +264,7 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
         (["--config", "vocab_size=100"], "vocab_size=100 is below the tokenizer's 257 tokens"),
         (["--config", "vocab_size"], "is not KEY=VALUE"),
         (["--config", "initializer_range=wide"], "cannot be built: Field 'initializer_range' .*got str"),
-        (["--config", "conv_kernel_size=1"], "cannot be built: conv_kernel_size 1 sees one step"),
+        (["--config", "conv_kernel_size=-1"], "cannot be built: conv_kernel_size must not be negative"),
         (["--resume"], "nothing to resume"),
         (["--dataset", "nowhere.txt"], "'nowhere.txt' is not there"),
         (["--tokenizer", "no/such"], "could not load tokenizer 'no/such', which is neither"),
