@@ -275,9 +275,9 @@ def plot_lines(
     if horizontal == "log":
         places = sorted({x for points in lines.values() for x, _ in points})
         axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
-        if places[-1] < 100 * (places[0] or 1):  # too few powers of ten to tell the places by
-            axes.set_xticks(places, [f"{x:g}" for x in places])
-            axes.set_xticks([], minor=True)
+        axes.autoscale()  # the margins anew: those of the linear axis reach far below 0
+        axes.set_xticks(places, [f"{x:,}" for x in places])
+        axes.set_xticks([], minor=True)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
