@@ -33,7 +33,8 @@ class MinRNNResidualConv(nn.Module):
 
 
 class MinRNNMixer(nn.Module):
-    """The recurrent half of a block: convolution, cell, norm of the state, output gate, output projection."""
+    """The recurrent half of a block: cell, norm of the state, output gate, output projection; a convolution first where
+    `conv_position` is `"mixer"`."""
 
     def __init__(self, config: MinRNNConfig, layer_idx: int):
         super().__init__()

@@ -37,7 +37,8 @@ class MinRNNConfig(PreTrainedConfig):
     Configuration of [`MinRNNModel`] and its heads (minGRU and minLSTM, "Were RNNs All We Needed?", arXiv 2410.01201).
 
     The defaults are this project's block: the paper's with the identity as candidate, a forget-gate floor that rises with
-    depth, RMSNorm on the state, a SiLU output gate and a gated MLP. [`MinRNNConfig.paper`] is the paper's block.
+    depth, RMSNorm on the state, a SiLU output gate, a gated MLP without biases, and tied embeddings.
+    [`MinRNNConfig.paper`] is the paper's block.
 
     Args:
         vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
@@ -67,7 +68,7 @@ class MinRNNConfig(PreTrainedConfig):
         state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
         bidirectional (`bool`, defaults to `False`): A second mixer in each block that runs from the end of each text to its
             beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
-            `generate`.
+            `generate`. A convolution at `"residual"` is one for both, and looks back only.
         use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
         conv_bias (`bool`, defaults to `True`): Biases in the convolution.
         mlp_bias (`bool`, defaults to `False`): Biases in the MLP.
@@ -146,11 +147,13 @@ class MinRNNConfig(PreTrainedConfig):
         Any field can be given; what is not takes the paper's value instead of this project's.
 
         >>> config = MinRNNConfig.paper("minlstm", vocab_size=65, hidden_size=384, num_hidden_layers=3)
-        >>> config.candidate_activation, config.output_gate, config.gate_bias, config.intermediate_size
-        ('g', False, 3.0, 1536)
+        >>> config.conv_position, config.output_gate, config.gate_bias, config.intermediate_size
+        ('residual', False, 3.0, 1536)
         """
         paper = {
             "candidate_activation": "g",
+            "conv_position": "residual",
+            "conv_bias": True,
             "output_gate": False,
             "forget_gate_floor": 0.0,
             "state_norm": False,
@@ -239,7 +242,9 @@ class MinRNNConfig(PreTrainedConfig):
         if not self.normalize_gates and self.cell_type != "minlstm":
             raise ValueError('normalize_gates=False needs cell_type="minlstm": minGRU has one gate')
         if self.conv_kernel_size == 1 and self.conv_position == "mixer":
-            raise ValueError("conv_kernel_size 1 sees one step, no neighbours: use 0 for none, or 2 and more")
+            raise ValueError(
+                'conv_kernel_size 1 in the "mixer" sees one step, no neighbours: use 0 for none, or 2 and more'
+            )
 
 
 __all__ = ["MinRNNConfig"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The causal convolution in front of the gates, exact over carried tails and any padding."""
+"""The depthwise causal convolution, exact over carried tails and any padding."""
 
 import torch
 import torch.nn.functional as F

@@ -11,6 +11,7 @@ CONFIGS = {
     "minlstm": MinRNNConfig(cell_type="minlstm", **SMALL),
     "mingru-paper": MinRNNConfig.paper("mingru", expand_ratio=1.5, **SMALL),
     "minlstm-paper": MinRNNConfig.paper("minlstm", normalize_gates=False, learn_initial_state=True, **SMALL),
+    "minlstm-mixer": MinRNNConfig(cell_type="minlstm", conv_position="mixer", **SMALL),
     "no-conv": MinRNNConfig(conv_kernel_size=0, learn_initial_state=True, **SMALL),
     "bare": MinRNNConfig(
         conv_kernel_size=2,

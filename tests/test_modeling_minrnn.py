@@ -57,6 +57,14 @@ def test_split_and_carried_on_equals_whole(name, cuts):
     assert close(torch.cat(parts, 1), model(ids).logits)
 
 
+def test_a_convolution_of_one_step_carries_nothing():
+    model, ids = build("mingru", conv_kernel_size=1), token_ids(2, 9)
+    first = model(ids[:, :5])
+    more = model(ids[:, 5:], past_key_values=first.past_key_values)
+    assert close(torch.cat([first.logits, more.logits], 1), model(ids).logits)
+    assert torch.equal(model.generate(ids, max_new_tokens=5), model.generate(ids, max_new_tokens=5, use_cache=False))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", PLACES)
 def test_padded_rows_equal_the_rows_alone(name, side):
@@ -165,6 +173,14 @@ model.layers.0.mixer.norm.weight model.layers.0.mixer.initial_state
 model.layers.0.mixer.cell.in_proj.weight model.layers.0.mixer.cell.in_proj.bias
 model.layers.0.mixer.out_proj.weight model.layers.0.mixer.out_proj.bias
 """
+MIXER_WEIGHT_NAMES = """
+lm_head.weight model.embed_tokens.weight model.norm.weight
+model.layers.0.norm.weight model.layers.0.mlp_norm.weight
+model.layers.0.mlp.down_proj.weight model.layers.0.mlp.gate_proj.weight model.layers.0.mlp.up_proj.weight
+model.layers.0.mixer.conv.weight model.layers.0.mixer.conv.bias model.layers.0.mixer.norm.weight
+model.layers.0.mixer.cell.in_proj.weight model.layers.0.mixer.cell.in_proj.bias
+model.layers.0.mixer.out_proj.weight model.layers.0.mixer.out_proj.bias
+"""
 PAPER_WEIGHT_NAMES = """
 lm_head.weight model.embed_tokens.weight model.norm.weight
 model.layers.0.conv.depthwise.weight model.layers.0.conv.depthwise.bias
@@ -182,20 +198,22 @@ def test_weight_names_are_frozen():
     one = {"num_hidden_layers": 1}
     model = MinRNNForCausalLM(MinRNNConfig(learn_initial_state=True, hidden_size=8, vocab_size=9, **one))
     assert sorted(model.state_dict()) == sorted(WEIGHT_NAMES.split())
+    model = MinRNNForCausalLM(MinRNNConfig(conv_position="mixer", hidden_size=8, vocab_size=9, **one))
+    assert sorted(model.state_dict()) == sorted(MIXER_WEIGHT_NAMES.split())
     model = MinRNNForCausalLM(MinRNNConfig.paper(hidden_size=8, vocab_size=9, **one))
     assert sorted(model.state_dict()) == sorted(PAPER_WEIGHT_NAMES.split())
 
 
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
 def test_a_fresh_model_starts_as_configured(cell_type):
-    size = {"vocab_size": 50, "hidden_size": 64, "num_hidden_layers": 2}
-    start = {"gate_bias": 1.5, "initializer_range": 0.01, "conv_position": "mixer", "conv_bias": False}
-    config = MinRNNConfig(cell_type=cell_type, **size, **start)
+    config = MinRNNConfig(
+        vocab_size=50, hidden_size=64, num_hidden_layers=2, cell_type=cell_type, gate_bias=1.5, initializer_range=0.01
+    )
     model = MinRNNForCausalLM(config)
-    mixer = model.model.layers[1].mixer
-    identity = torch.zeros(64, 1, 4)
-    identity[..., -1] = 1
-    assert torch.equal(mixer.conv.weight, identity)
+    mixer, conv = model.model.layers[1].mixer, model.model.layers[1].conv
+    assert 0.25 < conv.depthwise.weight.std() < 0.33 and conv.depthwise.weight.abs().max() <= 0.5  # uniform
+    assert 0.008 < conv.pointwise.weight.std() < 0.012
+    assert not conv.depthwise.bias.any() and not conv.pointwise.bias.any()
     sign = -1 if cell_type == "mingru" else 1
     assert (mixer.cell.in_proj.bias[:64] == sign * 1.5).all() and (mixer.cell.in_proj.bias[64:] == 0).all()
     assert 0.008 < mixer.cell.in_proj.weight.std() < 0.012
@@ -204,6 +222,12 @@ def test_a_fresh_model_starts_as_configured(cell_type):
     share = torch.sigmoid(torch.tensor(1.5))
     decay = share if cell_type == "mingru" else share / (share + 0.5)
     assert torch.allclose(state, 0.9 + 0.1 * decay)
+
+
+def test_a_convolution_in_the_mixer_starts_as_the_identity():
+    model = MinRNNForCausalLM(MinRNNConfig(vocab_size=50, hidden_size=64, num_hidden_layers=2, conv_position="mixer"))
+    x = torch.randn(2, 7, 64)
+    assert torch.equal(model.model.layers[1].mixer.conv(x)[0], x)
 
 
 def test_loss_is_the_mean_over_predicted_tokens():
