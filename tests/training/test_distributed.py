@@ -12,6 +12,7 @@ import pytest
 import torch
 import train_lm
 from checkpoint import checkpoints, load_checkpoint
+from corpus import InputError
 from data import load_data
 from distributed import load_whole_state, make_accelerator, whole_state
 from evaluation import evaluate_heldout
@@ -139,6 +140,18 @@ def test_a_whole_state_is_taken_over(documents_file):
     for number in (0, 1):
         step(number)
     assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+
+
+def test_weights_of_another_block_are_refused_by_name(documents_file):
+    args = parse_arguments([*QUICK, "--dataset", documents_file, "--config", "conv_position=mixer"])
+    model = build_model(args, load_data(args).tokenizer)
+    saved = whole_state(model, build_optimizer(model, args))
+    args.config = {}
+    model = build_model(args, load_data(args).tokenizer)
+    with pytest.raises(
+        InputError, match=r"of another model, they differ in model\.layers\.0\.conv\.depthwise\.bias: .*--overwrite"
+    ):
+        load_whole_state(model, build_optimizer(model, args), saved)
 
 
 def test_sharding_over_one_process_is_refused(documents_file):
