@@ -4,7 +4,8 @@
     python training/bench_step.py            # writes training/results/bench_step.json, a few minutes
 
 A step is forward, loss, backward and AdamW on random tokens. Beside the models stand the same ones with the scan replaced by
-the identity (the rest of the step, in which nothing is recurrent), minGRU-pytorch's minLM and Llama of as many parameters.
+the identity (the rest of the step, in which nothing is recurrent), minGRU-pytorch's minLM and Llama, each of as many layers as
+come nearest to as many parameters.
 Before anything is timed, the loss and its gradient of ours are compared with those of the scan's definition in float64 on the
 same weights, and the run ends if they don't agree. Medians of rounds in which each contestant makes one step; the
 profiler's share of the scan is of a step of its own.

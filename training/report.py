@@ -276,7 +276,7 @@ def plot_lines(
         places = sorted({x for points in lines.values() for x, _ in points})
         axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
         axes.autoscale()  # the margins anew: those of the linear axis reach far below 0
-        axes.set_xticks(places, [f"{x:,}" for x in places])
+        axes.set_xticks(places, [f"{int(x) if x == int(x) else x:,}" for x in places])
         axes.set_xticks([], minor=True)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")

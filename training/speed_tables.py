@@ -145,7 +145,10 @@ def decode(result: dict) -> str:
             entry = rows[name].get(context)
             row.append("" if entry is None else f"{entry['median_ms']:.2f} ms, {_bytes(entry['state_bytes'])}")
         table.append(row)
-    sizes = "; ".join(f"{name} {entry['parameters'] / 1e6:.1f} M" for name, entry in result["models"].items())
+    sizes = "; ".join(
+        f"{name} {entry['parameters'] / 1e6:.1f} M in {entry['num_hidden_layers']} layers"
+        for name, entry in result["models"].items()
+    )
     alone = "; ".join(
         f"{name.removeprefix('Linears of ').removesuffix(' alone')} {entries['0']['median_ms']:.2f} ms"
         for name, entries in rows.items()
@@ -183,7 +186,8 @@ def step(result: dict) -> str:
         + f"\nThe scan's share of a step, by the profiler: minGRU {share['minGRU']['total']:.1%}, minLSTM "
         f"{share['minLSTM']['total']:.1%}.\n"
         + missed(_targets(result["ratios"]) + targets)
-        + f"\n{result['batch']} × {result['time']} tokens a step. Parameters: {sizes}. {where(result)}.\n"
+        + f"\n{result['batch']} × {result['time']} tokens a step. Parameters, in whole layers: {sizes}. "
+        f"{where(result)}.\n"
     )
 
 

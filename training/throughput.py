@@ -2,8 +2,8 @@
 """What share of the machine's arithmetic a run uses (model FLOPs utilisation).
 
 Counted are the multiplications and additions of the model's matrix products: 2 a weight and token forward, 4 backward. The
-scan, the convolution, the embedding's look-up and the recomputation of gradient checkpointing are not, so that the number
-compares runs. They are divided by what one large matrix product of the same precision reaches on the same device.
+scan, the depthwise convolution, the embedding's look-up and the recomputation of gradient checkpointing are not, so that the
+number compares runs. They are divided by what one large matrix product of the same precision reaches on the same device.
 """
 
 from __future__ import annotations
