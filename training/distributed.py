@@ -65,13 +65,14 @@ def load_whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, s
     Raises:
         InputError: The weights are another model's, as those of an older version whose defaults made another block.
     """
-    own = {name: x.shape for name, x in model.state_dict().items()}
-    if foreign := {name: x.shape for name, x in saved["model"].items()}.items() ^ own.items():
+    weights, whole = model.state_dict(), saved["model"]
+    shapes, wanted = ({name: x.shape for name, x in tensors.items()} for tensors in (whole, weights))
+    if foreign := shapes.items() ^ wanted.items():
         raise InputError(
             f"the checkpoint is of another model, they differ in {min(foreign)[0]}: finish it with the version that it was "
             "made with, or start anew with --overwrite"
         )
-    model.load_state_dict({name: _as(saved["model"][name], own) for name, own in model.state_dict().items()})
+    model.load_state_dict({name: _as(whole[name], own) for name, own in weights.items()})
     names = {parameter: name for name, parameter in model.named_parameters()}
     today = optimizer.state_dict()
     state = {}
