@@ -58,7 +58,12 @@ class MinRNNCausalConv1d(nn.Module):
             order = torch.argsort(attention_mask.logical_not().to(torch.uint8), dim=1, stable=True)
             x = _take(x, order)
             sequence = None if starts is None else sequence.gather(1, order)
-        context = torch.cat([tail, x], 1)
+        if torch.compiler.is_compiling():
+            # Inductor would let a cat's buffer hold x itself, and use it for something else while x is still read: wrong
+            # numbers where another buffer has this size, as an MLP four times as wide has for one token (torch 2.13).
+            context = F.pad(x, (0, 0, reach, 0)) + F.pad(tail, (0, 0, 0, time))
+        else:
+            context = torch.cat([tail, x], 1)
         if starts is not None:
             sequence = F.pad(sequence, (reach, 0))
             y = self._within(context, sequence)

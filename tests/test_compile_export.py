@@ -42,6 +42,25 @@ def test_compiles_in_one_graph_forward_and_backward(name, compiler):
         assert close(step.logits, model(ids).logits[:, -1:])
 
 
+@pytest.mark.parametrize(
+    ("cell", "time", "ratio"),
+    [("mingru", 1, 4), pytest.param("minlstm", 1, 4, marks=pytest.mark.slow)]
+    + [pytest.param("mingru", time, ratio, marks=pytest.mark.slow) for time in (1, 3) for ratio in (2, 3)],
+)
+def test_inductor_keeps_the_residual_stream_beside_the_convolution(cell, time, ratio):
+    """An MLP so many times as wide needs memory of the size of the convolution's inputs, of which x is a part."""
+    torch._dynamo.reset()
+    options = {"cell_type": cell, "intermediate_size": ratio * 16, "conv_kernel_size": 4, "conv_position": "residual"}
+    model, ids = build("mingru", hidden_size=16, **options), token_ids(1, 8 + time)
+    caches = [StaticCache(config=model.config, max_cache_len=32) for _ in range(2)]
+    with torch.no_grad():
+        for cache in caches:
+            model(ids[:, :8], past_key_values=cache)
+        want = model(ids[:, 8:], past_key_values=caches[0]).logits
+        got = torch.compile(model, fullgraph=True)(ids[:, 8:], past_key_values=caches[1]).logits
+    assert close(got, want)
+
+
 class Logits(nn.Module):
     """A model of plain tensors, as exporters want them."""
 
