@@ -36,20 +36,21 @@ class MinRNNConfig(PreTrainedConfig):
     r"""
     Configuration of [`MinRNNModel`] and its heads (minGRU and minLSTM, "Were RNNs All We Needed?", arXiv 2410.01201).
 
-    The defaults are this project's block: the paper's with the identity as candidate, a forget-gate floor that rises with
-    depth, RMSNorm on the state, a SiLU output gate, a gated MLP without biases, and tied embeddings.
-    [`MinRNNConfig.paper`] is the paper's block.
+    The defaults are this project's block: the paper's with the identity as candidate, a state twice as wide, a forget-gate
+    floor that rises with depth, RMSNorm on the state, a SiLU output gate, a gated MLP without biases, narrower for the
+    state's sake, and tied embeddings. [`MinRNNConfig.paper`] is the paper's block.
 
     Args:
         vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
         hidden_size (`int`, defaults to 768): Width of the residual stream.
         num_hidden_layers (`int`, defaults to 12): Number of blocks.
         cell_type (`str`, defaults to `"mingru"`): `"mingru"` or `"minlstm"`.
-        expand_ratio (`float`, defaults to 1.0): Channels of the recurrent state per unit of `hidden_size`.
+        expand_ratio (`float`, defaults to 2.0): Channels of the recurrent state per unit of `hidden_size`.
         output_projection (`bool`, defaults to `True`): Whether a Linear brings the state back to `hidden_size`. Without
             it `expand_ratio` must be 1.
         intermediate_size (`int`, *optional*): Width of the MLP of each block; 0 for none. By default 4 times
-            `hidden_size`, or with `gated_mlp` 8/3 of it, rounded up to a multiple of 64.
+            `hidden_size`, less 2 times for each unit of `expand_ratio` beyond 1, which has as many parameters, but at
+            least 2 times; with `gated_mlp` two thirds of that; rounded up to a multiple of 64.
         hidden_act (`str`, defaults to `"silu"`): Activation of the MLP.
         gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))` rather than
             `down(act(up(x)))`.
@@ -90,7 +91,7 @@ class MinRNNConfig(PreTrainedConfig):
 
     >>> config = MinRNNConfig(vocab_size=256, hidden_size=64, num_hidden_layers=2)
     >>> config.state_size, config.intermediate_size, config.layer_forget_gate_floor(1)
-    (64, 192, 0.9)
+    (128, 128, 0.9)
     >>> MinRNNConfig.paper(hidden_size=64).candidate_activation
     'g'
 
@@ -104,7 +105,7 @@ class MinRNNConfig(PreTrainedConfig):
     hidden_size: int = 768
     num_hidden_layers: int = 12
     cell_type: str = "mingru"
-    expand_ratio: float | int = 1.0
+    expand_ratio: float | int = 2.0
     output_projection: bool = True
     intermediate_size: int | None = None
     hidden_act: str = "silu"
@@ -136,7 +137,8 @@ class MinRNNConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         if self.intermediate_size is None:
-            width = self.hidden_size * 8 / 3 if self.gated_mlp else self.hidden_size * 4
+            width = self.hidden_size * max(2, 4 - 2 * (self.expand_ratio - 1))
+            width = width * 2 / 3 if self.gated_mlp else width
             self.intermediate_size = -int(-width // 64) * 64
         super().__post_init__(**kwargs)
 
@@ -151,6 +153,7 @@ class MinRNNConfig(PreTrainedConfig):
         ('residual', False, 3.0, 1536)
         """
         paper = {
+            "expand_ratio": 1.0,
             "candidate_activation": "g",
             "conv_position": "residual",
             "conv_bias": True,
@@ -236,7 +239,7 @@ class MinRNNConfig(PreTrainedConfig):
                 f"use {max(self.state_size, 1) / self.hidden_size!r}"
             )
         if not self.output_projection and self.state_size != self.hidden_size:
-            raise ValueError(f"output_projection=False needs expand_ratio 1, got {self.expand_ratio}")
+            raise ValueError(f"output_projection=False needs expand_ratio=1, got {self.expand_ratio}")
         if self.gate_bias and not self.use_bias:
             raise ValueError(f"gate_bias {self.gate_bias} needs use_bias=True: there is no bias to start from it")
         if not self.normalize_gates and self.cell_type != "minlstm":

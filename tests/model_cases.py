@@ -18,6 +18,7 @@ CONFIGS = {
         conv_position="mixer",
         conv_bias=False,
         intermediate_size=0,
+        expand_ratio=1.0,
         output_projection=False,
         output_gate=False,
         state_norm=False,

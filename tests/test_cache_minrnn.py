@@ -38,7 +38,7 @@ def test_layers_and_lengths(kind):
     cache = filled(kind, token_ids(2, 5))
     assert int(cache.get_seq_length()) == 5 and cache.has_previous_state() and cache.batch_size == 2
     assert cache.get_max_length() == -1 and tuple(map(int, cache.get_mask_sizes(3, 0))) == (8, 0)
-    assert cache.layers[1].recurrent_states[0].shape == (2, 24) and cache.layers[1].conv_states[0].shape == (2, 3, 24)
+    assert cache.layers[1].recurrent_states[0].shape == (2, 48) and cache.layers[1].conv_states[0].shape == (2, 3, 24)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -48,7 +48,7 @@ def test_wrong_types_are_refused_by_name(field):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"expand_ratio": 1.5, "output_projection": False}, "output_projection=False needs expand_ratio 1"),
+        ({"expand_ratio": 1.5, "output_projection": False}, "output_projection=False needs expand_ratio=1"),
         ({"conv_kernel_size": 1, "conv_position": "mixer"}, 'conv_kernel_size 1 in the "mixer" sees one step'),
         ({"gate_bias": 1.0, "use_bias": False}, "gate_bias 1.0 needs use_bias=True"),
         ({"expand_ratio": 1.5, "hidden_size": 33}, "expand_ratio 1.5 times hidden_size 33 is no whole number"),
@@ -64,10 +64,14 @@ def test_the_remedy_for_a_fractional_state_is_right():
 
 
 def test_derived_values():
-    config = MinRNNConfig(hidden_size=96, num_hidden_layers=4, expand_ratio=2)
-    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 256, [LAYER_TYPE] * 4)
+    config = MinRNNConfig(hidden_size=96, num_hidden_layers=4)
+    assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 128, [LAYER_TYPE] * 4)
     assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
-    assert MinRNNConfig(hidden_size=96, gated_mlp=False).intermediate_size == 384
+    # The wider the state, the narrower the MLP, at about as many parameters; never narrower than half.
+    for ratio, plain, gated in ((0.5, 480, 320), (1, 384, 256), (1.5, 288, 192), (2, 192, 128), (4, 192, 128)):
+        widths = (MinRNNConfig(hidden_size=96, expand_ratio=ratio, gated_mlp=x).intermediate_size for x in (False, True))
+        assert tuple(widths) == (-(-plain // 64) * 64, -(-gated // 64) * 64)
+    assert MinRNNConfig.paper(hidden_size=96).intermediate_size == 384
     assert MinRNNConfig(num_hidden_layers=1).layer_forget_gate_floor(0) == 0
     assert MinRNNConfig(intermediate_size=0).intermediate_size == 0
 

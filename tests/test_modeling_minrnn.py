@@ -215,10 +215,10 @@ def test_a_fresh_model_starts_as_configured(cell_type):
     assert 0.008 < conv.pointwise.weight.std() < 0.012
     assert not conv.depthwise.bias.any() and not conv.pointwise.bias.any()
     sign = -1 if cell_type == "mingru" else 1
-    assert (mixer.cell.in_proj.bias[:64] == sign * 1.5).all() and (mixer.cell.in_proj.bias[64:] == 0).all()
+    assert (mixer.cell.in_proj.bias[:128] == sign * 1.5).all() and (mixer.cell.in_proj.bias[128:] == 0).all()
     assert 0.008 < mixer.cell.in_proj.weight.std() < 0.012
     # The decay of a fresh block, from its own scan: what is left of a state of ones after one step of zeros.
-    state = mixer.cell.step(torch.zeros(1, 64), torch.ones(1, 64))[1]
+    state = mixer.cell.step(torch.zeros(1, 64), torch.ones(1, 128))[1]
     share = torch.sigmoid(torch.tensor(1.5))
     decay = share if cell_type == "mingru" else share / (share + 0.5)
     assert torch.allclose(state, 0.9 + 0.1 * decay)

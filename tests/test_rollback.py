@@ -159,7 +159,7 @@ def test_what_is_recorded_moves_and_copies_with_the_state():
         alone = model(torch.cat([ids, block[:, :1]], 1)).past_key_values
         alone.reorder_cache(torch.tensor([2, 0, 0]))
     assert same_states(cache, copied) and all(close(x, y, 1e-6) for x, y in zip(states(cache), states(alone)))
-    assert copied.layers[0].record_past and cache.layers[0].recurrent_states[0].shape == (3, 24)
+    assert copied.layers[0].record_past and cache.layers[0].recurrent_states[0].shape == (3, 48)
 
 
 def test_recording_ends_where_the_flag_is_taken_down():

@@ -20,13 +20,13 @@ DEFAULT_OPTIONS = {
     "forget floor": {"forget_gate_floor": 0.9},
     "state norm": {"state_norm": True},
     "gated MLP": {"gated_mlp": True, "hidden_act": "silu", "mlp_bias": False},
+    "expansion 2": {"expand_ratio": 2.0},
 }
 SPREAD = "gate bias spread"
 # What neither has.
 FURTHER_OPTIONS = {
     "convolution in the mixer": {"conv_position": "mixer", "conv_bias": False},
     SPREAD: {},
-    "expansion 2": {"expand_ratio": 2.0},
 }
 OPTIONS = DEFAULT_OPTIONS | FURTHER_OPTIONS
 PAPER, DEFAULT, ALL = "paper", "default", "default + all further"

@@ -33,7 +33,7 @@ class Size:
         dropout (`float`): On the embedding and what each branch adds.
         conv (`int`): Steps that the convolution of our blocks, GRU and LSTM sees; 0 for none.
         mlp (`float`): Width of the MLP per unit of `hidden_size`, 0 for none; of our blocks, GRU and LSTM. In our default
-            block, whose MLP has a third matrix, two thirds of it.
+            block, which has twice the `expansion` and a third matrix in the MLP, less by as many parameters.
         initializer_range (`float`): Standard deviation of fresh weight matrices; not of Mamba's.
     """
 
@@ -83,14 +83,15 @@ def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
     """This project's block, with the options of the paper's where both have them."""
 
     def make(size: Size) -> nn.Module:
+        mlp = max(0.0, size.mlp - 2 * size.expansion)
         config = MinRNNConfig(
             cell_type=cell_type,
             vocab_size=size.vocab_size,
             hidden_size=size.hidden_size,
             num_hidden_layers=size.num_layers,
-            expand_ratio=size.expansion,
+            expand_ratio=2 * size.expansion,
             conv_kernel_size=size.conv,
-            intermediate_size=round(size.mlp * size.hidden_size * 2 / 3),
+            intermediate_size=round(mlp * size.hidden_size * 2 / 3),
             dropout=size.dropout,
             initializer_range=size.initializer_range,
             tie_word_embeddings=False,

@@ -33,7 +33,7 @@ VOCABULARY, WIDTH, NOISE, TOLERANCE = 64, 64, 0.15, 1e-4
 LONG, SHORT, MORE = 12, 7, 4  # tokens of the rows of a batch, and of their continuation
 PACKED = (9, 8)
 PROMPT, CHUNK, PIECE, CHUNKED_TOKENS = 19, 4, 11, 12
-REPEATED, REPEATS, SPECULATIVE_TOKENS, LOOKUP = 8, 3, 20, 3
+REPEATED, REPEATS, SPECULATIVE_TOKENS, LOOKUP = 8, 3, 32, 3
 SHARED = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) | {
     "vocab_size": VOCABULARY,
     "hidden_size": WIDTH,

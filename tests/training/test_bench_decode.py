@@ -26,8 +26,8 @@ def test_result_file(tmp_path, capsys):
     for name in ("minGRU", "minLSTM", "Llama", "Mamba"):
         assert list(rows[name]) == ["0", "5", "5000"]
         assert abs(result["models"][name]["parameters"] - 20_000) < 5_000
-    # A float32 state of 16 and 3 inputs of the convolution of 16 channels in every layer.
-    size = result["models"]["minGRU"]["num_hidden_layers"] * (16 + 3 * 16) * 4
+    # A float32 state of 32 and 3 inputs of the convolution of 16 channels in every layer.
+    size = result["models"]["minGRU"]["num_hidden_layers"] * (32 + 3 * 16) * 4
     assert all(size <= entry["state_bytes"] <= size + 8 for entry in rows["minGRU"].values())
     assert rows["Llama"]["5000"]["state_bytes"] > 100 * rows["Llama"]["5"]["state_bytes"]
     alone = rows["Linears of minGRU alone"]["0"]["median_ms"]

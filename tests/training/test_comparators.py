@@ -81,7 +81,9 @@ def test_blocks_are_the_papers():
     bare = build("mingru", **SIZE).model.model.layers[0]
     assert bare.conv is None and bare.mlp is None
     default = build("mingru-default", **size).model.config
-    assert default.state_norm and default.output_gate and default.intermediate_size == round(64 * 2 / 3)
+    assert default.state_norm and default.output_gate and (default.state_size, default.intermediate_size) == (64, 0)
+    wide = build("mingru-default", **size | {"expansion": 1.0}).model.config
+    assert (wide.state_size, wide.intermediate_size) == (32, round(16 * (4 - 2) * 2 / 3))
 
 
 def test_the_nearest_width_is_no_further_than_its_neighbours():
