@@ -31,6 +31,11 @@ def _class_name(reference: str) -> str:
     return reference.rpartition(".")[2]
 
 
+def _mlp_width(plain: int, gated: bool) -> int:
+    # Whole numbers: a float a little above a multiple of 64 would be rounded up to the next.
+    return -(-2 * plain // 192) * 64 if gated else -(-plain // 64) * 64
+
+
 @strict
 class MinRNNConfig(PreTrainedConfig):
     r"""
@@ -48,9 +53,9 @@ class MinRNNConfig(PreTrainedConfig):
         expand_ratio (`float`, defaults to 2.0): Channels of the recurrent state per unit of `hidden_size`.
         output_projection (`bool`, defaults to `True`): Whether a Linear brings the state back to `hidden_size`. Without
             it `expand_ratio` must be 1.
-        intermediate_size (`int`, *optional*): Width of the MLP of each block; 0 for none. By default 4 times
-            `hidden_size`, less 2 times for each unit of `expand_ratio` beyond 1, which has as many parameters, but at
-            least 2 times; with `gated_mlp` two thirds of that; rounded up to a multiple of 64.
+        intermediate_size (`int`, *optional*): Width of the MLP of each block; 0 for none. By default 6 times
+            `hidden_size` less twice the state, and at least 2 times `hidden_size`, so that a minGRU with an output gate has
+            about as many parameters with any state; with `gated_mlp` two thirds of that; rounded up to a multiple of 64.
         hidden_act (`str`, defaults to `"silu"`): Activation of the MLP.
         gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))` rather than
             `down(act(up(x)))`.
@@ -136,17 +141,17 @@ class MinRNNConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
-        if self.intermediate_size is None:
-            width = self.hidden_size * max(2, 4 - 2 * (self.expand_ratio - 1))
-            width = width * 2 / 3 if self.gated_mlp else width
-            self.intermediate_size = -int(-width // 64) * 64
+        if self.intermediate_size is None and math.isfinite(self.expand_ratio):  # what is not is refused below
+            width = max(2 * self.hidden_size, 6 * self.hidden_size - 2 * self.state_size)
+            self.intermediate_size = _mlp_width(width, self.gated_mlp)
         super().__post_init__(**kwargs)
 
     @classmethod
     def paper(cls, cell_type: str = "mingru", **kwargs) -> "MinRNNConfig":
         """The paper's block: x + conv(x), x + cell(norm(x)), x + mlp(norm(x)), with candidate g and untied embeddings.
 
-        Any field can be given; what is not takes the paper's value instead of this project's.
+        Any field can be given; what is not takes the paper's value instead of this project's: the MLP is 4 times as wide as
+        `hidden_size`, or with `gated_mlp` 8/3 times, whatever the state.
 
         >>> config = MinRNNConfig.paper("minlstm", vocab_size=65, hidden_size=384, num_hidden_layers=3)
         >>> config.conv_position, config.output_gate, config.gate_bias, config.intermediate_size
@@ -166,6 +171,9 @@ class MinRNNConfig(PreTrainedConfig):
             "gate_bias": 3.0 if cell_type == "minlstm" else 0.0,
             "tie_word_embeddings": False,
         }
+        hidden_size = kwargs.get("hidden_size", cls.hidden_size)
+        if kwargs.get("intermediate_size") is None and isinstance(hidden_size, int):  # others are refused by their name
+            kwargs["intermediate_size"] = _mlp_width(4 * hidden_size, kwargs.get("gated_mlp", False))
         return cls(cell_type=cell_type, **(paper | kwargs))
 
     @property

@@ -12,7 +12,7 @@ CONFIGS = {
     "mingru-paper": MinRNNConfig.paper("mingru", expand_ratio=1.5, **SMALL),
     "minlstm-paper": MinRNNConfig.paper("minlstm", normalize_gates=False, learn_initial_state=True, **SMALL),
     "minlstm-mixer": MinRNNConfig(cell_type="minlstm", conv_position="mixer", **SMALL),
-    "no-conv": MinRNNConfig(conv_kernel_size=0, learn_initial_state=True, **SMALL),
+    "no-conv": MinRNNConfig(expand_ratio=1.0, conv_kernel_size=0, learn_initial_state=True, **SMALL),
     "bare": MinRNNConfig(
         conv_kernel_size=2,
         conv_position="mixer",

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
+import torch
 
-from hf_minrnn import MinRNNConfig
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from hf_minrnn.cache_minrnn import LAYER_TYPE
 
 
@@ -27,6 +28,8 @@ from hf_minrnn.cache_minrnn import LAYER_TYPE
         ("gate_bias", float("nan")),
         ("initializer_range", float("inf")),
         ("expand_ratio", float("inf")),
+        ("expand_ratio", float("-inf")),
+        ("expand_ratio", -1.0),
         ("max_position_embeddings", 0),
         ("max_position_embeddings", -1),
     ],
@@ -67,11 +70,16 @@ def test_derived_values():
     config = MinRNNConfig(hidden_size=96, num_hidden_layers=4)
     assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 128, [LAYER_TYPE] * 4)
     assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
-    # The wider the state, the narrower the MLP, at about as many parameters; never narrower than half.
+    # The wider the state, the narrower the MLP; never narrower than half.
     for ratio, plain, gated in ((0.5, 480, 320), (1, 384, 256), (1.5, 288, 192), (2, 192, 128), (4, 192, 128)):
-        widths = (MinRNNConfig(hidden_size=96, expand_ratio=ratio, gated_mlp=x).intermediate_size for x in (False, True))
+        widths = (
+            MinRNNConfig(hidden_size=96, expand_ratio=ratio, gated_mlp=x).intermediate_size for x in (False, True)
+        )
         assert tuple(widths) == (-(-plain // 64) * 64, -(-gated // 64) * 64)
-    assert MinRNNConfig.paper(hidden_size=96).intermediate_size == 384
+    assert MinRNNConfig(hidden_size=1440, expand_ratio=1.9).intermediate_size == 2112  # a multiple of 64 as it is
+    assert [MinRNNConfig.paper(hidden_size=96, expand_ratio=r).intermediate_size for r in (1.0, 2.0)] == [384, 384]
+    assert MinRNNConfig.paper(hidden_size=96, gated_mlp=True).intermediate_size == 256
+    assert MinRNNConfig.paper(hidden_size=96, intermediate_size=0).intermediate_size == 0
     assert MinRNNConfig(num_hidden_layers=1).layer_forget_gate_floor(0) == 0
     assert MinRNNConfig(intermediate_size=0).intermediate_size == 0
 
@@ -90,3 +98,16 @@ def test_round_trip_through_json(tmp_path):
 def test_paper_takes_any_field():
     config = MinRNNConfig.paper("mingru", candidate_activation="identity", conv_kernel_size=0)
     assert (config.candidate_activation, config.conv_kernel_size, config.gate_bias) == ("identity", 0, 0.0)
+
+
+@pytest.mark.parametrize("hidden_size", [128, 512, 768])
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_wider_state_keeps_the_parameters(hidden_size, gated):
+    shape = {"vocab_size": 9, "hidden_size": hidden_size, "num_hidden_layers": 1, "gated_mlp": gated}
+    with torch.device("meta"):
+        counts = [
+            MinRNNForCausalLM(MinRNNConfig(expand_ratio=ratio, **shape)).num_parameters()
+            for ratio in (0.5, 1.0, 1.5, 2.0)
+        ]
+    rounding = 63 * (3 if gated else 2) * hidden_size
+    assert max(counts) - min(counts) < 0.01 * counts[1] + rounding

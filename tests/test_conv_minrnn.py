@@ -113,3 +113,19 @@ def test_recorded_tails_are_those_before_each_step(record, masked):
         end = 8 - record + n
         _, wanted = conv(x[:, :end], tail, None if mask is None else mask[:, :end])
         assert torch.equal(tails[:, n], wanted)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 4])
+@pytest.mark.parametrize("time", [1, 2, 7])
+def test_what_is_compiled_computes_the_same(kernel_size, time, monkeypatch):
+    conv, x = MinRNNCausalConv1d(5, kernel_size, bias=True).double(), torch.randn(2, time, 5, dtype=torch.float64)
+    for parameter in conv.parameters():
+        torch.nn.init.normal_(parameter)
+    tail, mask = torch.randn(2, kernel_size - 1, 5, dtype=torch.float64), torch.rand(2, time) < 0.7
+    starts = torch.rand(2, time) < 0.3
+    cases = [{}, {"tail": tail}, {"tail": tail, "attention_mask": mask}, {"tail": tail, "starts": starts}]
+    wanted = [conv(x, **case) for case in cases]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for case, (y, after) in zip(cases, wanted):
+        got = conv(x, **case)
+        assert torch.equal(got[0], y) and torch.equal(got[1], after)

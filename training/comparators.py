@@ -29,11 +29,12 @@ class Size:
         hidden_size (`int`): Width of the residual stream.
         num_layers (`int`): Blocks.
         max_length (`int`): The longest row that the model will meet.
-        expansion (`float`): Channels of the recurrent state per unit of `hidden_size`; of our blocks, GRU and LSTM.
+        expansion (`float`): Channels of the recurrent state per unit of `hidden_size`; of the paper's block, GRU and
+            LSTM. Our default block has twice as many.
         dropout (`float`): On the embedding and what each branch adds.
         conv (`int`): Steps that the convolution of our blocks, GRU and LSTM sees; 0 for none.
         mlp (`float`): Width of the MLP per unit of `hidden_size`, 0 for none; of our blocks, GRU and LSTM. In our default
-            block, which has twice the `expansion` and a third matrix in the MLP, less by as many parameters.
+            block two thirds of it, because of a third matrix, after taking off 2 for each unit of `expansion`.
         initializer_range (`float`): Standard deviation of fresh weight matrices; not of Mamba's.
     """
 
@@ -80,7 +81,7 @@ def paper_block(cell_type: str) -> Callable[[Size], nn.Module]:
 
 
 def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
-    """This project's block, with the options of the paper's where both have them."""
+    """This project's block, its sizes in the same proportion to the paper's as by default."""
 
     def make(size: Size) -> nn.Module:
         mlp = max(0.0, size.mlp - 2 * size.expansion)

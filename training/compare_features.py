@@ -133,7 +133,7 @@ def layer_gradient(cell: str) -> dict:
     """The gradient of the second part's outputs at the input of both, whole and in two parts."""
     layer, x = make_layer(cell)
     x.requires_grad_()
-    weights = torch.randn(1, PROMPT - PIECE, WIDTH)
+    weights = torch.randn(1, PROMPT - PIECE, WIDTH, generator=torch.Generator().manual_seed(8))
 
     def check():
         return gradient((split(layer, x) * weights).sum(), x), gradient((layer(x)[:, PIECE:] * weights).sum(), x)
@@ -144,7 +144,7 @@ def layer_gradient(cell: str) -> dict:
 def model_gradient(name: str) -> dict:
     """The gradient of the last logits at the embeddings, whole and with one or several tokens after a cache."""
     prompt = tokens(PROMPT, 6)
-    mask, weights = torch.ones_like(prompt), torch.randn(VOCABULARY)
+    mask, weights = torch.ones_like(prompt), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8))
 
     def check(last: int):
         model = make(name)

@@ -253,7 +253,7 @@ def packing(name: str) -> dict:
 
 def chunked_prefill(name: str) -> dict:
     """A prompt in chunks, by `generate` and by hand."""
-    prompt = tokens(PROMPT, 6)
+    prompt = tokens(PROMPT, 13)
     logits = alone(make(name), prompt)
     new = greedy(make(name), prompt, CHUNKED_TOKENS)
 
@@ -307,7 +307,7 @@ def control(name: str) -> dict:
         `dict`: `generate` is the verdict on plain greedy decoding, `distinct_tokens` how many different ones that wrote,
         `memory` how much the last logits of a text depend on its first token.
     """
-    prompt = tokens(PROMPT, 6)
+    prompt = tokens(PROMPT, 13)
     new = greedy(make(name), prompt, CHUNKED_TOKENS)
     other = prompt.clone()
     other[0, 0] = prompt[0, 0] % (VOCABULARY - 1) + 1

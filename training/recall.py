@@ -55,7 +55,10 @@ def main(argv=None) -> dict:
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
     made.add_argument("--pairs", type=int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
     made.add_argument(
-        "--expansions", type=int, nargs="+", help="channels of the state per unit of width; ours, gru, lstm"
+        "--expansions",
+        type=int,
+        nargs="+",
+        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
     )
     made.add_argument("--hidden-size", type=int, help="width; the others get the parameters of the smallest minGRU")
     made.add_argument("--num-layers", type=int, help="blocks")

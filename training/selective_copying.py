@@ -75,7 +75,9 @@ def main(argv=None) -> dict:
     made.add_argument("--length", type=int, help="positions before the question")
     made.add_argument("--tokens", type=int, help="data tokens to remember")
     made.add_argument("--hidden-size", type=int, help="width; of the comparators as near as their parameters allow")
-    made.add_argument("--expansion", type=float, help="channels of the state per unit of width, of ours, gru and lstm")
+    made.add_argument(
+        "--expansion", type=float, help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)"
+    )
     made.add_argument("--initializer-range", type=float, help="deviation of fresh weights")
     made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
     made.add_argument("--schedule", choices=["constant", "cosine"], help="of the learning rate after that")

@@ -82,8 +82,9 @@ def test_blocks_are_the_papers():
     assert bare.conv is None and bare.mlp is None
     default = build("mingru-default", **size).model.config
     assert default.state_norm and default.output_gate and (default.state_size, default.intermediate_size) == (64, 0)
-    wide = build("mingru-default", **size | {"expansion": 1.0}).model.config
-    assert (wide.state_size, wide.intermediate_size) == (32, round(16 * (4 - 2) * 2 / 3))
+    for expansion, mlp, width in ((1.0, 4.0, round(16 * 2 * 2 / 3)), (1.5, 4.0, round(16 * 2 / 3)), (2.0, 1.0, 0)):
+        config = build("mingru-default", **size | {"expansion": expansion, "mlp": mlp}).model.config
+        assert (config.state_size, config.intermediate_size) == (32 * expansion, width)
 
 
 def test_the_nearest_width_is_no_further_than_its_neighbours():
