@@ -2,6 +2,7 @@
 """Inputs that the tests of the scans share, with their float64 definition computed once, and the grid of all backends."""
 
 import itertools
+import shutil
 from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
@@ -10,6 +11,9 @@ import pytest
 import torch
 from definition import assert_same, define, run
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler"
+)
 BACKENDS = ("reference", "torch", "numba", "associative")
 OP_BACKENDS = ("reference", "torch", "numba")
 CELLS = {  # name -> cell_type, normalize_gates, parts

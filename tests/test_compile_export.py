@@ -1,11 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The model under torch.compile, in one graph, forward and backward, and as an exported graph for any batch and length."""
 
-import shutil
-
 import pytest
 import torch
 from model_cases import CONFIGS, build, close, pad, token_ids
+from scan_cases import needs_compiler
 from torch import nn
 from transformers import StaticCache
 
@@ -48,7 +47,7 @@ def test_compiles_in_one_graph_forward_and_backward(name, compiler):
     ("cell", "time", "ratio"),
     [("mingru", 1, 4)] + [pytest.param(*x, marks=pytest.mark.slow) for x in (("minlstm", 1, 4), ("mingru", 3, 2))],
 )
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_inductor_keeps_the_residual_stream_beside_the_convolution(cell, time, ratio):
     """An MLP so many times as wide needs memory of the size of the convolution's inputs, of which x is a part."""
     torch._dynamo.reset()

@@ -116,14 +116,16 @@ def test_recorded_tails_are_those_before_each_step(record, masked):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 4])
-@pytest.mark.parametrize("time", [1, 2, 7])
-def test_what_is_compiled_computes_the_same(kernel_size, time, monkeypatch):
-    conv, x = MinRNNCausalConv1d(5, kernel_size, bias=True).double(), torch.randn(2, time, 5, dtype=torch.float64)
+@pytest.mark.parametrize("time", [0, 1, 2, 7])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatch):
+    conv, x = MinRNNCausalConv1d(5, kernel_size, bias=True).to(dtype), torch.randn(2, time, 5, dtype=dtype)
     for parameter in conv.parameters():
         torch.nn.init.normal_(parameter)
-    tail, mask = torch.randn(2, kernel_size - 1, 5, dtype=torch.float64), torch.rand(2, time) < 0.7
+    tail, mask = torch.randn(2, kernel_size - 1, 5, dtype=dtype), torch.rand(2, time) < 0.7
     starts = torch.rand(2, time) < 0.3
     cases = [{}, {"tail": tail}, {"tail": tail, "attention_mask": mask}, {"tail": tail, "starts": starts}]
+    cases += [{"tail": tail.float()}, {"tail": tail, "record": 1}] if time else []
     wanted = [conv(x, **case) for case in cases]
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     for case, (y, after) in zip(cases, wanted):

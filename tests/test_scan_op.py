@@ -18,6 +18,7 @@ from scan_cases import (
     every_cell,
     every_op_backend,
     make_features,
+    needs_compiler,
     random_inputs,
 )
 from torch.autograd import forward_ad
@@ -98,7 +99,7 @@ def test_compile_without_a_graph_break(backend, features):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler")
+@needs_compiler
 def test_compile_with_inductor():
     compiled_agrees("inductor", "torch")
 
