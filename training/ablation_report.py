@@ -116,13 +116,14 @@ def shown(found: dict[str, dict]) -> list[str]:
 
 def _notes(corpus: str, result: dict) -> str:
     chosen, runs = result["settings"], list(result["runs"].values())
-    sizes = [row["parameters"] for row in runs]
+    sizes = {pick(row["parameters"] for row in runs) for pick in (min, max)}
     diverged = [f"{row['variant']} at {row['rate']:g}" for row in runs if row["diverged"]]
     last = max(runs, key=lambda row: row["finished"])
     return (
         f"\n{corpus}: {len(runs)} runs, each {chosen['steps']:,} steps of {chosen['batch_size']} × "
-        f"{chosen['sequence_length']} tokens, {chosen['layers']} layers of {chosen['hidden_size']}, {min(sizes):,} to "
-        f"{max(sizes):,} parameters by the MLP's width; {sum(row['seconds'] for row in runs) / 3600:.1f} h in all. "
+        f"{chosen['sequence_length']} tokens, {chosen['layers']} layers of {chosen['hidden_size']}, "
+        f"{' to '.join(f'{size:,}' for size in sorted(sizes))} parameters by the MLP's width; "
+        f"{sum(row['seconds'] for row in runs) / 3600:.1f} h in all. "
         f"Diverged: {'; '.join(diverged) or 'none'}. `{result['command']}`. {where(last)}.\n"
     )
 
