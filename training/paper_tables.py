@@ -61,6 +61,23 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
     return {key: max(rates.values(), key=quality) for key, rates in found.items()}
 
 
+def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
+    """The learning rates that each of `groups` was tried with, in ascending order."""
+    found: dict[tuple, set[float]] = {}
+    for row in result["rows"].values():
+        found.setdefault(tuple(row["settings"][name] for name in by), set()).add(row["settings"]["rate"])
+    return {key: sorted(rates) for key, rates in found.items()}
+
+
+def chosen(rate: float, rates: list[float]) -> str:
+    """The best learning rate, of which ones if it is not the only one.
+
+    >>> chosen(0.003, [0.003]), chosen(0.003, [0.001, 0.003, 0.01])
+    ('0.003', '0.003 of 0.001, 0.003, 0.01')
+    """
+    return f"{rate:g}" + (f" of {', '.join(f'{tried:g}' for tried in rates)}" if len(rates) > 1 else "")
+
+
 def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
     """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted; without
     those that diverged before the first one."""
@@ -84,13 +101,18 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
     return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
-def common(rows: list[dict]) -> list[str]:
-    """Parameters, learning rate, seeds, steps, steps a second, on what, and the command, for the end of a line."""
+def common(rows: list[dict], rates: list[float]) -> list[str]:
+    """Parameters, learning rate, seeds, steps, steps a second, on what, and the command, for the end of a line.
+
+    Args:
+        rows: What `groups` has of one group.
+        rates: What `tried` has of it.
+    """
     steps, speed = ([row[name] for row in rows] for name in ("steps", "steps_per_second"))
     machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
     return [
         f"{rows[0]['parameters']:,}",
-        f"{rows[0]['settings']['rate']:g}",
+        chosen(rows[0]["settings"]["rate"], rates),
         f"{len(rows)}",
         f"{round(sum(steps) / len(steps)):,}",
         f"{sum(speed) / len(speed):.2f}",
@@ -136,11 +158,13 @@ def copying(presets: dict[str, dict]) -> str:
     """Selective copying: accuracy by model, layers and length beside the paper's at 4096."""
     rows, full, by = [], set(), ("model", "layers", "length", "tokens")
     for result in presets.values():
-        for (model, layers, length, tokens), found in groups(result, by, "accuracy").items():
+        rates = tried(result, by)
+        for key, found in groups(result, by, "accuracy").items():
+            model, layers, length, tokens = key
             full |= {(model, layers)} if length == 4096 else set()
             score = spread(numbers(found, "accuracy"), 100)
             beside = COPYING.get((model, layers), "") if tokens == 16 else ""  # fewer tokens are another task
-            rows.append([model, f"{layers}", f"{tokens} of {length}", score, beside, *common(found)])
+            rows.append([model, f"{layers}", f"{tokens} of {length}", score, beside, *common(found, rates[key])])
     for (model, layers), number in COPYING.items():
         if (model, layers) not in full:
             command = f"`python training/selective_copying.py --models {model} --layers {layers}`"
@@ -155,6 +179,7 @@ def chomsky(presets: dict[str, dict]) -> str:
     """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model, beside what needs no looking."""
     rows, shown, blind = [], (40, 128, 256), {}
     for result in presets.values():
+        rates = tried(result, ("task", "model"))
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
             by_length = numbers(found, "by_length")
             asked = [str(length) in by_length[0] for length in shown]
@@ -166,7 +191,8 @@ def chomsky(presets: dict[str, dict]) -> str:
             if (task, lengths) not in blind:
                 blind[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
             mean = spread(numbers(found, "accuracy"), 100)
-            rows.append([task, model, *scores, mean, f"{100 * blind[task, lengths]:.1f}", *common(found)])
+            beside = f"{100 * blind[task, lengths]:.1f}"
+            rows.append([task, model, *scores, mean, beside, *common(found, rates[task, model])])
     header = ["task", "model", *(f"at {length}, %" for length in shown), "mean, %", "blind mean, %", *COMMON]
     table = markdown(header, rows) if rows else ""
     left = not_run(presets, "chomsky_tasks", ("full", "small"), {"tasks": "task", "models": "model"})
@@ -177,7 +203,7 @@ def recall(presets: dict[str, dict]) -> str:
     """Associative recall: accuracy by model and size of the state, by number of pairs."""
     text = ""
     for preset, result in presets.items():
-        found = groups(result, ("title", "pairs"), "accuracy")
+        found, rates = groups(result, ("title", "pairs"), "accuracy"), tried(result, ("title", "pairs"))
         pairs = sorted({number for _, number in found})
         lines = []
         for title in dict.fromkeys(title for title, _ in found):
@@ -186,7 +212,8 @@ def recall(presets: dict[str, dict]) -> str:
                 spread(numbers(of_title[number], "accuracy"), 100) if number in of_title else "not run"
                 for number in pairs
             ]
-            lines.append([title, *scores, *common(next(iter(of_title.values())))])
+            fewest, rows = next(iter(of_title.items()))
+            lines.append([title, *scores, *common(rows, rates[title, fewest])])
         header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
         text += markdown(header, lines) + "\n"
     note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
@@ -198,6 +225,7 @@ def shakespeare(presets: dict[str, dict]) -> str:
     """Shakespeare: loss at the best step and at the last one beside the paper's."""
     rows, ran = [], set()
     for preset, result in presets.items():
+        rates = tried(result, ("model",))
         for (model,), found in groups(result, ("model",), "loss").items():
             paper, at = SHAKESPEARE.get(model, ("", "")) if preset == "full" else ("", "")
             ran |= {model} if preset == "full" else set()
@@ -205,7 +233,7 @@ def shakespeare(presets: dict[str, dict]) -> str:
             best = spread(steps, digits=0) if steps else ""
             scores = [spread(numbers(found, part), digits=4) for part in ("test", "both")]
             last = spread(numbers(found, "test", "final"), digits=4)
-            rows.append([model, preset, *scores, best, last, paper, at, *common(found)])
+            rows.append([model, preset, *scores, best, last, paper, at, *common(found, rates[model,])])
     for model, (paper, at) in SHAKESPEARE.items():
         if model not in ran:
             command = f"`python training/shakespeare.py --models {model}`"

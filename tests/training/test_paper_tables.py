@@ -26,7 +26,9 @@ def test_copying_stands_beside_the_paper():
     rows = {str(seed): row(a, layers=3, length=4096, tokens=16, seed=seed) for seed, a in enumerate((0.98, 1.0))}
     rows |= {"worse": row(0.5, layers=3, length=4096, tokens=16, rate=1e-2)}
     table = paper_tables.copying({"full": {"rows": rows}})
-    line = "| mingru | 3 | 16 of 4096 | 99.0 ± 1.4 | 99.5 ± 0.2 | 1,234 | 0.001 | 2 | 40 | 2.00 | Abacus | "
+    line = (
+        "| mingru | 3 | 16 of 4096 | 99.0 ± 1.4 | 99.5 ± 0.2 | 1,234 | 0.001 of 0.001, 0.01 | 2 | 40 | 2.00 | Abacus | "
+    )
     assert line + "`python training/x.py --seeds 0 1 --rates 0.001` |" in table and "\nAbacus; " in table
     assert table.count("not run") == 5 and "--models minlstm --layers 2`" in table
     assert "--models mingru --layers 3`" not in table
