@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HELDOUT_SHARE = 0.1
+SHAKESPEARE = "karpathy/tiny_shakespeare"
 STDLIB_SKIP = {
     "test",
     "tests",
@@ -172,6 +173,22 @@ def quietly(load, what: str):
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"could not load {what}: {reason}") from error
+
+
+def shakespeare_from_hub() -> str:
+    """The text of karpathy/tiny_shakespeare as it was before the dataset cut it into splits.
+
+    Raises:
+        InputError: It cannot be had.
+    """
+    import datasets
+
+    # The Hub's own copy as tables: the dataset itself is a script, which `datasets` no longer runs.
+    loaded = quietly(
+        lambda: datasets.load_dataset(SHAKESPEARE, revision="refs/convert/parquet"),
+        f"{SHAKESPEARE}; give a file with the same text by --text",
+    )
+    return "".join(text for split in ("train", "validation", "test") for text in loaded[split]["text"])
 
 
 def _from_splits(name: str, loaded, text_column: str) -> Corpus:

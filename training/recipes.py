@@ -20,12 +20,11 @@ import sys
 from pathlib import Path
 
 import cards
-from corpus import InputError, quietly, read_text
+from corpus import SHAKESPEARE, InputError, read_text, shakespeare_from_hub
 from report import write_text
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(__file__).parent
-SHAKESPEARE = "karpathy/tiny_shakespeare"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SHAKESPEARE_FILE = "runs/tinyshakespeare.txt"  # below the repository's root, where everything is run
 
@@ -40,18 +39,6 @@ RECIPES = {
     "shakespeare-mingru": (f"{_SHAKESPEARE} --cell-type mingru", _TEXT),
     "shakespeare-minlstm": (f"{_SHAKESPEARE} --cell-type minlstm", _TEXT),
 }
-
-
-def shakespeare_from_hub() -> str:
-    """The text as it was before the dataset cut it into splits."""
-    import datasets
-
-    # The Hub's own copy as tables: the dataset itself is a script, which `datasets` no longer runs.
-    loaded = quietly(
-        lambda: datasets.load_dataset(SHAKESPEARE, revision="refs/convert/parquet"),
-        f"{SHAKESPEARE}; give a file with the same text by --text",
-    )
-    return "".join(text for split in ("train", "validation", "test") for text in loaded[split]["text"])
 
 
 def place_shakespeare(given: Path | None) -> Path:

@@ -8,12 +8,13 @@ the same batch on every machine.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from chomsky import CHOMSKY, IGNORED
+from corpus import InputError, read_text, shakespeare_from_hub
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 PARTS = {"train": 0, "validation": 1, "test": 2}
@@ -134,7 +135,7 @@ class Characters:
         text (`str`): At least 40 characters; its different characters, sorted, are the vocabulary.
 
     Raises:
-        ValueError: For a shorter text.
+        InputError: For a shorter text.
 
     >>> task = Characters("hello, world! " * 20)
     >>> ids, labels = task.batch(0, batch_size=2, length=5)
@@ -146,7 +147,9 @@ class Characters:
 
     def __init__(self, text: str):
         if len(text) < 40:
-            raise ValueError(f"a text to split into parts has at least 40 characters, got {len(text)}")
+            raise InputError(
+                f"a text to split into parts has at least 40 characters, got {len(text)}: give a longer one"
+            )
         self.characters = "".join(sorted(set(text)))
         self.vocab_size = len(self.characters)
         number = {character: index for index, character in enumerate(self.characters)}
@@ -177,21 +180,16 @@ class Characters:
         return (pair for index, pair in enumerate(rows) if batches is None or index < batches)
 
 
-def shakespeare(path: str | None = None) -> Characters:
+def shakespeare(path: str | os.PathLike | None = None) -> Characters:
     """The characters of a text file, by default of karpathy/tiny_shakespeare on the Hub, whose three splits are put together
     again: the text is cut as nanoGPT cuts it.
 
     Raises:
-        OSError: Where neither a file is given nor the Hub can be reached.
+        InputError: The file cannot be read, or none is given and the Hub cannot be reached.
     """
-    if path is not None:
-        return Characters(Path(path).read_text(encoding="utf-8"))
-    from datasets import load_dataset
-
+    if path is None:
+        return Characters(shakespeare_from_hub())
     try:
-        splits = load_dataset("karpathy/tiny_shakespeare")
-    except Exception as error:  # whatever the Hub's client raises
-        raise OSError(
-            "karpathy/tiny_shakespeare cannot be had from the Hub: give the text's path with --text"
-        ) from error
-    return Characters("".join(splits[part]["text"][0] for part in ("train", "validation", "test")))
+        return Characters(read_text(path))
+    except OSError as error:
+        raise InputError(f"--text {path} cannot be read ({error.strerror}): give a file that is there") from error

@@ -3,6 +3,7 @@ import pytest
 import tasks
 import torch
 from chomsky import CHOMSKY
+from corpus import InputError
 
 TEXT = "".join(f"{number} sheep stood by the {'sea' if number % 3 else 'tower'}.\n" for number in range(60))
 ALL = {
@@ -120,17 +121,19 @@ def test_text_comes_from_a_file_or_the_hub(tmp_path, monkeypatch):
     assert torch.equal(tasks.shakespeare(path).parts["both"], want)
     import datasets
 
-    def load(name):
-        assert name == "karpathy/tiny_shakespeare"
+    def load(name, revision):  # the dataset itself is a script, which is no longer run
+        assert (name, revision) == ("karpathy/tiny_shakespeare", "refs/convert/parquet")
         cuts = {"train": TEXT[:1000], "validation": TEXT[1000:1500], "test": TEXT[1500:]}
         return {part: {"text": [text]} for part, text in cuts.items()}
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert torch.equal(tasks.shakespeare().parts["both"], want)
 
-    def offline(name):
+    def offline(name, revision):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(OSError, match="give the text's path with --text"):
+    with pytest.raises(InputError, match="give a file with the same text by --text: no network"):
         tasks.shakespeare()
+    with pytest.raises(InputError, match=r"--text .*none.txt cannot be read"):
+        tasks.shakespeare(tmp_path / "none.txt")
