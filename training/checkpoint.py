@@ -70,8 +70,15 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     return path
 
 
-def load_checkpoint(folder: str | os.PathLike) -> dict:
+ANEW = "start anew with --overwrite"
+
+
+def load_checkpoint(folder: str | os.PathLike, anew: str = ANEW) -> dict:
     """Reads the newest checkpoint of a folder that can be read onto the CPU, and names those that cannot on stderr.
+
+    Args:
+        folder: That holds them.
+        anew (`str`): How the caller's user starts without them, for the message.
 
     Raises:
         InputError: There is none.
@@ -82,11 +89,7 @@ def load_checkpoint(folder: str | os.PathLike) -> dict:
             return _read(path)
         except InputError as error:
             print(f"{error}; trying the one before", file=sys.stderr)
-    why = (
-        "none of them can be read: start anew with --overwrite"
-        if found
-        else "leave out --resume, or check --output-dir"
-    )
+    why = f"none of them can be read: {anew}" if found else "leave out --resume, or check --output-dir"
     raise InputError(f"nothing to resume: {len(found)} checkpoints in {folder}; {why}")
 
 
@@ -105,12 +108,13 @@ def _read(path: Path) -> dict:
     return payload
 
 
-def check_same_run(saved: dict, current: dict, free: set[str]) -> list[str]:
+def check_same_run(saved: dict, current: dict, free: set[str], anew: str = ANEW) -> list[str]:
     """Compares the arguments of a checkpoint with the current ones.
 
     Args:
         saved, current (`dict`): Arguments by name.
         free (`set[str]`): Names that may differ.
+        anew (`str`): How the caller's user starts without the checkpoint, for the message.
 
     Returns:
         What differs and may, in words.
@@ -126,7 +130,7 @@ def check_same_run(saved: dict, current: dict, free: set[str]) -> list[str]:
         if name not in free:
             raise InputError(
                 f"the checkpoint was made with {name} {before!r}, not {now!r}: "
-                "resume with the value it was made with, or start anew with --overwrite"
+                f"resume with the value it was made with, or {anew}"
             )
         allowed.append(f"{name} {now!r} instead of {before!r}")
     return allowed

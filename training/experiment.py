@@ -36,7 +36,7 @@ class Recipe:
         batch_size (`int`): Rows in a step.
         lengths (`tuple[int, int]`): Shortest and longest length that a step's batch is drawn with.
         rate (`float`): Learning rate of AdamW, at its peak.
-        weight_decay (`float`): Of weight matrices, but not of embeddings and of the projection that makes our gates.
+        weight_decay (`float`): Of weight matrices, see `optimizer_groups`.
         clip (`float`): Largest norm of the gradient.
         warmup (`int`): Steps of a linear rise of the rate.
         schedule (`str`): "constant" after that, or "cosine" down to a twentieth.
@@ -77,16 +77,20 @@ class Recipe:
 
 
 def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """AdamW's two groups: weight matrices decay; embeddings, vectors, what makes our gates, and Mamba's decays do not.
+    """AdamW's two groups: weight matrices decay; embeddings, vectors, decays, and what makes the gates of ours, of GRU and of
+    LSTM do not.
 
     >>> [len(group["params"]) for group in optimizer_groups(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 0.1)]
     [1, 2]
     """
     free = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     free |= {id(cell.in_proj.weight) for cell in model.modules() if isinstance(cell, MinRNNCell)}
+    free |= {id(weight) for layer in model.modules() if isinstance(layer, nn.RNNBase) for weight in layer.parameters()}
     groups = {True: [], False: []}
     for name, weight in model.named_parameters():
-        decays = weight.ndim >= 2 and id(weight) not in free and not name.endswith("A_log")
+        # Vectors of RWKV-7 come as (1, 1, width); HGRN's lower bounds of all layers are one matrix.
+        matrix = weight.squeeze().ndim >= 2 and not name.endswith(("A_log", "lower_bounds", "r_k"))
+        decays = matrix and id(weight) not in free
         groups[decays].append(weight)
     kinds = {True: weight_decay, False: 0.0}
     return [{"params": weights, "weight_decay": kinds[decays]} for decays, weights in groups.items() if weights]
@@ -183,8 +187,9 @@ class Run:
         return {**self.about, **recipe, "seed": self.seed, "task": self.task.name, "parameters": count(self.model)}
 
     def _resume(self) -> None:
-        saved = load_checkpoint(self.folder)
-        check_same_run(saved["about"], self._about(), set())
+        anew = f"delete {self.folder} to start anew"
+        saved = load_checkpoint(self.folder, anew)
+        check_same_run(saved["about"], self._about(), set(), anew)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for name, value in saved["run"].items():

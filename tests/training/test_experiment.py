@@ -59,6 +59,24 @@ def test_what_makes_the_gates_does_not_decay():
     freed = {id(weight) for weight in optimizer_groups(mamba, 0.05)[1]["params"]}
     assert all(id(weight) in freed for name, weight in mamba.named_parameters() if name.endswith(("A_log", ".D")))
     assert any(id(weight) not in freed for name, weight in mamba.named_parameters() if "in_proj" in name)
+    lstm = build("lstm", **SIZE)
+    kept = {id(weight) for weight in optimizer_groups(lstm, 0.05)[0]["params"]}
+    names = {name.split(".")[-2] for name, weight in lstm.named_parameters() if id(weight) in kept}
+    assert names == {"out_proj", "lm_head"}
+
+
+def test_vectors_do_not_decay_whatever_their_shape():
+    module = nn.Module()
+    for name, shape in (
+        ("x_r", (1, 1, 4)),
+        ("r_k", (2, 2)),
+        ("lower_bounds", (3, 4)),
+        ("A_log", (4, 2)),
+        ("w", (1, 4, 2)),
+    ):
+        module.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    (decayed, _) = optimizer_groups(module, 0.05)
+    assert [id(weight) for weight in decayed["params"]] == [id(module.w)]
 
 
 @pytest.mark.parametrize("name", ["minlstm", "transformer"])
@@ -95,7 +113,7 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(name, tmp_path
 def test_another_runs_checkpoint_is_refused(tmp_path):
     run = make(folder=tmp_path)
     run.save()
-    with pytest.raises(InputError, match=r"made with rate 0.01, not 0.02"):
+    with pytest.raises(InputError, match=r"made with rate 0.01, not 0.02: .* or delete .* to start anew"):
         make(folder=tmp_path, recipe=Recipe(**{**RECIPE.__dict__, "rate": 0.02}))
     with pytest.raises(InputError, match="made with seed 0, not 1"):
         make(folder=tmp_path, seed=1)
