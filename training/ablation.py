@@ -13,7 +13,7 @@ default without each of its options, and whichever was best, are trained with tw
 the held-out text chooses the rates, the other is what is reported. `--only` takes some variants through both stages.
 
 The result file, training/results/ablation_<corpus>.json, is written after each run, and a run that stands in it is not made
-again. `--minutes` ends after the run in progress; the corpora have files of their own, so that they can run side by side.
+again. `--minutes` ends after the run in progress. Several processes may fill one file, each with `--only` variants of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
 import torch
 from ablation_report import best_rates, plot, summary
 from ablation_variants import DEFAULT, FINALISTS, PAPER, VARIANTS, fit, make_model
@@ -289,8 +290,10 @@ def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
         fit(VARIANTS[name], *shape)  # what cannot be matched is refused before the first run
     while todo := missing(results, options):
         row = measure_run(todo[0], text, options)
-        results["runs"][todo[0].key] = row
-        write_json(options.output, results)
+        with filelock.FileLock(f"{options.output}.lock"):
+            # Another process, of other variants, may have written into the same file in the meantime.
+            results["runs"] |= load_results(options, argv)["runs"] | {todo[0].key: row}
+            write_json(options.output, results)
         bits = "diverged" if row["diverged"] else f"{row['test_bits_per_byte']:.4f}"
         print(f"{bits}  {todo[0].key}  ({row['seconds']:.0f} s)", flush=True)
         if time.monotonic() - begin > 60 * options.minutes:

@@ -18,13 +18,14 @@ from chomsky import CHOMSKY
 from comparators import Size, build
 from experiment import Recipe, evaluate
 from paper_tables import groups, numbers
-from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
 from tasks import chomsky
 from widths import count
 
 MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
 MODELS += ["gated-deltanet", "rwkv7"]
-OURS = ("mingru", "minlstm")
+REFERENCE = ("mingru",)  # all others have its parameters
+ROWS = 16  # of a batch that is asked: what one draws for all its rows, as a place in the string, is drawn often
 LENGTHS = [40, 64, 96, 128, 160, 192, 224, 256]
 FULL = {
     "models": ["mingru", "minlstm"],
@@ -41,7 +42,7 @@ FULL = {
     "conv": 4,
     "mlp": 4.0,
     "initializer_range": 0.05,
-    "batches": 4,
+    "batches": 32,
 }
 SMALL = {
     "models": ["mingru", "minlstm", "gru", "lstm", "llama"],
@@ -51,7 +52,6 @@ SMALL = {
     "rates": [3e-3],
     "hidden_size": 64,
     "initializer_range": 0.1,
-    "batches": 2,
 }
 
 
@@ -94,6 +94,7 @@ def plot(path: Path, result: dict, lengths: list[int]) -> None:
     plt.close(figure)
 
 
+@reported
 def main(argv=None) -> dict:
     """Runs what is missing, draws the heat map; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
@@ -105,11 +106,10 @@ def main(argv=None) -> dict:
     made.add_argument("--mlp", type=float, help="width of their MLP per unit of width; 0 for none")
     made.add_argument("--initializer-range", type=float, help="deviation of fresh weights")
     made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
-    made.add_argument("--batches", type=int, help="of the test at each length; of validation as many in all")
+    made.add_argument("--batches", type=int, help=f"of {ROWS} rows: of the test at each length, of validation in all")
     options = parse(made, argv, "chomsky_tasks")
     about = {"experiment": "Chomsky tasks", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
     results = Results(options.output, about | {"lengths": options.lengths})
-    names = can_run(options.models, options.device)
     for task_name in options.tasks:
         task = chomsky(task_name)
         size = Size(
@@ -126,16 +126,16 @@ def main(argv=None) -> dict:
         def validation(task=task):
             shares = [min(options.lengths), max(options.lengths)]
             each = max(1, options.batches // len(shares))
-            return chain(*(task.fixed("validation", options.batch_size, length, each) for length in shares))
+            return chain(*(task.fixed("validation", ROWS, length, each) for length in shares))
 
         def judge(model, task=task):
             by_length = {}
             for length in options.lengths:
-                batches = task.fixed("test", options.batch_size, length, options.batches)
+                batches = task.fixed("test", ROWS, length, options.batches)
                 by_length[str(length)] = evaluate(model, batches, options.bf16)["accuracy"]
             return {"by_length": by_length, "accuracy": sum(by_length.values()) / len(by_length)}
 
-        for name in names:
+        for name in can_run(options.models, options.device, size, reference, REFERENCE):
 
             def run(
                 rate, seed, name=name, task=task, size=size, reference=reference, validation=validation, judge=judge
@@ -154,7 +154,7 @@ def main(argv=None) -> dict:
                     results,
                     f"{task.name}, {name}, rate {rate:g}, seed {seed}",
                     command("chomsky_tasks.py", options, made, tasks=task.name, models=name, rates=rate, seeds=seed),
-                    (name, size, None if name in OURS else reference),
+                    (name, size, None if name in REFERENCE else reference),
                     task,
                     recipe,
                     seed,

@@ -72,7 +72,8 @@ def wrapped(model: nn.Module, dropout: float) -> Comparator:
 def make_fla(name: str) -> Callable:
     """A function of a `comparators.Size`, and of the number of parameters to come to, that makes a model.
 
-    It raises ImportError where the package is missing, and ValueError where the parameters are too few for one head.
+    It raises ImportError where the package is missing, and ValueError where the parameters are too few for one head, or the
+    layers for RWKV-7.
     """
     prefix, extra = FLA[name]
 
@@ -95,6 +96,8 @@ def make_fla(name: str) -> Callable:
             )
             return getattr(models, f"{prefix}ForCausalLM")(config)
 
+        if name == "rwkv7" and size.num_layers < 2:
+            raise ValueError("rwkv7 needs two layers or more: it divides by their number less one")
         width = max(HEAD, size.hidden_size // HEAD * HEAD)
         if parameters is None:
             return wrapped(fresh(width, 4 * width), size.dropout)

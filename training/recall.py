@@ -16,14 +16,21 @@ from comparators import Size, build
 from experiment import Recipe, evaluate
 from paper_tables import groups, numbers
 from report import plot_lines
-from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
 from tasks import recall
 from widths import count
 
 MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
 MODELS += ["gated-deltanet", "rwkv7"]
-OURS = ("mingru", "minlstm")
-VECTORS = (*OURS, "mingru-default", "minlstm-default", "gru", "lstm")  # have a state whose size is a matter of choice
+REFERENCE = ("mingru",)  # all others have its parameters
+VECTORS = (
+    "mingru",
+    "minlstm",
+    "mingru-default",
+    "minlstm-default",
+    "gru",
+    "lstm",
+)  # have a state whose size is a matter of choice
 FULL = {
     "models": ["mingru", "minlstm", "llama"],
     "pairs": [4, 8, 16, 32, 64],
@@ -50,6 +57,7 @@ SMALL = {
 }
 
 
+@reported
 def main(argv=None) -> dict:
     """Runs what is missing, draws the plot; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
@@ -69,7 +77,7 @@ def main(argv=None) -> dict:
     options = parse(made, argv, "recall")
     about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
     results = Results(options.output, about | {"pairs": options.pairs})
-    for name in can_run(options.models, options.device):
+    for name in options.models:
         # For a model whose memory is its own affair the smallest state stands.
         for expansion in options.expansions if name in VECTORS else options.expansions[:1]:
             for pairs in options.pairs:
@@ -84,9 +92,11 @@ def main(argv=None) -> dict:
                     initializer_range=options.initializer_range,
                 )
                 reference = count(build("mingru", **vars(size)))
+                if not can_run([name], options.device, size, reference, REFERENCE):
+                    continue
                 title = name
                 if name in VECTORS:  # of the model as it is built: who has to meet a number of parameters has fewer
-                    built = build(name, parameters=None if name in OURS else reference, **vars(size))
+                    built = build(name, parameters=None if name in REFERENCE else reference, **vars(size))
                     title = f"{name}, {built.model.config.state_size} channels"
 
                 def run(rate, seed, name=name, title=title, size=size, reference=reference, task=task, length=length):
@@ -105,7 +115,7 @@ def main(argv=None) -> dict:
                         results,
                         f"{title}, {length // 4} pairs, rate {rate:g}, seed {seed}",
                         command("recall.py", options, made, models=name, **narrowed),
-                        (name, size, None if name in OURS else reference),
+                        (name, size, None if name in REFERENCE else reference),
                         task,
                         recipe,
                         seed,

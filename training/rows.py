@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import shlex
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import filelock
 import torch
+from checkpoint import CheckpointError
 from comparators import Size, build, missing
+from corpus import InputError
 from experiment import Recipe, Run
 from report import machine, versions, write_json
 from widths import count
@@ -47,7 +50,12 @@ def parser(description: str, names: list[str], presets: dict[str, dict]) -> argp
     made.add_argument("--steps", type=int, help="training steps at most")
     made.add_argument("--batch-size", type=int, help="rows in a step")
     made.add_argument("--every", type=int, help="steps between two evaluations")
-    made.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16 where torch's autocast does")
+    made.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="train and evaluate in bfloat16 where torch's autocast does",
+    )
     made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)")
     made.add_argument("--threads", type=int, help="of the processor (default: torch's own choice)")
     made.add_argument("--output", type=Path, help="result file; rows that it has already are not run again")
@@ -88,12 +96,26 @@ def command(script: str, options: argparse.Namespace, made: argparse.ArgumentPar
     words = ["python", f"training/{script}", *([] if options.preset == "full" else [f"--{options.preset}"])]
     for name, value in (vars(options) | row).items():
         skipped = name in (*NOT_ABOUT_ROWS, *PRESETS, "preset", "presets")
-        if skipped or (value == made.get_default(name) and name not in row) or value is False or value is None:
+        if skipped or (value == made.get_default(name) and name not in row) or value is None:
             continue
-        parts = value if isinstance(value, list) else [value]
-        texts = [] if value is True else [part.name if isinstance(part, Path) else f"{part}" for part in parts]
-        words += [f"--{name.replace('_', '-')}", *texts]
+        parts = [] if isinstance(value, bool) else value if isinstance(value, list) else [value]
+        texts = [part.name if isinstance(part, Path) else f"{part}" for part in parts]
+        words += [f"--{'no-' if value is False else ''}{name.replace('_', '-')}", *texts]
     return shlex.join(words)
+
+
+def reported(main: Callable[..., dict]) -> Callable[..., dict]:
+    """An experiment's `main` that ends with one line where the user can put something right, and not with a traceback."""
+
+    @functools.wraps(main)
+    def run(argv=None) -> dict:
+        try:
+            return main(argv)
+        except (InputError, CheckpointError) as error:
+            script = Path(sys.modules[main.__module__].__file__).name
+            raise SystemExit(f"{script}: {error}") from None
+
+    return run
 
 
 class Results:
@@ -127,7 +149,7 @@ class Results:
             work: A function without arguments that returns what was found.
 
         Raises:
-            ValueError: The file has a row of this name with other settings.
+            InputError: The file has a row of this name with other settings.
         """
         settings, rows = json.loads(json.dumps(settings)), self._written()
         self.value["rows"] = rows
@@ -135,7 +157,7 @@ class Results:
             before = rows[key]["settings"]
             different = [name for name in {**settings, **before} if settings.get(name) != before.get(name)]
             if different:
-                raise ValueError(
+                raise InputError(
                     f"{self.path} has the row {key!r} with {different[0]} {before.get(different[0])!r}, not "
                     f"{settings.get(different[0])!r}: give another --output, or delete that row"
                 )
@@ -182,6 +204,9 @@ def train_row(
         options: `device` and `runs` are looked at.
         validation, judge: See `experiment.Run` and its `test`.
         settings: What the row hangs on besides.
+
+    Raises:
+        InputError: Another process is training this row.
     """
     name, size, parameters = model
     about = {"model": name, "task": task.name, "seed": seed, "size": asdict(size), "reference_parameters": parameters}
@@ -189,6 +214,17 @@ def train_row(
     folder = options.runs / results.path.stem / re.sub(r"[^\w.]+", "-", key)
 
     def work() -> dict:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(folder / "lock", timeout=0):  # two would delete each other's checkpoints
+                return train()
+        except filelock.Timeout:
+            raise InputError(
+                f"another process is training {key}, in {folder}: let it end, or choose other rows by --models, --rates or "
+                "--seeds"
+            ) from None
+
+    def train() -> dict:
         torch.manual_seed(seed)
         fresh = build(name, parameters=parameters, **asdict(size)).to(options.device)
         if parameters:
@@ -231,10 +267,29 @@ def contest(
     return [best, *(run(best["settings"]["rate"], seed) for seed in seeds[1:])]
 
 
-def can_run(names: list[str], device: str) -> list[str]:
-    """The models that can run on a device; says of the others why they cannot."""
-    reasons = {name: missing(name, device) for name in names}
-    for name, reason in reasons.items():
-        if reason:
-            print(f"{name} is left out: {reason}", flush=True)
+def can_run(names: list[str], device: str, size: Size, parameters: int, as_it_is: tuple[str, ...]) -> list[str]:
+    """The models that can run on a device, at a size; says of the others why they cannot.
+
+    Args:
+        names (`list[str]`): Keys of `COMPARATORS`.
+        device (`str`): Where to.
+        size (`Size`): What they are made from.
+        parameters (`int`): What they have to come to.
+        as_it_is (`tuple[str, ...]`): Those that need not.
+    """
+
+    def reason(name: str) -> str | None:
+        if why := missing(name, device):
+            return why
+        try:
+            with torch.device("meta"):
+                build(name, parameters=None if name in as_it_is else parameters, **asdict(size))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    reasons = {name: reason(name) for name in names}
+    for name, why in reasons.items():
+        if why:
+            print(f"{name} is left out: {why}", flush=True)
     return [name for name in names if not reasons[name]]

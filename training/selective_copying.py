@@ -2,7 +2,7 @@
 """Selective copying with one, two and three layers: the paper's first experiment. With a plot.
 
     python training/selective_copying.py           # the paper's: length 4096, up to 400,000 steps; for a GPU
-    python training/selective_copying.py --cpu     # length 256; two hours of a core that has bfloat16 (--bf16)
+    python training/selective_copying.py --cpu     # length 256; two hours of a core that has bfloat16, else with --no-bf16
     python training/selective_copying.py --small   # four tokens, length 16, minGRU; minutes
 
 Sixteen data tokens stand somewhere among blanks and are to be said again at the end, in order. What a gate of one layer keeps
@@ -16,13 +16,13 @@ from comparators import Size, build
 from experiment import Recipe, evaluate
 from paper_tables import curves, numbers
 from report import plot_lines
-from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
 from tasks import selective_copying
 from widths import count
 
 MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
 MODELS += ["gated-deltanet", "rwkv7"]
-OURS = ("mingru", "minlstm")
+OURS = ("mingru", "minlstm")  # of the paper's width, whatever parameters that makes
 FULL = {
     "models": ["mingru", "minlstm"],
     "layers": [1, 2, 3],
@@ -50,6 +50,7 @@ CPU = {
     "warmup": 50,
     "batches": 4,
     "schedule": "cosine",
+    "bf16": True,
 }
 SMALL = {
     "models": ["mingru"],
@@ -68,6 +69,7 @@ SMALL = {
 }
 
 
+@reported
 def main(argv=None) -> dict:
     """Runs what is missing; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
@@ -96,7 +98,7 @@ def main(argv=None) -> dict:
             initializer_range=options.initializer_range,
         )
         reference = count(build("mingru", **vars(size)))
-        for name in can_run(options.models, options.device):
+        for name in can_run(options.models, options.device, size, reference, OURS):
 
             def run(rate, seed, name=name, layers=layers, size=size, reference=reference):
                 recipe = Recipe(

@@ -2,7 +2,8 @@
 """Characters of Shakespeare as the paper trains on them: the loss on a test part, at the best step of a validation part. With
 a plot of the validation part's.
 
-    python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core (--bf16)
+    python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core
+    python training/shakespeare.py --no-bf16            # where it has no bfloat16
     python training/shakespeare.py --small              # narrower, 300 steps; minutes, but longer for Mamba
     python training/shakespeare.py --text shakespeare.txt   # the text from a file instead of the Hub
 
@@ -22,7 +23,7 @@ from comparators import Size, build
 from experiment import Recipe, evaluate
 from paper_tables import curves
 from report import plot_lines
-from rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
+from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
 from tasks import shakespeare
 from widths import count
 
@@ -39,7 +40,7 @@ MODELS = [
     "hgrn",
 ]
 MODELS += ["hgrn2", "gated-deltanet", "rwkv7"]
-OURS = ("mingru", "minlstm")
+OURS = ("mingru", "minlstm")  # of the paper's width, whatever parameters that makes
 FULL = {
     "models": ["mingru", "minlstm", "mingru-default", "minlstm-default", "transformer"],
     "seeds": [0],
@@ -56,6 +57,7 @@ FULL = {
     "mlp": 4.0,
     "dropout": 0.2,
     "initializer_range": 0.02,
+    "bf16": True,
 }
 SMALL = {
     "models": ["mingru", "minlstm", "mingru-default", "minlstm-default", "transformer", "mamba"],
@@ -66,9 +68,11 @@ SMALL = {
     "every": 50,
     "warmup": 20,
     "hidden_size": 128,
+    "bf16": False,
 }
 
 
+@reported
 def main(argv=None) -> dict:
     """Runs what is missing; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
@@ -104,7 +108,7 @@ def main(argv=None) -> dict:
             part: evaluate(model, task.fixed(part, rows, length), options.bf16)["loss"] for part in ("test", "both")
         }
 
-    for name in can_run(options.models, options.device):
+    for name in can_run(options.models, options.device, size, reference, OURS):
 
         def run(rate, seed, name=name):
             recipe = Recipe(

@@ -81,6 +81,11 @@ def test_width_in_heads_and_the_rest_in_the_mlp(name, fla):
         build(name, parameters=1000, **SIZE)
 
 
+def test_rwkv7_needs_two_layers(fla):
+    with pytest.raises(ValueError, match="rwkv7 needs two layers or more"):
+        build("rwkv7", **SIZE | {"num_layers": 1})
+
+
 def test_dropout_is_added(fla):
     model, ids = build("hgrn", dropout=0.5, **SIZE), torch.zeros(2, 5, dtype=torch.long)
     assert torch.equal(model.eval()(ids), model(ids)) and not torch.equal(model.train()(ids), model(ids))

@@ -1,9 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
 
+import filelock
 import pytest
+import recall
 import torch
+from comparators import Size, build
+from corpus import InputError
 from rows import Results, can_run, command, contest, parse, parser
+from widths import count
 
 PRESETS = {
     "full": {
@@ -45,6 +50,9 @@ def test_a_rows_command_runs_that_row_alone(tmp_path):
     assert (again.models, again.seeds, again.rates, again.steps, again.bf16) == (["gru"], [3], [1e-2], 7, True)
     made, options = read()
     assert command("test.py", options, made, seeds=0) == "python training/test.py --seeds 0"
+    made.set_defaults(bf16=True)
+    options.bf16 = False
+    assert command("test.py", options, made) == "python training/test.py --no-bf16"
 
 
 def test_of_a_path_only_the_last_part_is_told(tmp_path):
@@ -78,7 +86,7 @@ def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
     other.row("d", {}, "python d", work)
     assert other.row("c", {}, "python c", work)["command"] == "python c" and len(calls) == 4
     assert list(json.loads(path.read_text())["rows"]) == ["a", "b", "c", "d"] == list(other.value["rows"])
-    with pytest.raises(ValueError, match=r"has the row 'a' with rate 0.001, not 0.1: give another --output"):
+    with pytest.raises(InputError, match=r"has the row 'a' with rate 0.001, not 0.1: give another --output"):
         results.row("a", {"rate": 0.1, "lengths": [1, 2]}, "python a", work)
 
 
@@ -102,5 +110,24 @@ def test_the_best_rate_gets_the_other_seeds(metric, chosen):
 
 
 def test_what_cannot_run_is_said(capsys):
-    assert can_run(["mingru", "hgrn", "gru"], "cpu") == ["mingru", "gru"]
+    size = Size(vocab_size=16, hidden_size=8, num_layers=1, max_length=32)
+    models = ["mingru", "hgrn", "gru"]
+    assert can_run(models, "cpu", size, count(build("mingru", **vars(size))), ("mingru",)) == ["mingru", "gru"]
     assert capsys.readouterr().out == "hgrn is left out: flash-linear-attention runs on a GPU only\n"
+    assert can_run(models, "cpu", size, 1, ("mingru",)) == ["mingru"]  # gru has more at a width of one
+    assert "gru is left out: a width of 1 has" in capsys.readouterr().out
+
+
+def test_a_row_in_training_is_left_to_who_trains_it(tmp_path, capsys):
+    quick = ["--small", "--models", "mingru", "--pairs", "2", "--expansions", "1", "--steps", "2", "--every", "1"]
+    quick += ["--batch-size", "2", "--hidden-size", "8"]
+    argv = [*quick, "--batches", "1", "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path / "runs")]
+    key = "mingru, 8 channels, 2 pairs, rate 0.003, seed 0"
+    folder = tmp_path / "runs" / "x" / key.replace(", ", "-").replace(" ", "-")
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / "lock"), pytest.raises(SystemExit) as stop:
+        recall.main(argv)
+    assert str(stop.value).startswith(f"recall.py: another process is training {key}, in {folder}: let it end")
+    assert list(recall.main(argv)["rows"]) == [key]
+    with pytest.raises(SystemExit, match=r"recall.py: .* has the row .* with steps 2, not 3: give another --output"):
+        recall.main([*argv, "--steps", "3"])

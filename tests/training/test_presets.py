@@ -1,0 +1,49 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The presets' commands, as the README has them, go on with the result files that are committed."""
+
+import importlib
+import json
+import shutil
+
+import pytest
+import rows
+from tasks import Characters
+
+PRESETS = [
+    ("selective_copying", "cpu"),
+    ("selective_copying", "small"),
+    ("chomsky_tasks", "small"),
+    ("recall", "small"),
+    ("shakespeare", "full"),
+    ("shakespeare", "small"),
+]
+
+
+@pytest.mark.parametrize(("script", "preset"), PRESETS)
+def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monkeypatch):
+    module = importlib.import_module(script)
+    stem = f"{script}{'' if preset == 'full' else f'_{preset}'}"
+    committed, path = rows.RESULTS / f"{stem}.json", tmp_path / f"{stem}.json"
+    shutil.copy(committed, path)
+    before = json.loads(committed.read_text())["rows"]
+    if script == "shakespeare":
+        # Of as many different characters as the real one; what is in them is not asked for.
+        text = "".join(map(chr, range(48, 48 + 65))) * 100
+        monkeypatch.setattr(module, "shakespeare", lambda path: Characters(text))
+        digest = next(iter(before.values()))["settings"]["text"]
+        monkeypatch.setattr(module.hashlib, "sha256", lambda _: type("Hash", (), {"hexdigest": lambda self: digest})())
+    written, met = rows.Results.row, []
+
+    def row(self, key, settings, command, work):
+        if key in before:
+            met.append(key)
+            return written(self, key, settings, command, work)  # refuses other settings
+        return next(iter(before.values()))
+
+    monkeypatch.setattr(rows.Results, "row", row)
+    monkeypatch.setattr(rows, "Run", None)
+    module.main([*([] if preset == "full" else [f"--{preset}"]), "--output", str(path), "--runs", str(tmp_path)])
+    default = module.FULL | getattr(module, preset.upper())
+    assert met and {before[key]["settings"]["model"] for key in met} == {
+        row["settings"]["model"] for row in before.values() if row["settings"]["model"] in default["models"]
+    }
