@@ -102,26 +102,27 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
 
 
 def common(rows: list[dict], rates: list[float]) -> list[str]:
-    """Parameters, learning rate, seeds, steps, steps a second, on what, and the command, for the end of a line.
+    """Parameters, learning rate, seeds, steps, on what, and the command, for the end of a line.
+
+    Not the speed: rows are made on different days, and some of them beside others. The result files have it.
 
     Args:
         rows: What `groups` has of one group.
         rates: What `tried` has of it.
     """
-    steps, speed = ([row[name] for row in rows] for name in ("steps", "steps_per_second"))
+    steps = [row["steps"] for row in rows]
     machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
     return [
         f"{rows[0]['parameters']:,}",
         chosen(rows[0]["settings"]["rate"], rates),
         f"{len(rows)}",
         f"{round(sum(steps) / len(steps)):,}",
-        f"{sum(speed) / len(speed):.2f}",
         machine["accelerator"] or machine["cpu"],
         f"`{re.sub(r'--seeds [0-9]+', f'--seeds {seeds}', rows[0]['command'])}`",
     ]
 
 
-COMMON = ["parameters", "rate", "seeds", "steps", "steps/s", "on", "command"]
+COMMON = ["parameters", "rate", "seeds", "steps", "on", "command"]
 
 
 def machines(presets: dict[str, dict]) -> str:
@@ -132,7 +133,8 @@ def machines(presets: dict[str, dict]) -> str:
 
 
 def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by: dict[str, str]) -> str:
-    """A line on the presets that have no result file, and on what is missing in those that have one.
+    """A line on the presets that have no result file, on what is missing in those that have one, and on the models that are
+    in none.
 
     Args:
         presets: Result files by preset.
@@ -151,6 +153,9 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
         left = [cell for cell in product(*(grid[option] for option in by)) if cell not in ran]
         if left:
             lines.append(f"of {command} {', '.join(' '.join(map(str, cell)) for cell in left)}")
+    ran = {row["settings"]["model"] for result in presets.values() for row in result["rows"].values()}
+    if never := [name for name in module.MODELS if name not in ran]:
+        lines.append(f"at any size {', '.join(never)}, which `--models` offers")
     return f"\nNot run: {'; '.join(lines)}.\n" if lines else ""
 
 
@@ -168,7 +173,7 @@ def copying(presets: dict[str, dict]) -> str:
     for (model, layers), number in COPYING.items():
         if (model, layers) not in full:
             command = f"`python training/selective_copying.py --models {model} --layers {layers}`"
-            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 6, command])
+            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 5, command])
     header = ["model", "layers", "tokens", "accuracy, %", "the paper's at 4096, %", *COMMON]
     left = not_run(presets, "selective_copying", ("cpu", "small"), {"models": "model", "layers": "layers"})
     others = f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n"
@@ -237,8 +242,8 @@ def shakespeare(presets: dict[str, dict]) -> str:
     for model, (paper, at) in SHAKESPEARE.items():
         if model not in ran:
             command = f"`python training/shakespeare.py --models {model}`"
-            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 6, command])
-    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 7])
+            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 5, command])
+    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 6])
     header = ["model", "preset", "test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
     left = not_run(presets, "shakespeare", ("full", "small"), {"models": "model"})
     return markdown([*header, *COMMON], rows) + left + machines(presets)
