@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Every sequence model behind one interface: token ids in, logits out, at a number of parameters that is asked for.
 
-Each is a stack of residual blocks between an embedding and a head of its own. What is added to the residual stream, and the
-embedding, goes through dropout in all of them. More models are more entries of `COMPARATORS`.
+Each is a stack of residual blocks between an embedding and a head of its own, but for GPT-2's, which is tied to the embedding
+as nanoGPT's is. What is added to the residual stream, and the embedding, goes through dropout in all of them. More models are
+more entries of `COMPARATORS`.
 """
 
 from __future__ import annotations
