@@ -141,6 +141,20 @@ def test_what_stands_there_is_not_made_again(finished, text_file, tmp_path, monk
     assert set(again["runs"]) == set(results["runs"])
 
 
+def test_what_another_process_wrote_in_the_meantime_is_kept(text_file, tmp_path, monkeypatch):
+    path, measure, argv = tmp_path / "a.json", ablation.measure_run, ["--rates", "1e-2", "--seeds", "0", "--only"]
+
+    def meanwhile(run, *rest):
+        monkeypatch.setattr(ablation, "measure_run", measure)
+        ablation.main(command(text_file, path, *argv, "default"))
+        return measure(run, *rest)
+
+    monkeypatch.setattr(ablation, "measure_run", meanwhile)
+    both = {"paper, rate 0.01, seed 0", "default, rate 0.01, seed 0"}
+    assert set(ablation.main(command(text_file, path, *argv, "paper"))["runs"]) == both
+    assert set(json.loads(path.read_text())["runs"]) == both
+
+
 def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
     path = tmp_path / "a.json"
     few = ("--rates", "1e-2", "--seeds", "3", "--minutes", "1e-9")
