@@ -31,6 +31,7 @@ def test_a_tiny_run_of_every_model(text, tmp_path, capsys):
         assert all(1 < value < 5 for state in row["test"].values() for value in state.values())
         assert "--text play.txt" in row["command"] and str(tmp_path) not in json.dumps(row)
         reference = row["settings"]["reference_parameters"]
+        assert (reference is None) == (row["settings"]["model"] == "mingru")
         assert reference is None or abs(row["parameters"] / reference - 1) < 0.05
     printed = capsys.readouterr().out
     assert "mamba: the best learning rate is" in printed and "minlstm-default: step" in printed
