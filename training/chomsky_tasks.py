@@ -169,7 +169,8 @@ def main(argv=None) -> dict:
             for by_length in numbers(best, "by_length"):
                 shown = ", ".join(f"{accuracy:.0%} at {length}" for length, accuracy in by_length.items())
                 print(f"{task_name}, {name}: {shown}", flush=True)
-    plot(options.output.with_suffix(".png"), results.value, options.lengths)
+    if results.value["rows"]:
+        plot(options.output.with_suffix(".png"), results.value, options.lengths)
     return results.value
 
 

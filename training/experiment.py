@@ -89,7 +89,9 @@ def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     groups = {True: [], False: []}
     for name, weight in model.named_parameters():
         # Vectors of RWKV-7 come as (1, 1, width); HGRN's lower bounds of all layers are one matrix.
-        matrix = weight.squeeze().ndim >= 2 and not name.endswith(("A_log", "lower_bounds", "r_k"))
+        matrix = (weight.ndim == 2 or weight.squeeze().ndim >= 2) and not name.endswith(
+            ("A_log", "lower_bounds", "r_k")
+        )
         decays = matrix and id(weight) not in free
         groups[decays].append(weight)
     kinds = {True: weight_decay, False: 0.0}

@@ -11,6 +11,7 @@ in its cache and looks them up. Each row of the result file is one training; run
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
@@ -80,24 +81,25 @@ def main(argv=None) -> dict:
     for name in options.models:
         # For a model whose memory is its own affair the smallest state stands.
         for expansion in options.expansions if name in VECTORS else options.expansions[:1]:
+            longest = Size(
+                vocab_size=recall(1, keys=64, values=64).vocab_size,
+                hidden_size=options.hidden_size,
+                num_layers=options.num_layers,
+                max_length=4 * max(options.pairs),
+                expansion=expansion,
+                conv=options.conv,
+                initializer_range=options.initializer_range,
+            )
+            reference = count(build("mingru", **vars(longest)))
+            if not can_run([name], options.device, longest, reference, REFERENCE):
+                continue
+            title = name
+            if name in VECTORS:  # of the model as it is built: who has to meet a number of parameters has fewer
+                built = build(name, parameters=None if name in REFERENCE else reference, **vars(longest))
+                title = f"{name}, {built.model.config.state_size} channels"
             for pairs in options.pairs:
                 task, length = recall(pairs, keys=64, values=64), 4 * pairs
-                size = Size(
-                    vocab_size=task.vocab_size,
-                    hidden_size=options.hidden_size,
-                    num_layers=options.num_layers,
-                    max_length=length,
-                    expansion=expansion,
-                    conv=options.conv,
-                    initializer_range=options.initializer_range,
-                )
-                reference = count(build("mingru", **vars(size)))
-                if not can_run([name], options.device, size, reference, REFERENCE):
-                    continue
-                title = name
-                if name in VECTORS:  # of the model as it is built: who has to meet a number of parameters has fewer
-                    built = build(name, parameters=None if name in REFERENCE else reference, **vars(size))
-                    title = f"{name}, {built.model.config.state_size} channels"
+                size = replace(longest, max_length=length)
 
                 def run(rate, seed, name=name, title=title, size=size, reference=reference, task=task, length=length):
                     recipe = Recipe(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import re
@@ -28,7 +29,7 @@ NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's
 PRESETS = {
     "full": "the paper's model and batches",
     "cpu": "the paper's model at a size that two cores train in an hour or two",
-    "small": "minutes on two cores: the claim's direction, not its numbers",
+    "small": "minutes to half an hour on two cores: the claim's direction, not its numbers",
 }
 
 
@@ -38,7 +39,8 @@ def parser(description: str, names: list[str], presets: dict[str, dict]) -> argp
     Args:
         description (`str`): Of the script.
         names (`list[str]`): The models that it offers.
-        presets (`dict[str, dict]`): Values by option, for "full" and other keys of `PRESETS`; "full" has them all.
+        presets (`dict[str, dict]`): Values by option, for "full" and other keys of `PRESETS`; "full" has all that have no
+            default here.
     """
     made = argparse.ArgumentParser(description=description, allow_abbrev=False)
     for name in presets:
@@ -216,15 +218,12 @@ def train_row(
     def work() -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(folder / "lock", timeout=0):  # two would delete each other's checkpoints
-                return train()
+            alone.enter_context(filelock.FileLock(folder / "lock", timeout=0))
         except filelock.Timeout:
             raise InputError(
                 f"another process is training {key}, in {folder}: let it end, or choose other rows by --models, --rates or "
                 "--seeds"
             ) from None
-
-    def train() -> dict:
         torch.manual_seed(seed)
         fresh = build(name, parameters=parameters, **asdict(size)).to(options.device)
         if parameters:
@@ -235,9 +234,10 @@ def train_row(
         found["test"] = run.test(judge)
         return found
 
-    row = results.row(key, {**about, **asdict(recipe)}, command, work)
-    for path in folder.glob("checkpoint-*.pt"):
-        path.unlink()  # the row is written, so nobody goes on from there
+    with contextlib.ExitStack() as alone:  # two would delete each other's checkpoints
+        row = results.row(key, {**about, **asdict(recipe)}, command, work)
+        for path in folder.glob("checkpoint-*.pt"):
+            path.unlink()  # the row is written, so nobody goes on from there
     return row
 
 

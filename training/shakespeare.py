@@ -3,7 +3,7 @@
 a plot of the validation part's.
 
     python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core
-    python training/shakespeare.py --no-bf16            # where it has no bfloat16
+    python training/shakespeare.py --no-bf16 --output runs/shakespeare.json   # where it has no bfloat16
     python training/shakespeare.py --small              # narrower, 300 steps; minutes, but longer for Mamba
     python training/shakespeare.py --text shakespeare.txt   # the text from a file instead of the Hub
 

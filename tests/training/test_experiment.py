@@ -73,10 +73,11 @@ def test_vectors_do_not_decay_whatever_their_shape():
         ("lower_bounds", (3, 4)),
         ("A_log", (4, 2)),
         ("w", (1, 4, 2)),
+        ("b", (1, 4)),
     ):
         module.register_parameter(name, nn.Parameter(torch.ones(shape)))
     (decayed, _) = optimizer_groups(module, 0.05)
-    assert [id(weight) for weight in decayed["params"]] == [id(module.w)]
+    assert [id(weight) for weight in decayed["params"]] == [id(module.w), id(module.b)]
 
 
 @pytest.mark.parametrize("name", ["minlstm", "transformer"])

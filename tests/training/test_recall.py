@@ -10,15 +10,15 @@ TINY += ["--threads", "1", "--batches", "1", "--pairs", "2", "3", "--expansions"
 
 def test_a_tiny_run_is_written_and_drawn(tmp_path):
     path = tmp_path / "recall.json"
-    result = recall.main([*TINY, "--models", "minlstm", "llama", "--output", str(path), "--runs", str(tmp_path)])
+    result = recall.main([*TINY, "--models", "mingru", "llama", "--output", str(path), "--runs", str(tmp_path)])
     assert json.loads(path.read_text()) == result and path.with_suffix(".png").stat().st_size > 5_000
     titles = [row["settings"]["title"] for row in result["rows"].values()]
-    assert titles == ["minlstm, 16 channels"] * 2 + ["minlstm, 32 channels"] * 2 + ["llama"] * 2
+    assert titles == ["mingru, 16 channels"] * 2 + ["mingru, 32 channels"] * 2 + ["llama"] * 2
     rows = list(result["rows"].values())
     assert [row["settings"]["pairs"] for row in rows] == [2, 3] * 3 and all(row["steps"] == 2 for row in rows)
     assert rows[0]["settings"]["lengths"] == [8, 8] and rows[1]["settings"]["lengths"] == [12, 12]
     table = table_of({"small": result})
-    assert table.startswith("| accuracy, %; small | 2 pairs | 3 pairs |") and "| minlstm, 32 channels |" in table
+    assert table.startswith("| accuracy, %; small | 2 pairs | 3 pairs |") and "| mingru, 32 channels |" in table
     assert "--pairs 2 --expansions 2" in table and "Not run: `python training/recall.py`; of" in table
     picture = path.with_suffix(".png").read_bytes()
     recall.main([*TINY, "--models", "llama", "--pairs", "3", "--output", str(path), "--runs", str(tmp_path)])
