@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Multi-query associative recall: how many pairs of key and value a state of so many channels holds. With a plot.
+"""Multi-query associative recall: how many pairs of key and value a model learns to keep, by its channels. With a plot.
 
     python training/recall.py           # three state sizes, 4 to 64 pairs; hours on two cores
     python training/recall.py --small   # two state sizes, 2 to 8 pairs; half an hour
 
-A limit of states that are vectors, shown as one: no key is an address in them. A Transformer of the same size keeps all pairs
-in its cache and looks them up. Each row of the result file is one training; running the script again goes on where it stopped.
+No key is an address in a state that is a vector. A Transformer of the same size keeps all pairs in its cache and looks them
+up. Each row of the result file is one training; running the script again goes on where it stopped.
 """
 
 from __future__ import annotations
