@@ -4,7 +4,7 @@
     python training/selective_copying.py           # the paper's: length 4096, up to 400,000 steps; for a GPU
     python training/selective_copying.py --cpu     # length 256; two hours of a core that has bfloat16
     python training/selective_copying.py --cpu --no-bf16 --output runs/copying.json    # where it has not
-    python training/selective_copying.py --small   # four tokens, length 16, comparators too; half an hour
+    python training/selective_copying.py --small   # four tokens, length 16, comparators too; ten minutes
 
 Sixteen data tokens stand somewhere among blanks and are to be said again at the end, in order. What a gate of one layer keeps
 hangs on the token alone, so one layer cannot count, and the accuracy rises with the number of layers. Each row of the result
