@@ -50,8 +50,9 @@ def test_a_run_without_an_evaluation_has_its_last_state():
 def test_what_a_preset_lacks_is_named():
     rows = {name: row(0.5, model=name, layers=1, length=16, tokens=4) for name in ("mingru", "gru")}
     table = paper_tables.copying({"small": {"rows": rows}})
-    assert "of `python training/selective_copying.py --small` mingru 2, mingru 3; at any size minlstm, " in table
-    assert " lstm, llama, " in table and " gru, " not in table
+    assert "of `python training/selective_copying.py --small` mingru 2, mingru 3, minlstm 1, minlstm 2, " in table
+    assert ", gru 2, gru 3, " in table and "gru 1" not in table.replace("mingru 1", "")
+    assert "; at any size minlstm, mingru-default, minlstm-default, lstm, llama, mamba, hgrn" in table
     rows["mingru"] |= {"best": None, "test": {"final": {"test": 2.0, "both": 2.1}}}  # diverged before an evaluation
     table = paper_tables.shakespeare({"small": {"rows": rows}})
     assert "| mingru | small | 2.0000 | 2.1000 |  | 2.0000 |" in table
