@@ -47,3 +47,13 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
     assert met and {before[key]["settings"]["model"] for key in met} == {
         row["settings"]["model"] for row in before.values() if row["settings"]["model"] in default["models"]
     }
+
+
+@pytest.mark.parametrize("script", ["selective_copying", "chomsky_tasks", "recall", "shakespeare"])
+def test_where_no_model_can_run_it_says_so_and_ends(script, tmp_path, capsys):
+    text = tmp_path / "play.txt"
+    text.write_text("to be or not to be, that is the question. " * 20)
+    argv = ["--small", "--models", "hgrn", "--device", "cpu", "--output", str(tmp_path / "x.json")]
+    argv += ["--text", str(text)] if script == "shakespeare" else []
+    assert importlib.import_module(script).main(argv)["rows"] == {}
+    assert "hgrn is left out: flash-linear-attention runs on a GPU only" in capsys.readouterr().out
