@@ -175,12 +175,17 @@ def quietly(load, what: str):
         raise InputError(f"could not load {what}: {reason}") from error
 
 
-def shakespeare_from_hub() -> str:
-    """The text of karpathy/tiny_shakespeare as it was before the dataset cut it into splits.
+def read_shakespeare(path: str | os.PathLike | None) -> str:
+    """The text of a file given by `--text`, or for `None` karpathy/tiny_shakespeare as it was before it was cut into splits.
 
     Raises:
-        InputError: It cannot be had.
+        InputError: The file cannot be read, or the Hub cannot be reached.
     """
+    if path is not None:
+        try:
+            return read_text(path)
+        except OSError as error:
+            raise InputError(f"--text {path} cannot be read ({error.strerror}): give a file that is there") from error
     import datasets
 
     # The Hub's own copy as tables: the dataset itself is a script, which `datasets` no longer runs.

@@ -36,6 +36,14 @@ SHAKESPEARE = {
 NANOGPT = "1.4697"  # the loss of its 6-layer Transformer, by its own README
 
 
+def _by_rate(result: dict, by: tuple[str, ...]) -> dict[tuple, dict[float, list[dict]]]:
+    found: dict[tuple, dict[float, list]] = {}
+    for row in result["rows"].values():
+        rates = found.setdefault(tuple(row["settings"][name] for name in by), {})
+        rates.setdefault(row["settings"]["rate"], []).append(row)
+    return found
+
+
 def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[dict]]:
     """The rows of a result file that differ in nothing but the seed, with the best rate of each group.
 
@@ -49,24 +57,17 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
     >>> {key: [r["settings"]["seed"] for r in group] for key, group in groups({"rows": rows}, ("model",), "accuracy").items()}
     {('x',): [0, 1]}
     """
-    found: dict[tuple, dict[float, list]] = {}
-    for row in result["rows"].values():
-        rates = found.setdefault(tuple(row["settings"][name] for name in by), {})
-        rates.setdefault(row["settings"]["rate"], []).append(row)
     sign = -1 if metric == "loss" else 1
 
     def quality(rows: list[dict]) -> float:
         return max((sign * row["best"][metric] for row in rows if row["best"]), default=float("-inf"))
 
-    return {key: max(rates.values(), key=quality) for key, rates in found.items()}
+    return {key: max(rates.values(), key=quality) for key, rates in _by_rate(result, by).items()}
 
 
 def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
     """The learning rates that each of `groups` was tried with, in ascending order."""
-    found: dict[tuple, set[float]] = {}
-    for row in result["rows"].values():
-        found.setdefault(tuple(row["settings"][name] for name in by), set()).add(row["settings"]["rate"])
-    return {key: sorted(rates) for key, rates in found.items()}
+    return {key: sorted(rates) for key, rates in _by_rate(result, by).items()}
 
 
 def chosen(rate: float, rates: list[float]) -> str:

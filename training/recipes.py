@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import cards
-from corpus import SHAKESPEARE, InputError, read_text, shakespeare_from_hub
+from corpus import SHAKESPEARE, InputError, read_shakespeare
 from report import write_text
 
 ROOT = Path(__file__).parent.parent
@@ -53,10 +53,7 @@ def place_shakespeare(given: Path | None) -> Path:
     path = ROOT / SHAKESPEARE_FILE
     if given is None and path.exists():
         given = path
-    try:
-        text = shakespeare_from_hub() if given is None else read_text(given)
-    except OSError as error:
-        raise InputError(f"--text {given} cannot be read ({error.strerror}): give a file that is there") from error
+    text = read_shakespeare(given)
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != SHAKESPEARE_SHA256:
         raise InputError(

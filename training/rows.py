@@ -278,18 +278,17 @@ def can_run(names: list[str], device: str, size: Size, parameters: int, as_it_is
         as_it_is (`tuple[str, ...]`): Those that need not.
     """
 
-    def reason(name: str) -> str | None:
-        if why := missing(name, device):
-            return why
-        try:
-            with torch.device("meta"):
-                build(name, parameters=None if name in as_it_is else parameters, **asdict(size))
-        except ValueError as error:
-            return str(error)
-        return None
-
-    reasons = {name: reason(name) for name in names}
-    for name, why in reasons.items():
+    able = []
+    for name in names:
+        why = missing(name, device)
+        if not why:
+            try:
+                with torch.device("meta"):
+                    build(name, parameters=None if name in as_it_is else parameters, **asdict(size))
+            except ValueError as error:
+                why = str(error)
         if why:
             print(f"{name} is left out: {why}", flush=True)
-    return [name for name in names if not reasons[name]]
+        else:
+            able.append(name)
+    return able

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from chomsky import CHOMSKY, IGNORED
-from corpus import InputError, read_text, shakespeare_from_hub
+from corpus import InputError, read_shakespeare
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 PARTS = {"train": 0, "validation": 1, "test": 2}
@@ -187,9 +187,4 @@ def shakespeare(path: str | os.PathLike | None = None) -> Characters:
     Raises:
         InputError: The file cannot be read, or none is given and the Hub cannot be reached.
     """
-    if path is None:
-        return Characters(shakespeare_from_hub())
-    try:
-        return Characters(read_text(path))
-    except OSError as error:
-        raise InputError(f"--text {path} cannot be read ({error.strerror}): give a file that is there") from error
+    return Characters(read_shakespeare(path))
