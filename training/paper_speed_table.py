@@ -30,7 +30,12 @@ def ratio(entry: dict, slow: str, fast: str, key: str = "layers") -> float | Non
     return values[slow] / values[fast] if values[fast] else None
 
 
-def _times(value: float | None) -> str:
+def times(value: float | None) -> str:
+    """A ratio in three digits; of what was left out nothing.
+
+    >>> times(0.276), times(1.94), times(175.2), times(None)
+    ('0.28×', '1.9×', '175×', '')
+    """
     return (
         "" if value is None else f"{value:.0f}×" if value >= 100 else f"{value:.1f}×" if value >= 1 else f"{value:.2f}×"
     )
@@ -49,7 +54,7 @@ def table(result: dict) -> str:
                     f"{entry['time']:,}",
                     ours,
                     PAPER.get(entry["time"], {}).get(ours, ""),
-                    *(_times(ratio(entry, slow, fast)) for slow, fast in pairs),
+                    *(times(ratio(entry, slow, fast)) for slow, fast in pairs),
                     f"{entry['layers'][ours]['median_ms']:.3g}" if ours in entry["layers"] else "",
                     " / ".join("–" if value is None else f"{value:,.3g}" for value in memory),
                 ]
@@ -64,7 +69,7 @@ def notes(result: dict) -> str:
     """What the table's words mean, what was left out, and what memory the paper reports."""
     at = next((entry for entry in result["lengths"] if entry["time"] == 512), None)
     memory = {} if at is None else {c: ratio(at, f"{c}, log-space", f"nn.{o}", "memory_mib") for c, o in PAIRS.items()}
-    found = "; ".join(f"{cell} {_times(value)} of nn.{PAIRS[cell]}'s" for cell, value in memory.items() if value)
+    found = "; ".join(f"{cell} {times(value)} of nn.{PAIRS[cell]}'s" for cell, value in memory.items() if value)
     absent = result["lengths"][-1]["left_out"]
     left = "; ".join(f"{name} ({why})" for name, why in absent.items())
     fused = "cuDNN" if result["device"] == "cuda" else "oneDNN's LSTM and torch's own GRU"

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import ablation_report
+import claims_table
 import paper_speed_table
 import paper_tables
 import speed_tables
@@ -230,6 +231,11 @@ TABLES = {
     "generate": lambda: speed_tables.generate(load("bench_generate")),
     "gpu": lambda: speed_tables.gpu(load("bench_gpu")),
     "missed": missed_table,
+    "claims": lambda: claims_table.table(
+        {"CPU": load("bench_paper"), "H100": load("bench_paper_gpu")},
+        load_presets("selective_copying"),
+        load_presets("shakespeare"),
+    ),
     "paper-speed": lambda: paper_speed_table.table(load("bench_paper")),
     "paper-speed-gpu": lambda: paper_speed_table.table(load("bench_paper_gpu")),
     "modes": modes_table,
