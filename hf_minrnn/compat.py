@@ -33,6 +33,7 @@ try:
         TokenClassifierOutput,
     )
     from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.processing_utils import Unpack
     from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
     from transformers.utils.import_utils import is_torchdynamo_compiling
@@ -51,6 +52,7 @@ __all__ = [
     "ACT2FN",
     "DYNAMIC_LAYER_TYPE_MAPPING",
     "MINIMUM_TRANSFORMERS",
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "STATIC_LAYER_TYPE_MAPPING",
     "BaseModelOutputWithPast",
     "Cache",

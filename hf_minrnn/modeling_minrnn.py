@@ -12,6 +12,7 @@ from torch import nn
 from .block_minrnn import MinRNNLayer
 from .calls_minrnn import forwards, make_output
 from .compat import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     BaseModelOutputWithPast,
     Cache,
     CausalLMOutputWithPast,
@@ -293,5 +294,9 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
             if given is not None:
                 check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))
 
+
+# Trainer's label smoothing shifts the labels of causal language models only. It knows these by their names in this table, where
+# AutoModelForCausalLM.register does not enter them, and would have any other model learn to say its input again.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[MinRNNConfig.model_type] = MinRNNForCausalLM.__name__
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

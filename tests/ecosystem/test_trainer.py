@@ -133,3 +133,11 @@ def test_evaluates_saves_and_resumes(tmp_path):
     ids = token_ids(2, 9)
     loaded = MinRNNForCausalLM.from_pretrained(tmp_path / "cut" / "checkpoint-2")
     assert close(loaded(ids).logits, first.model.eval()(ids).logits)
+
+
+@pytest.mark.parametrize("name", ["no-conv", "mingru"])
+def test_label_smoothing_predicts_the_next_token(name, tmp_path):
+    model, ids = build(name).eval(), token_ids(4, 9)
+    arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=1e-9, report_to="none", use_cpu=True)
+    smoothed = Trainer(model, arguments).compute_loss(model, {"input_ids": ids, "labels": ids})
+    assert close(smoothed, model(ids, labels=ids).loss)
