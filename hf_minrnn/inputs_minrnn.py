@@ -1,13 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """What the models are given, checked at the door: caches, masks, labels, and the bounds of packed sequences.
 
-Values are looked at on the CPU alone: elsewhere that would make the host wait for the device, and under torch.compile it
-would freeze them into the graph.
+Values are looked at on the CPU alone: elsewhere that would make the host wait for the device; and not where something traces
+or transforms, which would freeze them into a graph or have none to show.
 """
 
 import torch
 
 from .cache_minrnn import MinRNNCacheLayer
+from .calls_minrnn import is_eager
 from .compat import Cache
 
 _INTEGERS = (torch.int32, torch.int64)
@@ -15,7 +16,7 @@ PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids", "resets"})
 
 
 def _readable(x) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and is_eager()
 
 
 def _is_table(x, batch, time) -> bool:
