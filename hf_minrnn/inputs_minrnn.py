@@ -43,7 +43,7 @@ def check_cache(past_key_values, num_layers: int, batch: int, made_by: tuple):
             "build it with DynamicCache(config=model.config)"
         )
     state = layers[0].recurrent_states[0]
-    if state is None:
+    if state is None or not layers[0].has_previous_state[0]:  # a static one keeps its place when it is reset
         return layers
     if state.shape[0] != batch:
         raise ValueError(
@@ -60,6 +60,8 @@ def check_cache(past_key_values, num_layers: int, batch: int, made_by: tuple):
 def padding_mask(attention_mask, batch: int, time: int, continued: bool):
     """The bool mask `(batch, time)` of the current tokens, or `None` where nothing is padded.
 
+    Floats that are 0 and 1, as torch.ones makes them and PEFT for its virtual tokens, are taken for integers.
+
     Raises:
         ValueError: If the mask does not fit the input, or is a mask of scores to be added.
     """
@@ -67,15 +69,22 @@ def padding_mask(attention_mask, batch: int, time: int, continued: bool):
         return None
     fits = isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 and attention_mask.shape[0] == batch
     columns = attention_mask.shape[1] if fits else 0
-    if not fits or (columns < time if continued else columns != time) or attention_mask.is_floating_point():
+    if not fits or (columns < time if continued else columns != time) or _may_be_scores(attention_mask):
         raise ValueError(
-            f"attention_mask must be bool or integer of shape ({batch}, {time}), or with columns for the tokens before "
-            f"where a cache is continued; got {_described(attention_mask)}"
+            f"attention_mask must be bool, integer, or floats 0 and 1, of shape ({batch}, {time}), or with columns for the "
+            f"tokens before where a cache is continued; got {_described(attention_mask)}"
         )
     mask = attention_mask[:, columns - time :].bool()
     if _readable(mask) and bool(mask.all()):
         return None
     return mask
+
+
+def _may_be_scores(mask) -> bool:
+    # Zeros alone could be scores that leave everything in.
+    if not mask.is_floating_point():
+        return False
+    return not is_eager() or not bool(((mask == 0) | (mask == 1)).all() & (mask == 1).any())
 
 
 def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):

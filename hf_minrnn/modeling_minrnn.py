@@ -154,6 +154,10 @@ class MinRNNModel(MinRNNPreTrainedModel):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = embed_tokens(input_ids)
+        elif inputs_embeds.shape[-1] != self.config.hidden_size:
+            raise ValueError(
+                f"inputs_embeds must be [batch, time, {self.config.hidden_size}], got shape {tuple(inputs_embeds.shape)}"
+            )
         if inputs_embeds.dim() != 3:
             raise ValueError(
                 f"input_ids must be [batch, time], got an input of shape {tuple(inputs_embeds.shape[:-1])}"
@@ -287,10 +291,14 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         return output.to_tuple() if return_dict is False else output
 
     def _check_labels(self, inputs, labels, logits_to_keep, kwargs):
-        every = isinstance(logits_to_keep, int) and logits_to_keep == 0
         if inputs is None:  # which the model refuses by name
             return
-        for given, shape in ((labels, inputs.shape[:2] if every else None), (kwargs.get("shift_labels"), None)):
+        batch, kept = inputs.shape[:2]
+        if not isinstance(logits_to_keep, int):
+            kept = logits_to_keep.shape[0]
+        elif 0 < logits_to_keep < kept:
+            kept = logits_to_keep
+        for given, shape in ((labels, (batch, kept)), (kwargs.get("shift_labels"), None)):
             if given is not None:
                 check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))
 

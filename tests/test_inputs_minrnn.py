@@ -2,7 +2,8 @@
 import pytest
 import torch
 from model_cases import build, token_ids
-from transformers import DynamicCache
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import DynamicCache, StaticCache
 
 from hf_minrnn import MinRNNConfig
 
@@ -65,6 +66,10 @@ def recording(model):
         (lambda model: {"labels": torch.full((2, 6), -1)}, "got -1"),
         (lambda model: {"labels": IDS[:, :5]}, r"labels must be integers .torch.int64. of shape \(2, 6\)"),
         (lambda model: {"labels": IDS.float()}, "labels must be integers"),
+        (lambda model: {"labels": IDS, "logits_to_keep": 3}, r"labels must be .* of shape \(2, 3\), got .* \(2, 6\)"),
+        (lambda model: {"labels": IDS, "logits_to_keep": torch.tensor([1, 4])}, r"of shape \(2, 2\)"),
+        (lambda model: {"input_ids": None, "inputs_embeds": torch.zeros(2, 6, 9)}, r"must be \[batch, time, 24\]"),
+        (lambda model: {"attention_mask": torch.full((2, 6), 0.5)}, "floats 0 and 1"),
     ],
 )
 def test_bad_input_is_refused_by_name(inputs, message):
@@ -85,3 +90,70 @@ def test_position_ids_of_one_sequence_are_accepted():
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
     padded = model(IDS, attention_mask=mask, position_ids=position_ids).logits
     assert torch.equal(padded, model(IDS, attention_mask=mask).logits)
+
+
+def test_masks_may_be_floats_that_are_zero_and_one():
+    model, mask = build("mingru"), torch.ones(2, 6)
+    mask[0, :2] = 0
+    assert torch.equal(model(IDS, attention_mask=mask).logits, model(IDS, attention_mask=mask.long()).logits)
+
+
+def test_labels_of_the_logits_that_are_kept():
+    model = build("mingru")
+    kept = model(IDS, logits_to_keep=3, labels=IDS[:, 3:])
+    wanted = torch.nn.functional.cross_entropy(kept.logits[:, :-1].flatten(0, 1), IDS[:, 4:].flatten())
+    assert kept.logits.shape == (2, 3, 97) and torch.allclose(kept.loss, wanted)
+    assert model(IDS, logits_to_keep=9, labels=IDS).loss == model(IDS, labels=IDS).loss
+
+
+def test_a_static_cache_that_was_reset_takes_another_batch():
+    model = build("mingru")
+    cache = StaticCache(config=model.config, max_cache_len=16)
+    with torch.no_grad():
+        model(IDS, past_key_values=cache)
+        cache.reset()
+        assert torch.equal(model(IDS[:1], past_key_values=cache).logits, model(IDS[:1]).logits)
+
+
+MASK = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+SEQUENCES = torch.tensor([[0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]])
+TRACED = {
+    "mask": ("attention_mask", torch.ones_like(MASK), MASK),
+    "packing": ("seq_idx", torch.zeros_like(SEQUENCES), SEQUENCES),
+    "resets": ("resets", torch.zeros(2, 6, dtype=torch.bool), SEQUENCES.diff(dim=1, prepend=SEQUENCES[:, :1]) > 0),
+}
+
+
+@pytest.mark.parametrize("kind", TRACED)
+def test_what_the_example_of_a_trace_has_not_is_not_left_out(kind):
+    """An example without padding or packing must not make a graph without them."""
+    name, example, given = TRACED[kind]
+    model = build("mingru")
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids, value):
+            return self.model(ids, use_cache=False, **{name: value}).logits
+
+    with torch.no_grad():
+        traced = torch.jit.trace(Logits(), (IDS, example))
+        want = model(IDS, use_cache=False, **{name: given}).logits
+    real = MASK.bool() if kind == "mask" else torch.ones_like(MASK).bool()
+    assert torch.allclose(traced(IDS, given)[real], want[real], atol=1e-5)
+    assert not torch.allclose(traced(IDS, example)[real], want[real], atol=1e-2)
+
+
+def test_fake_tensors_and_vmap_have_no_values_to_look_at():
+    model = build("mingru")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = torch.zeros(2, 6, dtype=torch.long)
+        positions = torch.arange(6)[None]
+        assert model(fake, attention_mask=fake, labels=fake).loss.shape == ()
+        assert model(fake, position_ids=positions).logits.shape == (2, 6, 97)
+    each = torch.vmap(lambda ids, mask: model(ids[None], attention_mask=mask[None], use_cache=False).logits[0])
+    with torch.no_grad():
+        want = model(IDS, attention_mask=MASK).logits
+        assert torch.allclose(each(IDS, MASK)[MASK.bool()], want[MASK.bool()], atol=1e-5)

@@ -53,3 +53,31 @@ def test_adapted_models_generate_with_their_adapter():
     assert torch.equal(*out)
     with model.disable_adapter():
         assert not torch.equal(model.generate(input_ids=ids, max_new_tokens=8, do_sample=False), out[0])
+
+
+PROMPTS = {
+    "prompt tuning": peft.PromptTuningConfig,
+    "p-tuning": peft.PromptEncoderConfig,
+}
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_virtual_tokens_train_and_generate(kind):
+    base, ids = build("mingru", eos_token_id=None), token_ids(3, 9)
+    torch.manual_seed(0)
+    config = PROMPTS[kind](task_type="CAUSAL_LM", num_virtual_tokens=4, num_attention_heads=1)
+    model = peft.get_peft_model(base, config)
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    model.train()(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.requires_grad]
+    assert gradients and all(gradient.abs().sum() > 0 for gradient in gradients)
+    model.eval()
+    prompt = model.get_prompt(1)
+    out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=5, do_sample=False)
+    for row, start in ((0, 3), (1, 0)):
+        text = ids[row : row + 1, start:]
+        for _ in range(5):
+            embedded = torch.cat([prompt, base.get_input_embeddings()(text)], 1)
+            text = torch.cat([text, base(inputs_embeds=embedded).logits[:, -1:].argmax(-1)], 1)
+        assert torch.equal(out[row, start:], text[0])
