@@ -63,7 +63,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.history = []
         self.recorded_tokens, self.kept_tokens = RECORDED_TOKENS, 0
         self.made_by = None
-        self.last_tokens = None
+        self.last_tokens, self.of_beams = None, False
 
     def update(self, key_states, value_states, *args, **kwargs):
         """Raises: there are no keys and values."""
@@ -259,6 +259,7 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
         """Forgets everything, in place."""
         LinearAttentionLayer.reset(self)
         self.cumulative_length.zero_()
+        self.last_tokens, self.of_beams = None, False
 
 
 def detach_cache(past_key_values):

@@ -21,6 +21,11 @@ def _check_continuation(given, cache, mask, embedded: bool) -> int:
     seen = int(cache.get_seq_length())
     if given is None or not seen:
         return 0
+    if getattr(cache.layers[0], "of_beams", False):
+        raise ValueError(
+            "past_key_values is what a beam search left: its rows are the beams that it was following, not the texts that it "
+            "returned; give the texts without a cache"
+        )
     new, columns = given.shape[1], given.shape[1] if mask is None else mask.shape[-1]
     whole = columns == new and new > seen
     if not whole and (embedded or columns != seen + new):
@@ -41,18 +46,14 @@ def _check_continuation(given, cache, mask, embedded: bool) -> int:
     return seen if whole else 0
 
 
-def _note_last_tokens(cache, result, embeds):
+def _note_last_tokens(cache, sequences, embeds):
     # For _check_continuation, of a cache whose rows are the texts returned. Beam search's are not.
     layer = cache.layers[0] if cache is not None and cache.layers else None
-    if (
-        embeds is None
-        and layer is not None
-        and not hasattr(result, "beam_indices")
-        and layer.batch_size == result.sequences.shape[0]
-    ):
-        seen = int(cache.get_seq_length())
-        if 0 < seen <= result.sequences.shape[1]:
-            layer.last_tokens = result.sequences[:, seen - 1 : seen].clone()
+    if layer is None or layer.of_beams or embeds is not None or layer.batch_size != sequences.shape[0]:
+        return
+    seen = int(cache.get_seq_length())
+    if 0 < seen <= sequences.shape[1]:
+        layer.last_tokens = sequences[:, seen - 1 : seen].clone()
 
 
 def _refuse_right_padding(mask):
@@ -116,21 +117,17 @@ class MinRNNGenerationMixin(GenerationMixin):
         if is_assistant and ids is not None and kwargs.get("attention_mask") is None:
             # Or generate would take for padding what equals it in the text.
             kwargs["attention_mask"] = torch.ones_like(ids)
-        mask = kwargs.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
-            # As torch.ones makes it. The model refuses floats, which could be scores to be added, but here they are not.
-            kwargs["attention_mask"] = mask = mask.long()
         if cache is not None:
             cache._seen_of_whole = _check_continuation(
-                ids if embeds is None else embeds, cache, mask, embeds is not None
+                ids if embeds is None else embeds, cache, kwargs.get("attention_mask"), embeds is not None
             )
         # An assistant's cache goes on recording from one call to the next, and so does one that did before.
         keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
         caches = [cache]
         try:
             result = super().generate(inputs, generation_config, *args, **kwargs)
-            caches.append(getattr(result, "past_key_values", None))
-            _note_last_tokens(caches[-1], result, embeds)
+            caches.append(getattr(result, "past_key_values", cache))  # of a tensor: what it left in the one given
+            _note_last_tokens(caches[-1], getattr(result, "sequences", result), embeds)
         finally:
             if not keep:
                 for layer in (layer for cache in caches if cache is not None for layer in cache.layers):
@@ -147,6 +144,8 @@ class MinRNNGenerationMixin(GenerationMixin):
         if generation_config.is_assistant and cache is not None:
             for layer in cache.layers:
                 layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
+        if (generation_config.num_beams or 1) > 1 and cache is not None and cache.layers:
+            cache.layers[0].of_beams = True
         several = batch_size * (generation_config.num_return_sequences or 1) > 1
         # Without an ending token, transformers feeds ended rows what they would have gone on with.
         if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:

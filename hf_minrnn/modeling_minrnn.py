@@ -195,9 +195,9 @@ class MinRNNModel(MinRNNPreTrainedModel):
         if past_key_values is not None:
             for cache, (state, tail) in zip(cached, states):
                 cache.advance(state, tail, time, record, made_by)
-            # What a text must have in this place to be the one that the cache has seen; generate notes it for its own.
-            known = input_ids is not None and time > 1 and not cached[0].is_compileable
-            cached[0].last_tokens = input_ids[:, -1:].clone() if known else None
+            # What a text must have in this place to be the one that the cache has seen; generate notes it for static ones.
+            known = input_ids is not None and not cached[0].is_compileable
+            cached[0].last_tokens = (input_ids if time == 1 else input_ids[:, -1:]).clone() if known else None
         return norm(hidden_states), past_key_values
 
     def _wants_cache(self, use_cache):

@@ -4,7 +4,7 @@ import copy
 import pytest
 import torch
 from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
-from transformers import CompileConfig, StoppingCriteriaList
+from transformers import CompileConfig, DynamicCache, StaticCache, StoppingCriteriaList
 from transformers.generation import stopping_criteria
 
 NAMES = tuple(CONFIGS)
@@ -336,3 +336,43 @@ def test_what_tools_cut_texts_to_is_no_limit(kind, embedded, monkeypatch):
         prompt = {"inputs_embeds": model.get_input_embeddings()(ids)} if embedded else {"inputs": ids}
         out.append(model.generate(**prompt, do_sample=False, **given))
     assert torch.equal(*out) and out[0].shape[1] == steps + (0 if embedded else 12) and not said
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_cache_that_was_given_keeps_its_guard_whatever_is_returned(static):
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(2, 6)
+    cache = StaticCache(config=model.config, max_cache_len=64) if static else DynamicCache(config=model.config)
+    grown = model.generate(ids, past_key_values=cache, max_new_tokens=4, do_sample=False)
+    for wrong in (token_ids(2, 12, seed=4), grown.flip(0)):
+        with pytest.raises(ValueError, match="past_key_values has seen 9 tokens"):
+            model.generate(torch.cat([wrong, ids], 1), past_key_values=cache, max_new_tokens=2)
+    out = model.generate(grown, past_key_values=cache, max_new_tokens=4, do_sample=False)
+    assert torch.equal(out, greedy(model, ids, 8))
+
+
+def test_a_loop_by_hand_leaves_a_cache_that_knows_its_text():
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 9)
+    with torch.no_grad():
+        cache = model(ids[:, :4]).past_key_values
+        for step in range(4, 8):
+            model(ids[:, step : step + 1], past_key_values=cache)
+    with pytest.raises(ValueError, match="past_key_values has seen 8 tokens"):
+        model.generate(token_ids(1, 9, seed=5), past_key_values=cache, max_new_tokens=2)
+    assert torch.equal(
+        model.generate(ids, past_key_values=cache, max_new_tokens=3, do_sample=False), greedy(model, ids, 3)
+    )
+
+
+@pytest.mark.parametrize("in_dict", [False, True])
+def test_what_a_beam_search_left_cannot_be_continued(in_dict):
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6)
+    cache = None if in_dict else DynamicCache(config=model.config)
+    options = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 4, "return_dict_in_generate": in_dict}
+    found = model.generate(ids, past_key_values=cache, **options)
+    texts, cache = (found.sequences, found.past_key_values) if in_dict else (found, cache)
+    for given in (cache, copy.deepcopy(cache)):
+        with pytest.raises(ValueError, match="is what a beam search left"):
+            model.generate(texts, past_key_values=given, max_new_tokens=2)
+    cache.reset()
+    out = model.generate(ids, past_key_values=cache, max_new_tokens=4, do_sample=False)
+    assert torch.equal(out, greedy(model, ids, 4))
