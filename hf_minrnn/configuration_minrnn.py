@@ -69,8 +69,9 @@ class MinRNNConfig(PreTrainedConfig):
             around `sigmoid(gate_bias)`, before the floor.
         learn_initial_state (`bool`, defaults to `False`): Whether sequences start from a learned state instead of zeros.
         output_gate (`bool`, defaults to `True`): Multiply the state by `silu` of a gate from the same projection.
-        forget_gate_floor (`float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it rises linearly
-            with depth from 0 in the first; a single block has none.
+        forget_gate_floor (`float` or list of `float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it
+            rises linearly with depth from 0 in the first; a single block has none. Or the floor of each block, as it is
+            saved: blocks that are taken out, or left out by `num_hidden_layers`, do not change those that stay.
         state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
         bidirectional (`bool`, defaults to `False`): A second mixer in each block that runs from the end of each text to its
             beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
@@ -122,7 +123,7 @@ class MinRNNConfig(PreTrainedConfig):
     gate_bias: float | int = 0.0
     learn_initial_state: bool = False
     output_gate: bool = True
-    forget_gate_floor: float | int = 0.9
+    forget_gate_floor: float | int | list[float | int] = 0.9
     state_norm: bool = True
     bidirectional: bool = False
     use_bias: bool = True
@@ -141,6 +142,8 @@ class MinRNNConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
+        if "state_size" in kwargs:
+            raise ValueError("state_size is hidden_size times expand_ratio: give expand_ratio")
         if self.intermediate_size is None and math.isfinite(self.expand_ratio):  # what is not is refused below
             width = max(2 * self.hidden_size, 6 * self.hidden_size - 2 * self.state_size)
             self.intermediate_size = _mlp_width(width, self.gated_mlp)
@@ -187,14 +190,27 @@ class MinRNNConfig(PreTrainedConfig):
         return round(self.hidden_size * self.expand_ratio)
 
     def layer_forget_gate_floor(self, layer_idx: int) -> float:
-        """Floor of the decay in block `layer_idx`: rises linearly with depth, from 0 to `forget_gate_floor`."""
+        """Floor of the decay in block `layer_idx`: as listed, or rising linearly with depth from 0 to `forget_gate_floor`."""
+        if isinstance(self.forget_gate_floor, list):
+            if layer_idx >= len(self.forget_gate_floor):
+                raise ValueError(
+                    f"forget_gate_floor has {len(self.forget_gate_floor)} values for {self.num_hidden_layers} blocks: give "
+                    "one for each, or a number for the last"
+                )
+            return self.forget_gate_floor[layer_idx]
         return self.forget_gate_floor * layer_idx / max(self.num_hidden_layers - 1, 1)
 
     def to_dict(self) -> dict:
-        """The fields; an `auto_map`, where there is one, complete: transformers enters only the class that is saved, by the
-        file that defines it. Entries for classes of other names, as of a subclass, stay.
+        """The fields, with the forget gate's floor of each block. An `auto_map`, where there is one, is complete: transformers
+        enters only the class that is saved, by the file that defines it. Entries for classes of other names, as of a
+        subclass, stay.
         """
         values = super().to_dict()
+        depth, floor = self.num_hidden_layers, self.forget_gate_floor
+        if isinstance(floor, list):
+            values["forget_gate_floor"] = floor[:depth]
+        elif floor:
+            values["forget_gate_floor"] = [self.layer_forget_gate_floor(n) for n in range(depth)]
         if values.get("auto_map"):
             values["auto_map"] = AUTO_MAP | {
                 auto_class: reference
@@ -236,9 +252,12 @@ class MinRNNConfig(PreTrainedConfig):
         for name in ("intermediate_size", "conv_kernel_size", "initializer_range"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("forget_gate_floor", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        floors = self.forget_gate_floor if isinstance(self.forget_gate_floor, list) else [self.forget_gate_floor]
+        for name, values in (("forget_gate_floor", floors), ("dropout", [self.dropout])):
+            for value in values:
+                if not 0 <= value < 1:
+                    raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+        self.layer_forget_gate_floor(self.num_hidden_layers - 1)  # which refuses a list that is too short
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act must be one of transformers' activations, got {self.hidden_act!r}")
         if abs(self.hidden_size * self.expand_ratio - self.state_size) > 1e-6 * self.hidden_size or not self.state_size:

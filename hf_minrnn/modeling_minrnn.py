@@ -84,6 +84,11 @@ class MinRNNPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, *args, **kwargs):
         if self._carries_code:
             self.carry_code()
+        # Where blocks have been taken out or put in, the config's rule would give those that are left other floors.
+        blocks = self.base_model.layers
+        floors = [block.mixer.cell.spec.forget_gate_floor for block in blocks]
+        if floors != [self.config.layer_forget_gate_floor(n) for n in range(len(blocks))]:
+            self.config.forget_gate_floor = floors
         return super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()

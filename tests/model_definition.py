@@ -53,7 +53,8 @@ def logits(model, ids):
             gate = y[len(y) - config.state_size :]
             if config.output_gate:
                 y = y[: -config.state_size]
-            floor = config.forget_gate_floor * n / max(config.num_hidden_layers - 1, 1)
+            floor = config.forget_gate_floor
+            floor = floor[n] if isinstance(floor, list) else floor * n / max(config.num_hidden_layers - 1, 1)
             a, b = gates(y, config.cell_type, config.candidate_activation, config.normalize_gates, floor)
             y = states[n] = a * states[n] + b
             if config.state_norm:

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
+from model_cases import build
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from hf_minrnn.cache_minrnn import LAYER_TYPE
@@ -111,3 +112,26 @@ def test_a_wider_state_keeps_the_parameters(hidden_size, gated):
         ]
     rounding = 63 * (3 if gated else 2) * hidden_size
     assert max(counts) - min(counts) < 0.01 * counts[1] + rounding
+
+
+def test_the_floors_of_a_saved_model_stay_with_its_blocks(tmp_path):
+    ids = torch.arange(12)[None]
+    model = build("mingru", num_hidden_layers=5)
+    model.save_pretrained(tmp_path / "whole")
+    floors = [0.0, 0.225, 0.45, 0.675, 0.9]
+    assert MinRNNConfig.from_pretrained(tmp_path / "whole").forget_gate_floor == pytest.approx(floors)
+    whole = model(ids, output_hidden_states=True)
+    first = MinRNNForCausalLM.from_pretrained(tmp_path / "whole", num_hidden_layers=3).eval()
+    assert torch.equal(first(ids, output_hidden_states=True).hidden_states[2], whole.hidden_states[2])
+    model.model.layers = torch.nn.ModuleList([model.model.layers[n] for n in (0, 1, 4)])
+    model.config.num_hidden_layers = 3
+    logits = model(ids).logits
+    assert not torch.equal(logits, first(ids).logits)
+    model.save_pretrained(tmp_path / "pruned")
+    pruned = MinRNNForCausalLM.from_pretrained(tmp_path / "pruned").eval()
+    assert torch.equal(pruned(ids).logits, logits)
+    assert pruned.config.forget_gate_floor == pytest.approx([0.0, 0.225, 0.9])
+    with pytest.raises(ValueError, match="has 3 values for 4 blocks: give one for each, or a number"):
+        MinRNNForCausalLM.from_pretrained(tmp_path / "pruned", num_hidden_layers=4)
+    wider = MinRNNForCausalLM.from_pretrained(tmp_path / "pruned", num_hidden_layers=4, forget_gate_floor=0.6)
+    assert wider.model.layers[1].mixer.cell.spec.forget_gate_floor == pytest.approx(0.2)
