@@ -154,6 +154,15 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     return starts.expand(batch, time)
 
 
+def jumps(position_ids) -> bool:
+    """Whether they mark packed sequences; where they cannot be looked at, `False`.
+
+    >>> jumps(torch.tensor([[0, 1, 2, 3]])), jumps(torch.tensor([[0, 1, 0, 1]]))
+    (False, True)
+    """
+    return _readable(position_ids) and position_ids.dim() == 2 and bool(_breaks(position_ids, 1).any())
+
+
 def _breaks(numbers, step: int):
     # True where a number is not the one before it plus `step`. Not the first: the state before it is the initial one.
     previous = torch.cat([numbers[:, :1] - step, numbers], 1)[:, :-1]

@@ -177,3 +177,15 @@ def test_bidirectional_carries_no_state():
         model.model(ids, past_key_values=DynamicCache(config=model.config))
     with pytest.raises(ValueError, match="bidirectional=True"):
         MinRNNForCausalLM(model.config)
+
+
+def test_a_row_of_several_texts_has_no_one_label():
+    model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
+    jumping = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    starts = torch.tensor([[False, False, False, True, False, False]])
+    for name, value in (("position_ids", jumping), ("seq_idx", jumping), ("resets", starts)):
+        with pytest.raises(ValueError, match=f"{name}.* a row has one label"):
+            model(ids, **{name: value})
+    want = model(ids).logits
+    assert torch.equal(model(ids, position_ids=torch.arange(6)[None]).logits, want)
+    assert torch.equal(model(ids, position_ids=jumping, attention_mask=torch.ones_like(ids)).logits, want)
