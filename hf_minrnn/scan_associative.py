@@ -12,11 +12,13 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from .gates import ScanSpec, coefficients, to_dtype
 
 # Under export time may have no value yet: doublings for the most steps it can have, or for this many where nothing
-# bounds it, are then written into the graph, which refuses more.
+# bounds it, are then written into the graph, which refuses more. torch.jit.trace takes any length after that of its example.
 MAX_SYMBOLIC_TIME = 1 << 17
 
 
 def _doublings(time) -> int:
+    if torch.jit.is_tracing():
+        return MAX_SYMBOLIC_TIME.bit_length() - 1
     exporting, k = torch.compiler.is_exporting(), 0
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
     while not (statically_known_true(time <= 1 << k) if exporting else time <= 1 << k):
@@ -29,7 +31,8 @@ def _doublings(time) -> int:
 
 def _shift(value, steps: int, position):
     # Every step's value moves `steps` later; what stands before that is of no account.
-    if torch.compiler.is_exporting():  # a graph for any length must not pad a short one by 2^16 steps
+    # A graph for any length must not pad a short one by 2^16 steps.
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
         return value.index_select(1, (position - steps).clamp(min=0))
     return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 
@@ -52,7 +55,9 @@ def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: 
         loss, end = w, (w * x if spec.form == "lerp" else x)
     if keep is not None:
         loss, end = (torch.where(keep.unsqueeze(-1), value, 0.0) for value in (loss, end))
-    position = torch.arange(time, device=w.device)
+    # Cut from a longer one where nothing else would refuse a longer input.
+    tracing = torch.jit.is_tracing()
+    position = torch.arange(MAX_SYMBOLIC_TIME if tracing else time, device=w.device)[:time]
     # For every step, where its sequence begins and the state it begins with.
     if packed:
         cu_seqlens = cu_seqlens.to(position.dtype)

@@ -35,3 +35,14 @@ def test_a_longer_input_than_the_graph_reaches_is_refused(monkeypatch):
     torch.testing.assert_close(module(projected), define(projected, "mingru")[0].float())
     with pytest.raises((RuntimeError, AssertionError)):
         module(torch.randn(1, 17, 6))
+
+
+def test_a_trace_takes_longer_inputs_than_its_example(monkeypatch):
+    monkeypatch.setattr(scan_associative, "MAX_SYMBOLIC_TIME", 64)
+    torch.manual_seed(0)
+    traced = torch.jit.trace(Scan(), (torch.randn(2, 5, 6),))
+    for time in (1, 5, 6, 33, 64):
+        projected = torch.randn(2, time, 6)
+        torch.testing.assert_close(traced(projected), define(projected, "mingru")[0].float())
+    with pytest.raises(RuntimeError):
+        traced(torch.randn(2, 65, 6))
