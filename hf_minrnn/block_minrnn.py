@@ -13,7 +13,7 @@ from .conv_minrnn import MinRNNCausalConv1d
 from .gates import g, to_dtype
 from .norm_minrnn import MinRNNRMSNorm
 from .scan import scan_step
-from .scan_choice import resolve_backend
+from .scan_choice import resolve_backend, wished_backend
 
 logger = logging.get_logger(__name__)
 
@@ -91,19 +91,22 @@ class MinRNNMixer(nn.Module):
 
     @staticmethod
     def _scan(cell, projected, state, attention_mask, starts, first, record: int):
-        time = projected.shape[1]
+        time, backend = projected.shape[1], cell.backend
+        if backend != "auto":  # a wish: the model may have been moved since
+            backend = wished_backend(backend, projected.device, projected.dtype)
         plain = attention_mask is None and starts is None and not record
         if plain and isinstance(time, int) and time == 1 and not torch.is_grad_enabled():
             # Nothing to check and nothing to dispatch: what generation spends its time in. The two results may share
             # memory, so nothing below may write to h in place.
-            h, state = scan_step(projected.select(1, 0), state, cell.spec, backend=cell.backend)
+            h, state = scan_step(projected.select(1, 0), state, cell.spec, backend=backend)
             return h.unsqueeze(1), state
         if not record:
             reset_state = first if starts is not None else None
-            return cell.scan(projected, state, attention_mask=attention_mask, resets=starts, reset_state=reset_state)
+            masks = {"attention_mask": attention_mask, "resets": starts, "reset_state": reset_state}
+            return cell.scan(projected, state, backend=backend, **masks)
         # Every h is wanted as it is, not as the model's dtype rounds it: given the same projection, they are the states.
         wide = torch.promote_types(projected.dtype, torch.float32)
-        h, last = cell.scan(projected.to(wide), state, attention_mask=attention_mask)
+        h, last = cell.scan(projected.to(wide), state, attention_mask=attention_mask, backend=backend)
         before = torch.zeros_like(last) if state is None else state.to(wide)
         states = torch.cat([before.unsqueeze(1), h], 1)[:, time - record :]
         return to_dtype(h, projected.dtype), states.clone()

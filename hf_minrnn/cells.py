@@ -10,7 +10,8 @@ from .scan_choice import resolve_backend
 
 
 class MinRNNCell(nn.Module):
-    """Base of the cells: `in_proj`, and the scan over what it returns. It has no output projection and no cache.
+    """Base of the cells: `in_proj`, and the scan over what it returns. It has no output projection and no cache. What a cell
+    is part of calls `project` and `scan` or `step`: hooks on the cell itself fire only where it is called itself.
 
     Args:
         input_size (`int`): Features of the input.
@@ -81,9 +82,17 @@ class MinRNNCell(nn.Module):
         return projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
 
     def scan(
-        self, projected, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None, reset_state=None
+        self,
+        projected,
+        initial_state=None,
+        *,
+        attention_mask=None,
+        cu_seqlens=None,
+        resets=None,
+        reset_state=None,
+        backend: str | None = None,
     ):
-        """The scan over the gates' blocks, see `minrnn_scan`."""
+        """The scan over the gates' blocks, see `minrnn_scan`; by default with the cell's backend."""
         return minrnn_scan(
             projected,
             initial_state=initial_state,
@@ -91,7 +100,7 @@ class MinRNNCell(nn.Module):
             cu_seqlens=cu_seqlens,
             resets=resets,
             reset_state=reset_state,
-            backend=self.backend,
+            backend=backend or self.backend,
             **self.spec._asdict(),
         )
 

@@ -37,23 +37,47 @@ def _numba_problem(wanted: bool = False) -> str | None:
     return reason
 
 
+def _on_cpu(device) -> bool:
+    return device is None or torch.device(device).type == "cpu"
+
+
+def _fits(backend: str, device, dtype) -> bool:
+    if backend == "numba":
+        return _on_cpu(device) and (dtype is None or dtype in NUMBA_DTYPES)
+    if backend == "triton":
+        return (device is None or triton_runs_on(device)) and (dtype is None or dtype in TRITON_DTYPES)
+    return True
+
+
+def wished_backend(backend: str, device, dtype) -> str:
+    """A backend, or "auto" where it does not take this device or dtype: for models, which move.
+
+    >>> wished_backend("torch", "cpu", torch.float32), wished_backend("numba", "meta", torch.float32)
+    ('torch', 'auto')
+    """
+    if _fits(backend, device, dtype):
+        return backend
+    if not torch.compiler.is_compiling() and (backend, str(device)) not in _warned:
+        _warned.append((backend, str(device)))
+        warnings.warn(f"scan_backend {backend!r} does not take {dtype} on {device}, using 'auto'", stacklevel=2)
+    return "auto"
+
+
 def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    on_cpu = device is None or torch.device(device).type == "cpu"
-    numba_fits = on_cpu and (dtype is None or dtype in NUMBA_DTYPES)
-    if backend == "numba":
-        if not numba_fits:
-            what = "float32, float64, bfloat16 or float16 on a CPU"
-            raise ValueError(f"backend 'numba' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
-        if _numba_problem():
-            raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
-    if backend == "triton":
-        if (device is not None and not triton_runs_on(device)) or (dtype is not None and dtype not in TRITON_DTYPES):
-            what = "float32, float64, bfloat16 or float16 on a GPU (on a CPU with TRITON_INTERPRET=1 from the start)"
-            raise ValueError(f"backend 'triton' needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
-        if not TRITON_INSTALLED:
-            raise ImportError(f"backend 'triton' cannot run: triton is not installed: {INSTALL_TRITON}")
+    on_cpu, numba_fits = _on_cpu(device), _fits("numba", device, dtype)
+    if not _fits(backend, device, dtype):
+        where = {
+            "numba": "a CPU",
+            "triton": "a GPU (on a CPU with TRITON_INTERPRET=1 from the start)",
+        }[backend]
+        what = f"float32, float64, bfloat16 or float16 on {where}"
+        raise ValueError(f"backend {backend!r} needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
+    if backend == "numba" and _numba_problem():
+        raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
+    if backend == "triton" and not TRITON_INSTALLED:
+        raise ImportError(f"backend 'triton' cannot run: triton is not installed: {INSTALL_TRITON}")
     if backend != "auto":
         return backend, "asked for by name"
     if not on_cpu and torch.device(device).type == "cuda":

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from definition import define
+from model_cases import build, token_ids
 from scan_cases import BACKENDS, random_inputs
 
 from hf_minrnn import MinGRUCell, explain_backend, resolve_backend, scan_choice, scan_triton
@@ -148,3 +149,20 @@ def test_an_exported_program_runs_anywhere(calls):
     for strict in (False, True):
         torch.export.export(Scan(), (projected,), strict=strict).module()(projected)
     assert calls == ["torch"] * 2
+
+
+def test_a_model_falls_back_where_its_backend_does_not_run(monkeypatch):
+    monkeypatch.setattr(scan_choice, "_warned", [])
+    model = build("mingru", scan_backend="numba")
+    with pytest.warns(UserWarning, match="scan_backend 'numba' does not take torch.float32 on meta, using 'auto'"):
+        assert model.to("meta")(torch.zeros(2, 6, dtype=torch.long, device="meta")).logits.shape == (2, 6, 97)
+    monkeypatch.setattr(scan_triton, "INTERPRETED", False)
+    monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", True)
+    ids, found = token_ids(2, 6), []
+    for backend in ("auto", "triton"):
+        model = build("mingru", scan_backend=backend)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            first = model(ids)
+            found.append(torch.cat([first.logits, model(ids[:, :1], past_key_values=first.past_key_values).logits], 1))
+    assert torch.equal(*found)
