@@ -63,7 +63,7 @@ def _forward(module):
     kind = type(module)
     if (kind is nn.Linear or kind is nn.Embedding) and "forward" not in module.__dict__:
         weight = module._parameters.get("weight")  # not there where something else provides it, or of another kind
-        if type(weight) is not nn.Parameter:
+        if type(weight) is not nn.Parameter or (kind is nn.Linear and "bias" not in module._parameters):
             return module.forward
         if kind is nn.Linear:
             return partial(F.linear, weight=weight, bias=module._parameters["bias"])

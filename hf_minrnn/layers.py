@@ -280,10 +280,11 @@ def _rows_in_order(packed):
 
 def _sequence_order(batch_sizes, rows: int, steps: int):
     """Where each step of a PackedSequence stands if its sequences follow one another; and their bounds."""
-    lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows)).sum(0)
+    device = batch_sizes.device  # the CPU, whatever torch.set_default_device says
+    lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows, device=device)).sum(0)
     cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
     time = torch.repeat_interleave(batch_sizes, output_size=steps)  # whose length a compiled graph must know
-    sequence = torch.arange(steps) - (batch_sizes.cumsum(0) - batch_sizes)[time]
+    sequence = torch.arange(steps, device=device) - (batch_sizes.cumsum(0) - batch_sizes)[time]
     return cu_seqlens[sequence] + time, cu_seqlens
 
 

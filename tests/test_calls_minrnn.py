@@ -51,6 +51,13 @@ def pruned(linear):
     return prune.l1_unstructured(linear, "weight", amount=0.5)
 
 
+def with_a_bias_of_its_own(linear):
+    bias = linear.bias.detach() + 1
+    del linear.bias
+    linear.bias = bias
+    return linear
+
+
 CHILDREN = {
     "linear": lambda: nn.Linear(3, 4),
     "without-bias": lambda: nn.Linear(3, 4, bias=False),
@@ -62,6 +69,7 @@ CHILDREN = {
     "hooked": lambda: hooked(nn.Linear(3, 4)),
     "pre-hooked": lambda: pre_hooked(nn.Linear(3, 4)),
     "compiled": lambda: compiled(nn.Linear(3, 4)),
+    "with-a-bias-of-its-own": lambda: with_a_bias_of_its_own(nn.Linear(3, 4)),
     "pruned": lambda: pruned(nn.Linear(3, 4)),
     "parametrized": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
 }

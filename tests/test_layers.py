@@ -372,3 +372,11 @@ def test_an_empty_sequence_keeps_the_state():
     layer, h0 = MinGRU(FEATURES, CHANNELS), torch.randn(1, 2, CHANNELS)
     output, h_n = layer(torch.randn(0, 2, FEATURES), h0)
     assert output.shape == (0, 2, CHANNELS) and torch.equal(h_n, h0)
+
+
+def test_packed_sequences_where_another_device_is_the_default():
+    packed = pack_sequence([torch.randn(5, 4), torch.randn(3, 4)])
+    layer = MinGRU(4, 8)
+    want = layer(packed)[0].data
+    with torch.device("meta"):  # the lengths of a PackedSequence are on the CPU all the same
+        assert torch.equal(layer(packed)[0].data, want)
