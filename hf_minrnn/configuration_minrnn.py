@@ -71,7 +71,10 @@ class MinRNNConfig(PreTrainedConfig):
         output_gate (`bool`, defaults to `True`): Multiply the state by `silu` of a gate from the same projection.
         forget_gate_floor (`float` or list of `float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it
             rises linearly with depth from 0 in the first; a single block has none. Or the floor of each block, as it is
-            saved: blocks that are taken out, or left out by `num_hidden_layers`, do not change those that stay.
+            saved of a model from which blocks have been taken out.
+        forget_gate_floor_depth (`int`, *optional*): Blocks over which the floor rises, by default `num_hidden_layers`. It is
+            saved, so that `from_pretrained(..., num_hidden_layers=3)` leaves the first three as they were; for a fresh
+            model of another depth set it to `None`.
         state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
         bidirectional (`bool`, defaults to `False`): A second mixer in each block that runs from the end of each text to its
             beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
@@ -124,6 +127,7 @@ class MinRNNConfig(PreTrainedConfig):
     learn_initial_state: bool = False
     output_gate: bool = True
     forget_gate_floor: float | int | list[float | int] = 0.9
+    forget_gate_floor_depth: int | None = None
     state_norm: bool = True
     bidirectional: bool = False
     use_bias: bool = True
@@ -198,19 +202,17 @@ class MinRNNConfig(PreTrainedConfig):
                     "one for each, or a number for the last"
                 )
             return self.forget_gate_floor[layer_idx]
-        return self.forget_gate_floor * layer_idx / max(self.num_hidden_layers - 1, 1)
+        last = max((self.forget_gate_floor_depth or self.num_hidden_layers) - 1, 1)
+        return self.forget_gate_floor * min(layer_idx / last, 1)
 
     def to_dict(self) -> dict:
-        """The fields, with the forget gate's floor of each block. An `auto_map`, where there is one, is complete: transformers
+        """The fields, with the depth that the floor rises over. An `auto_map`, where there is one, is complete: transformers
         enters only the class that is saved, by the file that defines it. Entries for classes of other names, as of a
         subclass, stay.
         """
         values = super().to_dict()
-        depth, floor = self.num_hidden_layers, self.forget_gate_floor
-        if isinstance(floor, list):
-            values["forget_gate_floor"] = floor[:depth]
-        elif floor:
-            values["forget_gate_floor"] = [self.layer_forget_gate_floor(n) for n in range(depth)]
+        if self.forget_gate_floor and self.forget_gate_floor_depth is None:
+            values["forget_gate_floor_depth"] = self.num_hidden_layers
         if values.get("auto_map"):
             values["auto_map"] = AUTO_MAP | {
                 auto_class: reference
@@ -247,8 +249,9 @@ class MinRNNConfig(PreTrainedConfig):
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "expand_ratio", "rms_norm_eps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.max_position_embeddings is not None and self.max_position_embeddings <= 0:
-            raise ValueError(f"max_position_embeddings must be positive or None, got {self.max_position_embeddings}")
+        for name in ("max_position_embeddings", "forget_gate_floor_depth"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive or None, got {getattr(self, name)}")
         for name in ("intermediate_size", "conv_kernel_size", "initializer_range"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -32,8 +32,7 @@ CONFIGS = {
 def build(name: str, model_class=MinRNNForCausalLM, **changes):
     """A model with random weights everywhere, so that nothing is hidden by a zero or an identity it starts from."""
     torch.manual_seed(0)
-    config = CONFIGS[name]
-    given = config.to_dict() | {"forget_gate_floor": config.forget_gate_floor} | changes  # for any number of blocks
+    given = CONFIGS[name].to_dict() | {"forget_gate_floor_depth": None} | changes  # for any number of blocks
     if "num_labels" in changes:  # which the names of the labels would contradict
         given = {key: value for key, value in given.items() if key not in ("id2label", "label2id")}
     model = model_class(MinRNNConfig.from_dict(given)).eval()

@@ -1,9 +1,12 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import copy
+
 import pytest
 import torch
 from model_cases import build
+from transformers import AutoConfig
 
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
 from hf_minrnn.cache_minrnn import LAYER_TYPE
 
 
@@ -118,8 +121,6 @@ def test_the_floors_of_a_saved_model_stay_with_its_blocks(tmp_path):
     ids = torch.arange(12)[None]
     model = build("mingru", num_hidden_layers=5)
     model.save_pretrained(tmp_path / "whole")
-    floors = [0.0, 0.225, 0.45, 0.675, 0.9]
-    assert MinRNNConfig.from_pretrained(tmp_path / "whole").forget_gate_floor == pytest.approx(floors)
     whole = model(ids, output_hidden_states=True)
     first = MinRNNForCausalLM.from_pretrained(tmp_path / "whole", num_hidden_layers=3).eval()
     assert torch.equal(first(ids, output_hidden_states=True).hidden_states[2], whole.hidden_states[2])
@@ -131,7 +132,42 @@ def test_the_floors_of_a_saved_model_stay_with_its_blocks(tmp_path):
     pruned = MinRNNForCausalLM.from_pretrained(tmp_path / "pruned").eval()
     assert torch.equal(pruned(ids).logits, logits)
     assert pruned.config.forget_gate_floor == pytest.approx([0.0, 0.225, 0.9])
-    with pytest.raises(ValueError, match="has 3 values for 4 blocks: give one for each, or a number"):
-        MinRNNForCausalLM.from_pretrained(tmp_path / "pruned", num_hidden_layers=4)
-    wider = MinRNNForCausalLM.from_pretrained(tmp_path / "pruned", num_hidden_layers=4, forget_gate_floor=0.6)
-    assert wider.model.layers[1].mixer.cell.spec.forget_gate_floor == pytest.approx(0.2)
+    pruned.model.layers.append(copy.deepcopy(pruned.model.layers[1]))
+    pruned.config.num_hidden_layers = 4
+    pruned.save_pretrained(tmp_path / "grown")
+    grown = MinRNNForCausalLM.from_pretrained(tmp_path / "grown").eval()
+    assert torch.equal(grown(ids).logits, pruned(ids).logits)
+    with pytest.raises(ValueError, match="has 4 values for 5 blocks: give one for each, or a number"):
+        MinRNNForCausalLM.from_pretrained(tmp_path / "grown", num_hidden_layers=5)
+
+
+def test_a_saved_config_makes_fresh_models_of_other_depths(tmp_path):
+    MinRNNConfig(num_hidden_layers=4).save_pretrained(tmp_path)
+
+    def floors(**changes):
+        config = AutoConfig.from_pretrained(tmp_path, **changes)
+        return [round(config.layer_forget_gate_floor(n), 6) for n in range(config.num_hidden_layers)]
+
+    assert floors() == [0.0, 0.3, 0.6, 0.9] and floors(num_hidden_layers=2) == [0.0, 0.3]
+    assert floors(num_hidden_layers=5) == [0.0, 0.3, 0.6, 0.9, 0.9]
+    assert floors(num_hidden_layers=2, forget_gate_floor_depth=None) == [0.0, 0.9]
+    assert MinRNNConfig.paper().to_dict()["forget_gate_floor_depth"] is None  # no floor, no depth of it
+
+
+def test_lists_of_floors_are_looked_at():
+    for floors, message in (([0.1], "has 1 values for 2 blocks"), ([0.1, 1.0], "below 1, got 1.0")):
+        with pytest.raises(Exception, match=message):
+            MinRNNConfig(num_hidden_layers=2, forget_gate_floor=floors)
+    with pytest.raises(Exception, match="give expand_ratio"):
+        MinRNNConfig(state_size=32)
+
+
+def test_a_model_made_of_this_one_is_saved(tmp_path):
+    class Two(MinRNNPreTrainedModel):
+        def __init__(self, config):
+            super().__init__(config)
+            self.encoder, self.head = MinRNNModel(config), torch.nn.Linear(config.hidden_size, 2)
+            self.post_init()
+
+    Two(build("mingru").config).save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").exists()

@@ -312,7 +312,7 @@ def other_width(folder):
 
 def other_layers(folder):
     values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {"num_hidden_layers": 4, "forget_gate_floor": 0.9}))
+    (folder / "config.json").write_text(json.dumps(values | {"num_hidden_layers": 4}))
 
 
 def other_index(folder):
