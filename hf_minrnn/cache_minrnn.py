@@ -209,8 +209,11 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.last_tokens = None if self.last_tokens is None else select(self.last_tokens)
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Takes the rows `beam_idx`, as beam search does."""
+        """Takes the rows `beam_idx`, as beam search does: they are its beams then, and `generate` does not go on from them.
+        `batch_select_indices` is for all else.
+        """
         self._select_rows(lambda state: state.index_select(0, beam_idx.to(state.device)))
+        self.of_beams = True
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keeps the rows `indices`."""
@@ -233,7 +236,8 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
         self.cumulative_length = torch.zeros((), dtype=torch.long)
 
     def _store(self, states: dict, new: torch.Tensor, state_idx: int):
-        if states[state_idx] is None or states[state_idx].shape != new.shape:
+        old = states[state_idx]
+        if old is None or (old.shape, old.dtype, old.device) != (new.shape, new.dtype, new.device):
             states[state_idx] = torch.empty_like(new)
             self.cumulative_length = self.cumulative_length.to(new.device)
             if not is_torchdynamo_compiling():

@@ -10,8 +10,8 @@ from .scan_choice import resolve_backend
 
 
 class MinRNNCell(nn.Module):
-    """Base of the cells: `in_proj`, and the scan over what it returns. It has no output projection and no cache. What a cell
-    is part of calls `project` and `scan` or `step`: hooks on the cell itself fire only where it is called itself.
+    """Base of the cells: `in_proj`, and the scan over what it returns. It has no output projection and no cache.
+    Models and layers call `project`, `scan` and `step`, so that forward hooks on a cell inside one do not fire.
 
     Args:
         input_size (`int`): Features of the input.

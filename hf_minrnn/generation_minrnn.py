@@ -47,9 +47,11 @@ def _check_continuation(given, cache, mask, embedded: bool) -> int:
 
 
 def _note_last_tokens(cache, sequences, embeds):
-    # For _check_continuation, of a cache whose rows are the texts returned. Beam search's are not.
+    # For _check_continuation, of a cache whose rows are the texts returned.
     layer = cache.layers[0] if cache is not None and cache.layers else None
-    if layer is None or layer.of_beams or embeds is not None or layer.batch_size != sequences.shape[0]:
+    if layer is None or embeds is not None or not isinstance(sequences, torch.Tensor):
+        return
+    if layer.batch_size != sequences.shape[0]:
         return
     seen = int(cache.get_seq_length())
     if 0 < seen <= sequences.shape[1]:
@@ -117,9 +119,12 @@ class MinRNNGenerationMixin(GenerationMixin):
         if is_assistant and ids is not None and kwargs.get("attention_mask") is None:
             # Or generate would take for padding what equals it in the text.
             kwargs["attention_mask"] = torch.ones_like(ids)
+        mask = kwargs.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
+            kwargs["attention_mask"] = mask = mask.long()  # a chunk of it may be zeros alone
         if cache is not None:
             cache._seen_of_whole = _check_continuation(
-                ids if embeds is None else embeds, cache, kwargs.get("attention_mask"), embeds is not None
+                ids if embeds is None else embeds, cache, mask, embeds is not None
             )
         # An assistant's cache goes on recording from one call to the next, and so does one that did before.
         keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
@@ -144,8 +149,6 @@ class MinRNNGenerationMixin(GenerationMixin):
         if generation_config.is_assistant and cache is not None:
             for layer in cache.layers:
                 layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
-        if (generation_config.num_beams or 1) > 1 and cache is not None and cache.layers:
-            cache.layers[0].of_beams = True
         several = batch_size * (generation_config.num_return_sequences or 1) > 1
         # Without an ending token, transformers feeds ended rows what they would have gone on with.
         if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:

@@ -18,7 +18,7 @@ from .compat import (
     can_return_tuple,
 )
 from .configuration_minrnn import MinRNNConfig
-from .inputs_minrnn import jumps
+from .inputs_minrnn import marks_of_several
 from .modeling_minrnn import MinRNNModel, MinRNNPreTrainedModel
 
 # transformers' heads make their base model through AutoModel. Where this file is remote code nothing else would have told it
@@ -57,16 +57,11 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         True
 
         ```"""
-        for name in ("seq_idx", "cu_seq_lens_q", "resets"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"{name}: a row has one label, so give each sequence a row of its own")
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = input_ids != self.config.pad_token_id
-        positions = kwargs.pop(
-            "position_ids", None
-        )  # no model of these has positions: where they jump they mark packing
-        if positions is not None and attention_mask is None and past_key_values is None and jumps(positions):
-            raise ValueError("position_ids jump: a row has one label, so give each sequence a row of its own")
+        plain = attention_mask is None and past_key_values is None  # else position_ids are no more than positions
+        if name := marks_of_several(kwargs, ("position_ids",) if plain else ()):
+            raise ValueError(f"{name}: a row has one label, so give each sequence a row of its own")
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -81,10 +81,10 @@ def padding_mask(attention_mask, batch: int, time: int, continued: bool):
 
 
 def _may_be_scores(mask) -> bool:
-    # Zeros alone could be scores that leave everything in.
-    if not mask.is_floating_point():
+    # Zeros alone could be scores that leave everything in. Where floats cannot be looked at they are taken for a mask.
+    if not mask.is_floating_point() or not _readable(mask):
         return False
-    return not is_eager() or not bool(((mask == 0) | (mask == 1)).all() & (mask == 1).any())
+    return not bool(((mask == 0) | (mask == 1)).all() & (mask == 1).any())
 
 
 def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
@@ -154,13 +154,20 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     return starts.expand(batch, time)
 
 
-def jumps(position_ids) -> bool:
-    """Whether they mark packed sequences; where they cannot be looked at, `False`.
+def marks_of_several(kwargs: dict, also: tuple = ()) -> str | None:
+    """The name of what says that a row holds several sequences, where that can be looked at; `position_ids` if named in `also`.
 
-    >>> jumps(torch.tensor([[0, 1, 2, 3]])), jumps(torch.tensor([[0, 1, 0, 1]]))
-    (False, True)
+    >>> marks_of_several({"resets": torch.tensor([[True, False]])}), marks_of_several({"resets": torch.tensor([[False, True]])})
+    (None, 'resets')
     """
-    return _readable(position_ids) and position_ids.dim() == 2 and bool(_breaks(position_ids, 1).any())
+    for name in ("seq_idx", "cu_seq_lens_q"):
+        if kwargs.get(name) is not None:
+            return name
+    for name, later in (("resets", lambda x: x[:, 1:]), ("position_ids", lambda x: _breaks(x, 1))):
+        value = kwargs.get(name) if name == "resets" or name in also else None
+        if isinstance(value, torch.Tensor) and value.dim() == 2 and _readable(value) and bool(later(value).any()):
+            return name
+    return None
 
 
 def _breaks(numbers, step: int):

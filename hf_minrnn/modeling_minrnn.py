@@ -85,9 +85,11 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         if self._carries_code:
             self.carry_code()
         # Where blocks have been taken out or put in, the config's rule would give those that are left other floors.
-        blocks = self.base_model.layers
-        floors = [block.mixer.cell.spec.forget_gate_floor for block in blocks]
-        if floors != [self.config.layer_forget_gate_floor(n) for n in range(len(blocks))]:
+        blocks = [module for module in self.modules() if isinstance(module, MinRNNLayer)]
+        floors, known = [block.mixer.cell.spec.forget_gate_floor for block in blocks], self.config.forget_gate_floor
+        if not isinstance(known, list):
+            known = [self.config.layer_forget_gate_floor(n) for n in range(len(floors))]
+        if floors != known[: len(floors)]:
             self.config.forget_gate_floor = floors
         return super().save_pretrained(*args, **kwargs)
 
@@ -298,18 +300,18 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
     def _check_labels(self, inputs, labels, logits_to_keep, kwargs):
         if inputs is None:  # which the model refuses by name
             return
-        batch, kept = inputs.shape[:2]
-        if not isinstance(logits_to_keep, int):
-            kept = logits_to_keep.shape[0]
-        elif 0 < logits_to_keep < kept:
-            kept = logits_to_keep
-        for given, shape in ((labels, (batch, kept)), (kwargs.get("shift_labels"), None)):
+        (batch, time), kept = inputs.shape[:2], None
+        if isinstance(logits_to_keep, int):
+            kept = (batch, len(range(time)[-logits_to_keep:]) if logits_to_keep else time)
+        elif logits_to_keep.dim() == 1 and logits_to_keep.dtype != torch.bool:
+            kept = (batch, logits_to_keep.shape[0])
+        for given, shape in ((labels, kept), (kwargs.get("shift_labels"), None)):
             if given is not None:
                 check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))
 
 
-# Trainer's label smoothing shifts the labels of causal language models only. It knows these by their names in this table, where
-# AutoModelForCausalLM.register does not enter them, and would have any other model learn to say its input again.
+# Trainer's label smoothing shifts the labels of causal language models only. It knows these by their classes' names in this
+# table, where AutoModelForCausalLM.register does not enter them, and would have any other model learn to say its input again.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[MinRNNConfig.model_type] = MinRNNForCausalLM.__name__
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

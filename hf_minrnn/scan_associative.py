@@ -12,13 +12,17 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from .gates import ScanSpec, coefficients, to_dtype
 
 # Under export time may have no value yet: doublings for the most steps it can have, or for this many where nothing
-# bounds it, are then written into the graph, which refuses more. torch.jit.trace takes any length after that of its example.
+# bounds it, are then written into the graph, which refuses more. So does torch.jit.trace, whose example may be shorter.
 MAX_SYMBOLIC_TIME = 1 << 17
+
+
+def _longest_of_trace(time) -> int:
+    return max(MAX_SYMBOLIC_TIME, int(time))
 
 
 def _doublings(time) -> int:
     if torch.jit.is_tracing():
-        return MAX_SYMBOLIC_TIME.bit_length() - 1
+        return (_longest_of_trace(time) - 1).bit_length()
     exporting, k = torch.compiler.is_exporting(), 0
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
     while not (statically_known_true(time <= 1 << k) if exporting else time <= 1 << k):
@@ -56,8 +60,8 @@ def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: 
     if keep is not None:
         loss, end = (torch.where(keep.unsqueeze(-1), value, 0.0) for value in (loss, end))
     # Cut from a longer one where nothing else would refuse a longer input.
-    tracing = torch.jit.is_tracing()
-    position = torch.arange(MAX_SYMBOLIC_TIME if tracing else time, device=w.device)[:time]
+    longest = _longest_of_trace(time) if torch.jit.is_tracing() else time
+    position = torch.arange(longest, device=w.device)[:time]
     # For every step, where its sequence begins and the state it begins with.
     if packed:
         cu_seqlens = cu_seqlens.to(position.dtype)

@@ -27,7 +27,7 @@ def _numba_problem(wanted: bool = False) -> str | None:
     # Asked while torch.compile traces, too: it cannot look into imports. Where numba would have been taken (`wanted`), a
     # warning says why it is not, once.
     reason = problem()
-    if reason and wanted and not _warned:
+    if reason and wanted and reason not in _warned:
         _warned.append(reason)
         warnings.warn(
             f"minGRU and minLSTM could run several times faster on this CPU, but {reason}: {INSTALL}, or choose "

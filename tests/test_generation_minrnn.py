@@ -202,6 +202,12 @@ def test_a_mask_of_ones_and_zeros_may_be_floating_point():
     mask[0, :2] = 0
     out = [model.generate(ids, attention_mask=each, max_new_tokens=4, do_sample=False) for each in (mask, mask.long())]
     assert torch.equal(*out)
+    padded = torch.cat([torch.zeros(2, 3), torch.ones(2, 3)], 1)  # of which the first chunk has nothing
+    out = [
+        model.generate(ids, attention_mask=padded.to(dtype), max_new_tokens=4, do_sample=False, prefill_chunk_size=3)
+        for dtype in (torch.float32, torch.int64)
+    ]
+    assert torch.equal(*out)
     with pytest.raises(ValueError, match="attention_mask"):  # scores to be added
         model.generate(ids, attention_mask=(1 - mask) * torch.finfo(mask.dtype).min, max_new_tokens=4)
 
@@ -350,6 +356,17 @@ def test_a_cache_that_was_given_keeps_its_guard_whatever_is_returned(static):
     assert torch.equal(out, greedy(model, ids, 8))
 
 
+def test_beams_go_on_from_a_prompt_that_was_read_once():
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6)
+    options = {"num_beams": 3, "max_new_tokens": 4}
+    with torch.no_grad():
+        cache = model(ids[:, :4]).past_key_values
+    with pytest.raises(ValueError, match="batch_repeat_interleave"):
+        model.generate(ids, past_key_values=cache, **options)
+    cache.batch_repeat_interleave(3)
+    assert torch.equal(model.generate(ids, past_key_values=cache, **options), model.generate(ids, **options))
+
+
 def test_a_loop_by_hand_leaves_a_cache_that_knows_its_text():
     model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 9)
     with torch.no_grad():
@@ -363,10 +380,14 @@ def test_a_loop_by_hand_leaves_a_cache_that_knows_its_text():
     )
 
 
-@pytest.mark.parametrize("in_dict", [False, True])
-def test_what_a_beam_search_left_cannot_be_continued(in_dict):
-    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6)
-    cache = None if in_dict else DynamicCache(config=model.config)
+@pytest.mark.parametrize("kind", ["dynamic", "static", "returned"])
+def test_what_a_beam_search_left_cannot_be_continued(kind):
+    model, ids, in_dict = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6), kind == "returned"
+    caches = {
+        "dynamic": lambda: DynamicCache(config=model.config),
+        "static": lambda: StaticCache(config=model.config, max_cache_len=64),
+    }
+    cache = caches.get(kind, lambda: None)()
     options = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 4, "return_dict_in_generate": in_dict}
     found = model.generate(ids, past_key_values=cache, **options)
     texts, cache = (found.sequences, found.past_key_values) if in_dict else (found, cache)

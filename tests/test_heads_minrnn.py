@@ -189,3 +189,10 @@ def test_a_row_of_several_texts_has_no_one_label():
     want = model(ids).logits
     assert torch.equal(model(ids, position_ids=torch.arange(6)[None]).logits, want)
     assert torch.equal(model(ids, position_ids=jumping, attention_mask=torch.ones_like(ids)).logits, want)
+    cache = model(ids[:, :4], use_cache=True).past_key_values
+    later = {"past_key_values": cache, "position_ids": torch.tensor([[0, 1]])}
+    assert close(model(ids[:, 4:], **copy.deepcopy(later)).logits, want)
+    anew = model(ids[:, 4:], **later, resets=torch.tensor([[True, False]])).logits
+    assert close(anew, model(ids[:, 4:]).logits)
+    with pytest.raises(ValueError, match=r"position_ids must be integers of shape \(1, 6\)"):
+        model(ids, position_ids=torch.arange(9)[None])

@@ -104,6 +104,10 @@ def test_labels_of_the_logits_that_are_kept():
     wanted = torch.nn.functional.cross_entropy(kept.logits[:, :-1].flatten(0, 1), IDS[:, 4:].flatten())
     assert kept.logits.shape == (2, 3, 97) and torch.allclose(kept.loss, wanted)
     assert model(IDS, logits_to_keep=9, labels=IDS).loss == model(IDS, labels=IDS).loss
+    each = torch.tensor([[1, 3, 4], [2, 3, 5]])
+    for keep in (each, torch.tensor([False, True, False, True, True, False]), -3):
+        labels = IDS.gather(1, each) if keep is each else IDS[:, 3:]
+        assert model(IDS, logits_to_keep=keep, labels=labels).loss.isfinite()
 
 
 def test_a_static_cache_that_was_reset_takes_another_batch():
@@ -113,6 +117,10 @@ def test_a_static_cache_that_was_reset_takes_another_batch():
         model(IDS, past_key_values=cache)
         cache.reset()
         assert torch.equal(model(IDS[:1], past_key_values=cache).logits, model(IDS[:1]).logits)
+        cache.reset()
+        wide = build("mingru").double()
+        wide(IDS[:1, :4], past_key_values=cache)
+        assert torch.allclose(wide(IDS[:1, 4:], past_key_values=cache).logits, wide(IDS[:1]).logits[:, 4:], atol=1e-12)
 
 
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])

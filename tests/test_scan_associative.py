@@ -41,6 +41,9 @@ def test_a_trace_takes_longer_inputs_than_its_example(monkeypatch):
     monkeypatch.setattr(scan_associative, "MAX_SYMBOLIC_TIME", 64)
     torch.manual_seed(0)
     traced = torch.jit.trace(Scan(), (torch.randn(2, 5, 6),))
+    longer = torch.jit.trace(Scan(), (torch.randn(1, 70, 6),))
+    projected = torch.randn(1, 70, 6)
+    torch.testing.assert_close(longer(projected), define(projected, "mingru")[0].float())
     for time in (1, 5, 6, 33, 64):
         projected = torch.randn(2, time, 6)
         torch.testing.assert_close(traced(projected), define(projected, "mingru")[0].float())
