@@ -211,7 +211,7 @@ class MinRNNConfig(PreTrainedConfig):
         subclass, stay.
         """
         values = super().to_dict()
-        if self.forget_gate_floor and self.forget_gate_floor_depth is None:
+        if self.forget_gate_floor_depth is None:
             values["forget_gate_floor_depth"] = self.num_hidden_layers
         if values.get("auto_map"):
             values["auto_map"] = AUTO_MAP | {

@@ -151,7 +151,6 @@ def test_a_saved_config_makes_fresh_models_of_other_depths(tmp_path):
     assert floors() == [0.0, 0.3, 0.6, 0.9] and floors(num_hidden_layers=2) == [0.0, 0.3]
     assert floors(num_hidden_layers=5) == [0.0, 0.3, 0.6, 0.9, 0.9]
     assert floors(num_hidden_layers=2, forget_gate_floor_depth=None) == [0.0, 0.9]
-    assert MinRNNConfig.paper().to_dict()["forget_gate_floor_depth"] is None  # no floor, no depth of it
 
 
 def test_lists_of_floors_are_looked_at():
