@@ -153,6 +153,8 @@ def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[
             yield np.array(tokenizer(document, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
         return
     backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # either may be in a saved tokenizer, of a call once made with it
+    backend.no_padding()
     before = backend.encode_special_tokens
     for batch in _batches(documents):
         backend.encode_special_tokens = True

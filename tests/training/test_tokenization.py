@@ -134,3 +134,14 @@ def test_the_embedding_holds_the_largest_id(tmp_path):
     model = models.WordLevel(vocab={"a": 0, "</s>": 9}, unk_token="a")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
     assert (len(tokenizer), vocabulary_size(tokenizer)) == (2, 10)
+
+
+def test_settings_left_in_a_saved_tokenizer_do_not_cut_or_pad_the_corpus(tmp_path):
+    documents = ["a long text " * 20, "short"]
+    tokenizer = build_tokenizer("bytes", documents)
+    want = encode_documents(tokenizer, documents)
+    tokenizer(documents, truncation=True, padding="max_length", max_length=64)
+    tokenizer.save_pretrained(tmp_path)
+    assert '"max_length":64' in (tmp_path / "tokenizer.json").read_text().replace(" ", "")
+    found = encode_documents(build_tokenizer(str(tmp_path), documents), documents)
+    assert found.ids.tolist() == want.ids.tolist()
