@@ -141,16 +141,29 @@ def _load_table(path: Path, text_column: str) -> Corpus:
         # datasets would say where in its own buffers the bad byte is, or not before it's asked for text.
         for file in files:
             check_utf8(file)
-    source = {"path": str(path)} if path.is_dir() else {"path": kind, "data_files": {"train": str(path)}}
 
     def load() -> Corpus:
         from pyarrow.parquet import read_metadata
 
         if kind == "parquet" and not any(read_metadata(file).num_rows for file in files):
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
-        return _from_splits(path.stem, datasets.load_dataset(**source), text_column)
+        return _from_splits(path.stem, datasets.load_dataset(kind, data_files=table_splits(path)), text_column)
 
     return quietly(load, f"dataset {str(path)!r}")
+
+
+def table_splits(path: Path) -> dict[str, list[str]]:
+    """The files of a table, or of a folder of tables, by split: as datasets tells splits by the names of files, and those that
+    it would leave out, because others have such names, with the training ones."""
+    import datasets
+
+    if not path.is_dir():
+        return {"train": [str(path)]}
+    guessed = datasets.load_dataset_builder(str(path)).config.data_files
+    splits = {str(split): [str(name) for name in names] for split, names in guessed.items()}
+    taken = {Path(name).resolve() for names in splits.values() for name in names}
+    left = [str(file) for file in visible_files(path) if file.resolve() not in taken]
+    return {"train": splits.pop("train", []) + left, **splits} if left else splits
 
 
 def _load_hub(dataset: str, text_column: str) -> Corpus:

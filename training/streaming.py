@@ -12,7 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import DATA_SUFFIXES, HELDOUT_SPLITS, Corpus, InputError, check_utf8, quietly, visible_files
+from corpus import (
+    DATA_SUFFIXES,
+    HELDOUT_SPLITS,
+    Corpus,
+    InputError,
+    check_utf8,
+    quietly,
+    table_splits,
+    visible_files,
+)
 from tokenization import encode_document_ids
 
 SAMPLE_CHARACTERS = 1 << 22  # of the first training documents: what a tokenizer is learned from
@@ -38,13 +47,13 @@ def load_stream(dataset: str, text_column: str, heldout_documents: int):
     what = f"dataset {dataset!r}"
     name, splits = quietly(lambda: _open(dataset), what)
     first = "train" if "train" in splits else next(iter(splits))
-    train = _only_text(splits[first], text_column, name)
+    train = quietly(lambda: _only_text(splits[first], text_column, name), what)
     own = next((split for split in HELDOUT_SPLITS if split in splits and split != first), None)
     if own is None:
         heldout, train = train.take(heldout_documents), train.skip(heldout_documents)
         how = f"the first {heldout_documents} documents of the stream held out"
     else:
-        heldout = _only_text(splits[own], text_column, name).take(heldout_documents)
+        heldout = quietly(lambda: _only_text(splits[own], text_column, name), what).take(heldout_documents)
         how = f"the first {heldout_documents} documents of the dataset's {own} split"
     held = quietly(lambda: list(_texts(heldout, text_column, name)), what)
     sample = quietly(lambda: _sample(_texts(train, text_column, name)), what)
@@ -76,7 +85,7 @@ def _open(dataset: str):
         for file in files:
             check_utf8(file)
     if kind != "text" and path.is_dir():
-        return path.resolve().name, datasets.load_dataset(str(path), streaming=True)
+        return path.resolve().name, datasets.load_dataset(kind, data_files=table_splits(path), streaming=True)
     options = {"sample_by": "document"} if kind == "text" else {}
     names = [str(file) for file in files]
     return path.stem, datasets.load_dataset(kind, data_files={"train": names}, streaming=True, **options)
@@ -139,7 +148,8 @@ class StreamBatches:
             if self.iterator is None:
                 self.stream.set_epoch(self.epoch)
                 self.iterator = iter(self.stream)
-            texts = [row[self.text_column] for row in islice(self.iterator, PULL)]
+            read = quietly(lambda: list(islice(self.iterator, PULL)), "the next documents of the stream")
+            texts = [row[self.text_column] for row in read]
             if texts:
                 self.position = self.stream.state_dict()
                 texts = [text for text in texts if text]

@@ -4,6 +4,7 @@ import json
 import corpus
 import pytest
 from corpus import InputError, load_corpus, stdlib_is_heldout
+from streaming import load_stream
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,18 @@ def test_hub_name_and_configuration_reach_datasets(monkeypatch):
     loaded = load_corpus("someone/texts:small")
     assert asked == [("someone/texts", "small")]
     assert (loaded.name, loaded.train, loaded.heldout) == ("someone-texts-small", ["a"], ["b"])
+
+
+@pytest.mark.parametrize("names", [("a", "b", "test"), ("train", "extra"), ("a", "b")], ids=str)
+def test_no_file_of_a_folder_of_tables_is_left_out(names, tmp_path):
+    for name in names:
+        rows = (json.dumps({"text": f"{name} {n}"}) for n in range(20))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    found = load_corpus(str(tmp_path))
+    assert len(found.train) + len(found.heldout) == 20 * len(names)
+    if "test" in names:
+        assert {text.split()[0] for text in found.heldout} == {"test"}
+    corpus, stream = load_stream(str(tmp_path), "text", 5)
+    texts = [row["text"] for row in stream]
+    assert len(texts) == (40 if "test" in names else 20 * len(names) - 5)
+    assert len(corpus.heldout) == 5 and not set(corpus.heldout) & set(texts)

@@ -161,3 +161,10 @@ def test_bytes_that_are_not_utf8_are_located(tmp_path, at):
         check_utf8(path)
     path.write_bytes(b"x" + text)
     check_utf8(path)
+
+
+def test_a_broken_row_is_one_line(tmp_path):
+    path = tmp_path / "broken.jsonl"
+    path.write_text('{"text": "a good line"}\n{"text": "broken')
+    with pytest.raises(InputError, match=r"could not load dataset .*broken\.jsonl"):
+        load_stream(str(path), "text", 1)
