@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from corpus import InputError
 
-PATTERN = "checkpoint-*.pt"
+PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names are the user's own
 FORMAT = 2
 
 

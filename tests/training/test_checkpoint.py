@@ -93,3 +93,12 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
     (tmp_path / "checkpoint-0000000009.pt.partial").write_bytes(b"half")
     save_checkpoint(tmp_path, 1, {})
     assert names(tmp_path) == [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000000001.pt"]
+
+
+def test_a_copy_under_another_name_is_left_alone(tmp_path):
+    for step in (5, 8):
+        save_checkpoint(tmp_path, step, {"step": step})
+    (tmp_path / "checkpoint-best.pt").write_bytes(b"a copy of the user's")
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000000008.pt", "checkpoint-0000000005.pt"]
+    save_checkpoint(tmp_path, 9, {"step": 9}, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-0000000009.pt", "checkpoint-best.pt"}
