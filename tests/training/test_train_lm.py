@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 
+import finish
 import numpy as np
 import pytest
 import torch
@@ -317,3 +318,33 @@ def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
         train_lm.main([*argv, str(tmp_path / "precious")])
     with pytest.raises(SystemExit, match=r"nothing can be written to .*precious: give another folder"):
         train_lm.main([*argv, str(tmp_path / "precious" / "run")])
+
+
+def test_a_run_that_diverges_in_its_last_steps_keeps_the_checkpoint_from_before(text_file, tmp_path):
+    folder = tmp_path / "run"
+    argv = [*QUICK, "--dataset", text_file, "--steps", "5", "--learning-rate", "1e30", "--output-dir", str(folder)]
+    with pytest.raises(SystemExit, match=r"not finite \d steps in a row\. checkpoint-0000000000\.pt, from before them"):
+        train_lm.main(argv)
+    assert load_checkpoint(folder)["state"]["step"] == 0 and not (folder / "results.json").exists()
+
+
+def test_evaluations_come_as_often_as_they_are_asked_for(text_file, tmp_path):
+    argv = [*QUICK, "--dataset", text_file, "--steps", "10", "--eval-every", "0.1", "--no-baselines"]
+    train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])
+    assert len(load_checkpoint(tmp_path / "run")["state"]["evaluations"]) == 9
+
+
+def test_new_weights_never_stand_beside_the_numbers_of_earlier_ones(text_file, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    argv = [*QUICK, "--dataset", text_file, "--no-baselines", "--output-dir", str(folder)]
+    train_lm.main([*argv, "--steps", "3"])
+    assert (folder / "results.json").exists() and (folder / "README.md").exists()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finish, "evaluate_heldout", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_lm.main([*argv, "--steps", "5", "--resume"])
+    assert (folder / "model.safetensors").exists()
+    assert not (folder / "results.json").exists() and not (folder / "README.md").exists()
