@@ -250,7 +250,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
 def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} is not there: give the folder of a run that train_lm.py has finished") from None
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}): it is damaged, let the run write it again") from error

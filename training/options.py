@@ -137,8 +137,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
     args = parser.parse_args(argv)
     args.config = parse_config(args.config)
-    if args.seed < 0:
-        parser.error(f"argument --seed: must not be negative, got {args.seed}")
+    if not 0 <= args.seed < 1 << 63:
+        parser.error(f"argument --seed: must not be negative, and below 2^63, got {args.seed}")
     if args.batching is None:
         args.batching = "windows" if args.dataset == "stdlib" and not args.streaming else "packed"
     if args.streaming:
@@ -148,8 +148,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     elif args.shuffle_buffer:
         parser.error("argument --shuffle-buffer: only for --streaming; other data is drawn from the whole")
     if args.output_dir is None:
-        name = Path(args.dataset).stem if Path(args.dataset).exists() else args.dataset.replace("/", "-")
+        path = Path(args.dataset).expanduser()
+        name = path.resolve().stem if path.exists() else args.dataset.replace("/", "-")
         args.output_dir = str(Path("runs") / f"{name.replace(':', '-')}-{args.cell_type}")
+    data, output = (Path(place).expanduser().resolve() for place in (args.dataset, args.output_dir))
+    if data.is_dir() and output.is_relative_to(data):
+        parser.error(
+            f"argument --output-dir: {args.output_dir} lies in --dataset {args.dataset}, and would be read as data"
+        )
     return args
 
 

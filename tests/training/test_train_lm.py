@@ -4,6 +4,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import finish
 import numpy as np
@@ -21,6 +22,8 @@ from train_cases import QUICK, TINY, losses
 from transformers import AutoModelForCausalLM, pipeline
 
 from hf_minrnn import MinRNNForCausalLM
+
+HERE = str(Path(__file__).parent)
 
 
 def test_run_leaves_everything_behind(finished_run):
@@ -287,6 +290,8 @@ def test_bad_input_is_refused_before_training(text_file, tmp_path, options, mess
         (["--minutes", "nan"], "--minutes: must be finite"),
         (["--dropout", "1"], "--dropout: must be at least 0 and below 1"),
         (["--seed", "-1"], "--seed: must not be negative"),
+        (["--seed", str(1 << 64)], "--seed: must not be negative, and below 2^63"),
+        (["--dataset", HERE, "--output-dir", f"{HERE}/run"], f"{HERE}/run lies in --dataset {HERE}, and would be read"),
         (["--steps", "5", "--minutes", "5"], "not allowed with"),
         (["--streaming", "--batching", "windows"], "a stream has no windows to draw from; use packed or stateful"),
         (["--shuffle-buffer", "5"], "only for --streaming"),
@@ -348,3 +353,11 @@ def test_new_weights_never_stand_beside_the_numbers_of_earlier_ones(text_file, t
         train_lm.main([*argv, "--steps", "5", "--resume"])
     assert (folder / "model.safetensors").exists()
     assert not (folder / "results.json").exists() and not (folder / "README.md").exists()
+
+
+def test_the_folder_of_a_run_is_named_after_its_data(tmp_path, monkeypatch):
+    (tmp_path / "book.txt").write_text("text")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for dataset, name in (("~/book.txt", "book"), ("book.txt", "book"), ("owner/name:part", "owner-name-part")):
+        assert parse_arguments(["--dataset", dataset]).output_dir == str(Path("runs", f"{name}-mingru"))
