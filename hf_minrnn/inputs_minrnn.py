@@ -84,7 +84,16 @@ def _may_be_scores(mask) -> bool:
     # Zeros alone could be scores that leave everything in. Where floats cannot be looked at they are taken for a mask.
     if not mask.is_floating_point() or not _readable(mask):
         return False
-    return not bool(((mask == 0) | (mask == 1)).all() & (mask == 1).any())
+    return not (zeros_and_ones(mask) and bool((mask == 1).any()))
+
+
+def zeros_and_ones(mask) -> bool:
+    """Whether that is all that a mask has.
+
+    >>> zeros_and_ones(torch.tensor([[0.0, 1.0]])), zeros_and_ones(torch.tensor([[0.0, -1e9]]))
+    (True, False)
+    """
+    return bool(((mask == 0) | (mask == 1)).all())
 
 
 def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
@@ -155,7 +164,7 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
 
 
 def marks_of_several(kwargs: dict, also: tuple = ()) -> str | None:
-    """The name of what says that a row holds several sequences, where that can be looked at; `position_ids` if named in `also`.
+    """The name of what says that a row holds several sequences, where that can be looked at; `also` may name `position_ids`.
 
     >>> marks_of_several({"resets": torch.tensor([[True, False]])}), marks_of_several({"resets": torch.tensor([[False, True]])})
     (None, 'resets')
@@ -163,10 +172,12 @@ def marks_of_several(kwargs: dict, also: tuple = ()) -> str | None:
     for name in ("seq_idx", "cu_seq_lens_q"):
         if kwargs.get(name) is not None:
             return name
-    for name, later in (("resets", lambda x: x[:, 1:]), ("position_ids", lambda x: _breaks(x, 1))):
-        value = kwargs.get(name) if name == "resets" or name in also else None
-        if isinstance(value, torch.Tensor) and value.dim() == 2 and _readable(value) and bool(later(value).any()):
-            return name
+    for name in ("resets", *also):
+        value = kwargs.get(name)
+        if isinstance(value, torch.Tensor) and value.dim() == 2 and _readable(value):
+            starts = value if name == "resets" else _breaks(value, 1)
+            if bool(starts[:, 1:].any()):
+                return name
     return None
 
 

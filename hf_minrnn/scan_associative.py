@@ -59,9 +59,9 @@ def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: 
         loss, end = w, (w * x if spec.form == "lerp" else x)
     if keep is not None:
         loss, end = (torch.where(keep.unsqueeze(-1), value, 0.0) for value in (loss, end))
-    # Cut from a longer one where nothing else would refuse a longer input.
-    longest = _longest_of_trace(time) if torch.jit.is_tracing() else time
-    position = torch.arange(longest, device=w.device)[:time]
+    position = torch.arange(time, device=w.device)
+    if torch.jit.is_tracing():  # cut from a longer one, as nothing else would refuse a longer input
+        position = torch.arange(_longest_of_trace(time), device=w.device)[:time]
     # For every step, where its sequence begins and the state it begins with.
     if packed:
         cu_seqlens = cu_seqlens.to(position.dtype)

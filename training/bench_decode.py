@@ -78,14 +78,14 @@ def linears_alone(model: nn.Module):
 
 
 def state_bytes(cache) -> int:
-    """Bytes of memory that a cache keeps alive."""
+    """Bytes of state that a cache keeps alive; counters, and the last token that ours notes, are none."""
     tensors = []
     for layer in cache.layers:
         for value in vars(layer).values():
             values = (
                 value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
             )
-            tensors += [x for x in values if isinstance(x, torch.Tensor)]
+            tensors += [x for x in values if isinstance(x, torch.Tensor) and x.is_floating_point()]
     return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
 
 

@@ -163,7 +163,9 @@ def table_splits(path: Path) -> dict[str, list[str]]:
     splits = {str(split): [str(name) for name in names] for split, names in guessed.items()}
     taken = {Path(name).resolve() for names in splits.values() for name in names}
     left = [str(file) for file in visible_files(path) if file.resolve() not in taken]
-    return {"train": splits.pop("train", []) + left, **splits} if left else splits
+    if left:
+        splits["train"] = [*splits.get("train", []), *left]
+    return splits
 
 
 def _load_hub(dataset: str, text_column: str) -> Corpus:

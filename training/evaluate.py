@@ -126,13 +126,14 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
     if args.part == "whole" and path.is_file() and path.suffix not in DATA_SUFFIXES:
         corpus, part, documents = None, "all of it", [read_text(path)]
     else:
-        streamed, same = trained.get("streaming"), same_source(trained.get("dataset"), args.dataset)
-        if args.part == "heldout" and streamed and not same and Path(trained["dataset"]).name == path.name:
+        streamed = args.part == "heldout" and trained.get("streaming")
+        same = streamed and same_source(trained["dataset"], args.dataset)
+        if streamed and not same and Path(trained["dataset"]).name == path.name:
             raise InputError(
                 f"the model was trained on a stream of {trained['dataset']!r}, which is not found from here: whether "
                 f"{args.dataset!r} is the same cannot be told, nor what was held out; run this where the training ran"
             )
-        if args.part == "heldout" and streamed and same:
+        if same:
             corpus, _ = load_stream(args.dataset, args.text_column, trained["heldout_documents"])
         else:
             corpus = load_corpus(args.dataset, args.text_column)

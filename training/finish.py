@@ -21,8 +21,8 @@ from tokenization import vocabulary_size
 from hf_minrnn.tools.hub import PushError, push_folder
 
 SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
-OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "results.json", "loss.png", "samples.txt")
-OUTPUT_FILES += ("README.md", "evaluation.json", "evaluation.png")
+NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # of the weights beside them
+OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "loss.png", "samples.txt", *NUMBERS)
 
 
 def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> dict[str, float]:
@@ -37,7 +37,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
     state = trainer.state
-    for name in ("results.json", "README.md", "evaluation.json", "evaluation.png"):  # of weights that go now
+    for name in NUMBERS:  # of weights that go now
         (folder / name).unlink(missing_ok=True)
     # Weights first: whatever fails from here on, the trained model is on disk; with the code, as its card says.
     model.carry_code()

@@ -33,7 +33,6 @@ SHAKESPEARE = {
     "transformer": ("1.547", "about 2,000"),
     "mamba": ("1.575", "400"),
 }
-NAMES = {"mingru": "minGRU", "minlstm": "minLSTM", "transformer": "Transformer", "mamba": "Mamba"}
 NANOGPT = "1.4697"  # the loss of its 6-layer Transformer, by its own README
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import filelock
 import torch
-from checkpoint import CheckpointError
+from checkpoint import CheckpointError, checkpoints
 from comparators import Size, build, missing
 from corpus import InputError
 from experiment import Recipe, Run
@@ -236,7 +236,7 @@ def train_row(
 
     with contextlib.ExitStack() as alone:  # two would delete each other's checkpoints
         row = results.row(key, {**about, **asdict(recipe)}, command, work)
-        for path in folder.glob("checkpoint-*.pt"):
+        for path in checkpoints(folder):
             path.unlink()  # the row is written, so nobody goes on from there
     return row
 

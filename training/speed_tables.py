@@ -162,8 +162,11 @@ def decode(result: dict) -> str:
     untargeted = {}
     for name, entry in result["ratios"].items():
         if entry["target"] is None:
-            untargeted.setdefault(name.partition(" / ")[0], []).append(f"{entry['ratio']:.2f}")
-    bounds = "; ".join(f"{name} {' to '.join(sorted({min(found), max(found)}))}" for name, found in untargeted.items())
+            untargeted.setdefault(name.partition(" / ")[0], []).append(entry["ratio"])
+    bounds = "; ".join(
+        f"{name} {' to '.join(dict.fromkeys(f'{bound:.2f}' for bound in (min(found), max(found))))}"
+        for name, found in untargeted.items()
+    )
     return (
         markdown(["tokens before", *models], table)
         + f"\nThe Linears alone: {alone}. Compiled, with {result['compiled_with']}: {compiled}.\n"
