@@ -7,7 +7,6 @@ import torch
 
 from .cache_minrnn import ASSISTANT_TOKENS
 from .compat import Cache, GenerationMixin, GenerationMode, MaxLengthCriteria, StoppingCriteriaList
-from .inputs_minrnn import zeros_and_ones
 
 
 def _check_continuation(given, cache, mask, embedded: bool) -> int:
@@ -121,7 +120,7 @@ class MinRNNGenerationMixin(GenerationMixin):
             # Or generate would take for padding what equals it in the text.
             kwargs["attention_mask"] = torch.ones_like(ids)
         mask = kwargs.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and zeros_and_ones(mask):
+        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
             kwargs["attention_mask"] = mask = mask.long()  # a chunk of it may be zeros alone
         if cache is not None:
             cache._seen_of_whole = _check_continuation(

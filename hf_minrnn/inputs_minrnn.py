@@ -84,16 +84,7 @@ def _may_be_scores(mask) -> bool:
     # Zeros alone could be scores that leave everything in. Where floats cannot be looked at they are taken for a mask.
     if not mask.is_floating_point() or not _readable(mask):
         return False
-    return not (zeros_and_ones(mask) and bool((mask == 1).any()))
-
-
-def zeros_and_ones(mask) -> bool:
-    """Whether that is all that a mask has.
-
-    >>> zeros_and_ones(torch.tensor([[0.0, 1.0]])), zeros_and_ones(torch.tensor([[0.0, -1e9]]))
-    (True, False)
-    """
-    return bool(((mask == 0) | (mask == 1)).all())
+    return not bool(((mask == 0) | (mask == 1)).all() & (mask == 1).any())
 
 
 def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):

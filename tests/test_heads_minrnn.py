@@ -196,3 +196,11 @@ def test_a_row_of_several_texts_has_no_one_label():
     assert close(anew, model(ids[:, 4:]).logits)
     with pytest.raises(ValueError, match=r"position_ids must be integers of shape \(1, 6\)"):
         model(ids, position_ids=torch.arange(9)[None])
+
+
+def test_a_compiled_head_that_cannot_look_keeps_packed_texts_apart():
+    model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        found = compiled(ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]), use_cache=False).logits
+        assert close(found, model(ids[:, 3:]).logits)

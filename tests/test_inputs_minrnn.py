@@ -165,3 +165,12 @@ def test_fake_tensors_and_vmap_have_no_values_to_look_at():
     with torch.no_grad():
         want = model(IDS, attention_mask=MASK).logits
         assert torch.allclose(each(IDS, MASK)[MASK.bool()], want[MASK.bool()], atol=1e-5)
+
+
+def test_a_compiled_model_takes_floats_that_are_zero_and_one():
+    model = build("no-conv")
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        found = compiled(IDS, attention_mask=MASK.float(), use_cache=False).logits
+        want = model(IDS, attention_mask=MASK, use_cache=False).logits
+    assert torch.allclose(found[MASK.bool()], want[MASK.bool()], atol=1e-5)
