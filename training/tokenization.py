@@ -14,6 +14,7 @@ folder or the Hub it is the end-of-text token.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ SEPARATOR = "<|endoftext|>"
 UNKNOWN = "<unk>"
 KINDS = ("bytes", "bpe", "chars")
 UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among all
+LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
 ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
 
 
@@ -47,14 +49,13 @@ def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048)
             raise InputError(f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and a separator need 257")
         tokenizer = _byte_level(use_regex=True)
         tokenizer.train_from_iterator(
-            documents,
+            _without_long_words(documents),
             trainers.BpeTrainer(
                 vocab_size=vocab_size,
                 special_tokens=[SEPARATOR],
                 initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
                 show_progress=False,
             ),
-            length=len(documents),
         )
     elif kind == "chars":
         tokenizer = _characters(documents)
@@ -100,6 +101,16 @@ def _byte_level(use_regex: bool) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _without_long_words(documents: Sequence[str]) -> Iterator[str]:
+    # Learning takes time that grows with the square of a word's length: a genome of a megabyte would take an hour.
+    for document in documents:
+        begin = 0
+        for found in LONG_WORD.finditer(document):
+            yield document[begin : found.end()]
+            begin = found.end()
+        yield document[begin:]
 
 
 def _characters(documents: Sequence[str]) -> Tokenizer:

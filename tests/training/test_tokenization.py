@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tokenization import (
     SEPARATOR,
     UNKNOWN_BITS,
     TokenStream,
+    _without_long_words,
     build_tokenizer,
     encode_documents,
     vocabulary_size,
@@ -61,6 +63,18 @@ def test_bpe_is_learned_from_its_documents_and_reproducible():
     assert first == second
     assert "spam" not in build_tokenizer("bpe", ["eggs eggs " * 50], 260).get_vocab()
     assert build_tokenizer("bpe", ["spam spam " * 50], 270)("spam")["input_ids"].__len__() == 1
+
+
+def test_words_without_end_are_learned_from_in_pieces():
+    genome = "ACGTTAGC" * 700
+    document = f"a genome:\n{genome}\nand its end {' ' * 2500}"
+    pieces = list(_without_long_words([*DOCUMENTS[:2], document]))
+    assert pieces[:2] == DOCUMENTS[:2] and "".join(pieces[2:]) == document
+    assert max(len(word) for piece in pieces for word in piece.split()) == 1000
+    assert max(len(spaces) for piece in pieces for spaces in re.findall(r"\s+", piece)) == 1000
+    tokenizer = build_tokenizer("bpe", [document], 300)
+    assert tokenizer.decode(tokenizer(document)["input_ids"]) == document
+    assert len(tokenizer(genome)["input_ids"]) < len(genome) / 4
 
 
 def test_bad_requests_are_refused():
