@@ -24,14 +24,15 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
             than the tokenizer's.
     """
     fields = {name: getattr(args, name) for name in OWN_OPTIONS if getattr(args, name) is not None}
-    known = MinRNNConfig().to_dict()
+    # What describes the architecture: all else that a configuration holds is set here, or by transformers.
+    known = set(MinRNNConfig.__annotations__) - {"bos_token_id", "eos_token_id", "pad_token_id"}
     for name, value in args.config.items():
         if name in OWN_OPTIONS:
             raise InputError(f"--config {name}={value}: use --{name.replace('_', '-')} {value}")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(sorted(known))}"
-            raise InputError(f"--config {name}: MinRNNConfig has no such field; {hint}")
+            raise InputError(f"--config {name}: there is no such field to set; {hint}")
     needed = vocabulary_size(tokenizer)
     fields |= {"vocab_size": needed, **args.config}
     if not isinstance(fields["vocab_size"], int) or fields["vocab_size"] < needed:

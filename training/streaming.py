@@ -177,7 +177,7 @@ class StreamBatches:
             while size <= take:
                 pieces.append(self._document())
                 size += len(pieces[-1])
-            lane = np.concatenate(pieces)
+            lane = np.concatenate(pieces) if len(pieces) > 1 else lane  # not a long document anew at each step
             out.append(lane[: take + 1])
             self.lanes[number] = lane[take:]
         if len(self.lanes) > 1 or self.rows == 1:

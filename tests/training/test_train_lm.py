@@ -263,7 +263,9 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
     [
         (["--sequence-length", "100000"], r"--sequence-length 100000 is longer than the training text of \d+ tokens"),
         (["--tokenizer", "bpe", "--vocab-size", "200"], "vocabulary size 200 is too small"),
-        (["--config", "hiden_act=relu"], "hiden_act: .* no such field; did you mean hidden_act"),
+        (["--config", "hiden_act=relu"], "hiden_act: .* no such field to set; did you mean hidden_act"),
+        (["--config", "return_dict=false"], "return_dict: .* no such field to set; the fields are bidirectional, "),
+        (["--config", "eos_token_id=3"], "eos_token_id: .* no such field to set"),
         (["--config", "hidden_size=8"], "use --hidden-size 8"),
         (["--config", "vocab_size=100"], "vocab_size=100 is below the tokenizer's 257 tokens"),
         (["--config", "vocab_size"], "is not KEY=VALUE"),
