@@ -11,6 +11,27 @@ def _take(x, steps):
     return x.gather(1, steps.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
+def _precision(x) -> tuple[torch.dtype, torch.dtype]:
+    # Of a convolution's result, and of the sum in it that is rounded once. Whatever is not computed by conv2d follows it, or a
+    # token read alone would not have the numbers that it has in its text.
+    dtype, device = x.dtype, x.device.type
+    if dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    return dtype, torch.promote_types(dtype, torch.float32)
+
+
+def _within(context, sequence, weight):
+    # Tap by tap, with what lies in another sequence selected out: multiplied by zero, a NaN there would leak.
+    reach = weight.shape[-1] - 1
+    time = context.shape[1] - reach
+    own = sequence[:, reach:]
+    y = context[:, reach:] * weight[:, 0, reach]
+    for j in range(reach):
+        same = (sequence[:, j : j + time] == own).unsqueeze(-1)
+        y = torch.addcmul(y, torch.where(same, context[:, j : j + time], 0), weight[:, 0, j])
+    return y
+
+
 class MinRNNCausalConv1d(nn.Module):
     """Depthwise causal convolution over time: y[t] = bias + sum over j of weight[j] * x[t - kernel_size + 1 + j].
 
@@ -64,13 +85,17 @@ class MinRNNCausalConv1d(nn.Module):
             context = F.pad(x, (0, 0, reach, 0)) + F.pad(tail, (0, 0, 0, time))
         else:
             context = torch.cat([tail, x], 1)
-        if starts is not None:
-            sequence = F.pad(sequence, (reach, 0))
-            y = self._within(context, sequence)
-        elif time == 1:
-            # A sum of a few products: a convolution costs more to call than to compute.
-            y = (context * weight.permute(1, 2, 0)).sum(1, keepdim=True)
+        if starts is not None or time == 1:
+            taps, (dtype, wide) = context, _precision(x)
+            if not x.dtype == dtype == wide:
+                taps, weight, bias = (t if t is None else t.to(dtype).to(wide) for t in (context, weight, bias))
+            if starts is not None:
+                sequence = F.pad(sequence, (reach, 0))
+                y = _within(taps, sequence, weight)
+            else:  # a sum of a few products: a convolution costs more to call than to compute
+                y = (taps * weight.permute(1, 2, 0)).sum(1, keepdim=True)
             y = y if bias is None else y + bias
+            y = y if dtype == wide else y.to(dtype)
         else:  # as an image one pixel high, whose channels-last layout is that of the hidden states
             image = context.unsqueeze(1).permute(0, 3, 1, 2)
             y = F.conv2d(image, weight.unsqueeze(2), bias, groups=x.shape[2])
@@ -91,13 +116,3 @@ class MinRNNCausalConv1d(nn.Module):
             tail = torch.where(same.unsqueeze(-1), tail, 0)
         return y, tail.unflatten(1, (record + 1, reach)) if record else tail
 
-    def _within(self, context, sequence):
-        # Tap by tap, with what lies in another sequence selected out: multiplied by zero, a NaN there would leak.
-        reach = self.kernel_size - 1
-        time = context.shape[1] - reach
-        own = sequence[:, reach:]
-        y = context[:, reach:] * self.weight[:, 0, reach]
-        for j in range(reach):
-            same = (sequence[:, j : j + time] == own).unsqueeze(-1)
-            y = torch.addcmul(y, torch.where(same, context[:, j : j + time], 0), self.weight[:, 0, j])
-        return y if self.bias is None else y + self.bias

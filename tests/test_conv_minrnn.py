@@ -131,3 +131,25 @@ def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatc
     for case, (y, after) in zip(cases, wanted):
         got = conv(x, **case)
         assert torch.equal(got[0], y) and torch.equal(got[1], after)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, "autocast"])
+def test_rounds_once_however_it_reads(dtype):
+    """Steps and packed rows have the numbers of whole texts: products rounded one by one are others in two of five places."""
+    conv, x = MinRNNCausalConv1d(64, 4, bias=True), torch.randn(2, 30, 64)
+    for parameter in conv.parameters():
+        torch.nn.init.normal_(parameter)
+    autocast = dtype == "autocast"
+    if not autocast:
+        conv, x = conv.to(dtype), x.to(dtype)
+    starts = torch.zeros(2, 30, dtype=torch.bool)
+    starts[:, [0, 15]] = True
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        whole, tail, steps = conv(x)[0], None, []
+        for t in range(30):
+            y, tail = conv(x[:, t : t + 1], tail)
+            steps.append(y)
+        alone, packed = torch.cat([conv(x[:, :15])[0], conv(x[:, 15:])[0]], 1), conv(x, starts=starts)[0]
+    assert whole.dtype == steps[0].dtype == packed.dtype == (torch.bfloat16 if autocast else dtype)
+    assert (torch.cat(steps, 1) != whole).float().mean() < 0.01
+    assert (packed != alone).float().mean() < 0.01
