@@ -146,6 +146,8 @@ class MinRNNGenerationMixin(GenerationMixin):
         cache = model_kwargs.get("past_key_values")
         if cache is not None and generation_mode != GenerationMode.ASSISTED_GENERATION:
             cache._seen_of_whole = 0  # every other mode leaves out by itself what the cache has seen
+        if model_kwargs.get("inputs_embeds") is not None:
+            generation_config.prefill_chunk_size = None  # of embeddings, transformers would cut the mask alone
         if generation_config.is_assistant and cache is not None:
             for layer in cache.layers:
                 layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS

@@ -155,7 +155,9 @@ def test_generate_from_embeddings(name, kind):
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[:, :2] = 0
     options = {"max_new_tokens": 5, "do_sample": False, **CACHES[kind]}
-    assert torch.equal(model.generate(inputs_embeds=padded, attention_mask=mask, **options), out)
+    for chunk in (None, 4):
+        options["prefill_chunk_size"] = chunk
+        assert torch.equal(model.generate(inputs_embeds=padded, attention_mask=mask, **options), out)
 
 
 @pytest.mark.parametrize("options", [{"cache_implementation": "static"}, {"prefill_chunk_size": 4}], ids=str)
