@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 import torch
+from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 
 from .calls_minrnn import is_plain
@@ -193,12 +194,17 @@ def _is_tensor(x, *shape) -> bool:
     return isinstance(x, torch.Tensor) and x.shape == shape
 
 
-def _refuse_forward_ad(*tensors):
-    # The op has no forward derivative, and torch.func.jvp through it would silently give zero.
-    if forward_ad._current_level < 0:
-        return
-    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
-        raise NotImplementedError("this scan has no forward-mode derivative: use backend='associative'")
+def _beyond_the_op(*tensors) -> bool:
+    # Whether a derivative is wanted that the op has not got: a forward one, which through it would silently be zero, or any
+    # of torch.func's.
+    if forward_ad._current_level >= 0 and any(
+        x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors
+    ):
+        return True
+    if torch.compiler.is_compiling():
+        return False
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() in (TransformType.Grad, TransformType.Jvp) for level in levels)
 
 
 def minrnn_scan(
@@ -241,7 +247,8 @@ def minrnn_scan(
         reset_state (`torch.Tensor` of shape `(channels,)`, floating point, *optional*):
             What `resets` put in the state's place. Zeros by default.
         backend (`str`): "auto" or a name, see `resolve_backend`. "associative" is plain torch without a custom op: it
-            exports anywhere and has second and forward-mode derivatives.
+            exports anywhere and has second and forward-mode derivatives. Under `torch.func.grad` and in forward mode "auto"
+            takes it.
 
     Returns:
         `(h, final_state)`: `h` `(batch, time, channels)` in the dtype of `projected`; in float16, values beyond 65504
@@ -249,7 +256,8 @@ def minrnn_scan(
 
     Raises:
         ValueError: For a shape, dtype, name or number that does not fit, by name.
-        NotImplementedError: For second or forward-mode derivatives, unless the backend is "associative".
+        NotImplementedError: For second derivatives, unless the backend is "associative"; for forward-mode ones and those of
+            `torch.func` where a backend without them is asked for by name.
 
     >>> projected = torch.tensor([[[0.0, 4.0], [0.0, 2.0]]])  # gate 0 keeps one half
     >>> h, final_state = minrnn_scan(projected, "mingru", candidate_activation="identity")
@@ -261,7 +269,7 @@ def minrnn_scan(
 
 
 def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_state, spec: ScanSpec, backend: str):
-    num_parts = spec.num_parts
+    num_parts, wish = spec.num_parts, backend
     if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
         _refuse("projected", projected, f"floating point [batch, time, {num_parts} * channels]")
     batch, time, width = projected.shape
@@ -289,11 +297,16 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
     if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)
+    if backend != "associative" and _beyond_the_op(projected, initial_state, reset_state):
+        if wish != "auto":
+            raise NotImplementedError(
+                f"backend {wish!r} has no forward-mode derivative and none of torch.func: use backend='associative', or 'auto'"
+            )
+        backend = "associative"
     if backend == "associative":
         if cu_seqlens is not None and not torch.compiler.is_compiling():
             _check_bounds(cu_seqlens, time)
         return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
-    _refuse_forward_ad(projected, initial_state, reset_state)
     return _scan_op(projected, initial_state, keep, resets, reset_state, cu_seqlens, *spec, backend)
 
 

@@ -219,10 +219,15 @@ every_argument = pytest.mark.parametrize("argument", [0, 1, 2], ids=["projected"
 
 
 @every_argument
-def test_forward_mode_works_without_the_op(argument):
-    scan, inputs, tangents, want = forward_derivative("associative", argument)
+@pytest.mark.parametrize("backend", ["associative", "auto"])
+def test_forward_mode_works_without_the_op(backend, argument):
+    scan, inputs, tangents, want = forward_derivative(backend, argument)
     for got, exact in zip(torch.func.jvp(scan, inputs, tangents)[1], want, strict=True):
         torch.testing.assert_close(got, exact)
+    with forward_ad.dual_level():
+        duals = scan(*(forward_ad.make_dual(x, t) for x, t in zip(inputs, tangents, strict=True)))
+        for got, exact in zip(duals, want, strict=True):
+            torch.testing.assert_close(forward_ad.unpack_dual(got).tangent, exact)
 
 
 @every_argument
@@ -260,17 +265,25 @@ def test_vmap_is_right(backend):
         torch.testing.assert_close(h, define(p, "minlstm")[0])
 
 
-@every_backend
-def test_functional_gradients_are_right_or_refused(backend):
+@every_op_backend
+def test_functional_gradients_through_the_op_are_refused(backend):
     projected, _ = random_inputs("minlstm")
     gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].sum())
-    if backend != "associative":
-        with pytest.raises(RuntimeError):
-            gradient(projected)
-        return
-    learned = projected.clone().requires_grad_()
-    (want,) = torch.autograd.grad(define(learned, "minlstm")[0].sum(), learned)
-    torch.testing.assert_close(gradient(projected), want)
+    for transformed in (gradient, torch.func.vmap(gradient)):
+        with pytest.raises(NotImplementedError, match="backend='associative'"):
+            transformed(projected if transformed is gradient else projected[None])
+
+
+@pytest.mark.parametrize("backend", ["associative", "auto"])
+def test_functional_gradients(backend):
+    many = torch.stack([random_inputs("minlstm", seed=seed)[0] for seed in range(3)])
+    gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].square().sum())
+    every = torch.func.vmap(gradient)(many)
+    for projected, got in zip(many, every, strict=True):
+        learned = projected.clone().requires_grad_()
+        (want,) = torch.autograd.grad(define(learned, "minlstm")[0].square().sum(), learned)
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(gradient(projected), want)
 
 
 @pytest.mark.parametrize(
