@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 from accelerate import Accelerator
@@ -15,14 +16,23 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 def make_accelerator(args: argparse.Namespace) -> Accelerator:
     """
     Raises:
-        InputError: --fsdp in a single process, or a plugin of Accelerate's that would do the same.
+        InputError: --fsdp in a single process, a plugin of Accelerate's that would do the same, or processes that were
+            started together and do not know of each other.
     """
+    started = int(os.environ.get("WORLD_SIZE", 1))
     accelerator = Accelerator(
         mixed_precision="bf16" if args.bf16 else "no",
         gradient_accumulation_steps=args.accumulate,
         log_with=args.trackers or None,
         project_dir=args.output_dir,
+        # Without a GPU, Accelerate takes each of several processes for the only one unless it is told this.
+        cpu=started > 1 and not torch.accelerator.is_available(),
     )
+    if accelerator.num_processes != started:
+        raise InputError(
+            f"{started} processes were started (WORLD_SIZE), but Accelerate finds {accelerator.num_processes}: start them with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE"
+        )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise InputError(
             f"Accelerate is configured for {accelerator.distributed_type.value}: "
