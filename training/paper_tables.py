@@ -223,7 +223,7 @@ def recall(presets: dict[str, dict]) -> str:
         header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
         text += markdown(header, lines) + "\n"
     note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
-    left = not_run(presets, "recall", ("full", "small"), {"models": "model", "pairs": "pairs"})
+    left = not_run(presets, "recall", ("full", "cpu", "small"), {"models": "model", "pairs": "pairs"})
     return text + note.lstrip() + left + machines(presets)
 
 

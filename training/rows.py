@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's numbers do not hang on
 PRESETS = {
     "full": "the paper's model and batches",
-    "cpu": "the paper's model at a size that two cores train in an hour or two",
+    "cpu": "as large as two cores train in an hour or two",
     "small": "minutes to half an hour on two cores: what is learned early, not the paper's numbers",
 }
 
