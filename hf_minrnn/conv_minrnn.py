@@ -115,4 +115,3 @@ class MinRNNCausalConv1d(nn.Module):
             same = sequence.gather(1, at) == newest
             tail = torch.where(same.unsqueeze(-1), tail, 0)
         return y, tail.unflatten(1, (record + 1, reach)) if record else tail
-
