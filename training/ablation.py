@@ -19,6 +19,7 @@ again. `--minutes` ends after the run in progress. Several processes may fill on
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -76,6 +77,14 @@ class Text:
     train: TokenStream
     validation: TokenStream
     test: TokenStream
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all tokens: another text's runs are no part of the same table."""
+        found = hashlib.sha256()
+        for stream in (self.train, self.validation, self.test):
+            found.update(f"{len(stream.ids)} {stream.ids.dtype} ".encode() + stream.ids.tobytes())
+        return found.hexdigest()
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -250,19 +259,20 @@ def plan(results: dict, text: Text, options: argparse.Namespace) -> str:
 # --- command line ----------------------------------------------------------------------------------------------------
 
 
-def load_results(options: argparse.Namespace, argv: list[str] | None) -> dict:
+def load_results(options: argparse.Namespace, argv: list[str] | None, digest: str) -> dict:
     """The result file, or an empty one.
 
     Raises:
-        InputError: Its runs were made with other settings.
+        InputError: Its runs were made with other settings, or with another text than the one with this digest.
     """
-    wanted = {"corpus": options.corpus, **{name: getattr(options, name) for name in SETTINGS}}
+    wanted = {"corpus": options.corpus, "text": digest, **{name: getattr(options, name) for name in SETTINGS}}
     if not options.output.exists():
         argv = sys.argv[1:] if argv is None else argv
         # The text's name is enough: where it lies is this machine's affair.
         shown = [word.replace(options.text, Path(options.text).name) if options.text else word for word in argv]
         return {**provenance("ablation.py", shown), "settings": wanted, "runs": {}}
     results = json.loads(options.output.read_text(encoding="utf-8"))
+    results["settings"].setdefault("text", digest)  # files of before it was kept
     for name, value in wanted.items():
         if results["settings"].get(name) != value:
             raise InputError(
@@ -275,8 +285,8 @@ def load_results(options: argparse.Namespace, argv: list[str] | None) -> dict:
 def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
     """Makes what is missing, until the minutes are over; returns what the result file holds."""
     begin = time.monotonic()
-    results = load_results(options, argv)
     text = load_text(options.corpus, options.text, options.vocab_size)
+    results = load_results(options, argv, text.digest)
     if len(text.train.ids) <= options.sequence_length or min(len(text.validation.ids), len(text.test.ids)) < 2:
         raise InputError(
             f"a text of {len(text.train.ids)} tokens, and {len(text.validation.ids)} and {len(text.test.ids)} held out, is "
@@ -292,7 +302,7 @@ def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
         row = measure_run(todo[0], text, options)
         with filelock.FileLock(f"{options.output}.lock"):
             # Another process, of other variants, may have written into the same file in the meantime.
-            results["runs"] |= load_results(options, argv)["runs"] | {todo[0].key: row}
+            results["runs"] |= load_results(options, argv, text.digest)["runs"] | {todo[0].key: row}
             write_json(options.output, results)
         bits = "diverged" if row["diverged"] else f"{row['test_bits_per_byte']:.4f}"
         print(f"{bits}  {todo[0].key}  ({row['seconds']:.0f} s)", flush=True)

@@ -3,6 +3,7 @@ import doctest
 import json
 import math
 import re
+from pathlib import Path
 
 import ablation
 import ablation_report
@@ -167,6 +168,14 @@ def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
         ablation.parse_arguments(["bytes", "--only", "state norm"])  # part of a name is none
     with pytest.raises(SystemExit, match="holds runs with steps 3, asked for is 4: choose another --output"):
         ablation.main([*command(text_file, path), "--seeds", "3", "--steps", "4"])
+    other = tmp_path / "other.txt"
+    other.write_text(Path(text_file).read_text()[::-1])
+    with pytest.raises(SystemExit, match=r"holds runs with text [0-9a-f]{64}, asked for is "):
+        ablation.main([*command(str(other), path), "--seeds", "3"])
+    older = json.loads(path.read_text())
+    older["settings"].pop("text")  # from before it was kept
+    path.write_text(json.dumps(older))
+    assert list(ablation.main(command(text_file, path, *few))["runs"])[:2] == list(results["runs"])
 
 
 def test_rates_are_tried_until_the_best_has_others_on_both_sides():
