@@ -237,7 +237,8 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         command=command(args, processes, folder if evaluation else None),  # whose command looks for it there
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
-        samples=results.get("samples"),  # results of before these were kept have none
+        samples=results.get("samples"),  # results of before these were kept have none, and neither
+        changed=results.get("changed"),
         folder=folder,
         **{key: known[key] for key in ("title", "about", "license_note", "prompt")},
     )

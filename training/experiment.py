@@ -251,13 +251,18 @@ class Run:
         return now < before if self.recipe.metric == "loss" else now > before
 
     def _evaluate(self) -> None:
+        # A step with a finite gradient may ruin the weights all the same: what they say then is no evaluation.
         recent = self.losses[-self.recipe.every :]
         entry = {
             "step": self.step,
             "training_loss": sum(recent) / len(recent),
             **evaluate(self.model, self.validation(), self.recipe.bf16),
         }
+        self.diverged = not math.isfinite(entry["loss"])
+        if self.diverged:
+            return
         self.curve.append(entry)
+        self._show()
         if self._better(entry):
             self.best = entry
             self.best_weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}
@@ -276,8 +281,8 @@ class Run:
 
         Returns:
             `final` and `best` (the last evaluation and the best one, each with its step), `steps`, `seconds` (of training,
-            evaluations excluded), `steps_per_second`, `parameters`, `diverged` (whether a gradient was not finite, which ends
-            a run) and the `curve` of evaluations.
+            evaluations excluded), `steps_per_second`, `parameters`, `diverged` (whether a gradient or an evaluation was not
+            finite, which ends a run) and the `curve` of evaluations.
 
         Raises:
             SystemExit: On SIGTERM or Ctrl-C, after a checkpoint.
@@ -293,7 +298,6 @@ class Run:
                 self.seconds += time.perf_counter() - begin
                 if self.step % recipe.every == 0 or self.step == recipe.steps:
                     self._evaluate()
-                    self._show()
                 if self.folder and (request.signal or time.monotonic() - saved_at > self.checkpoint_every):
                     self.save()
                     saved_at = time.monotonic()

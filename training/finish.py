@@ -135,6 +135,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
             "evaluations": [{"seconds": s, "heldout_bits_per_byte_estimate": v} for s, v in state.evaluations],
             "machine": machine(),
             "versions": versions(),
+            "changed": state.changed,
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },

@@ -54,6 +54,7 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
 
     >>> row = lambda rate, seed, a: {"settings": {"model": "x", "rate": rate, "seed": seed}, "best": {"accuracy": a}}
     >>> rows = {"a": row(1e-3, 0, 0.5), "b": row(1e-2, 0, 0.7), "c": row(1e-2, 1, 0.6), "d": row(1, 0, 0) | {"best": None}}
+    >>> rows["e"] = row(3e-2, 0, 0.7)
     >>> {key: [r["settings"]["seed"] for r in group] for key, group in groups({"rows": rows}, ("model",), "accuracy").items()}
     {('x',): [0, 1]}
     """
@@ -62,7 +63,12 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
     def quality(rows: list[dict]) -> float:
         return max((sign * row["best"][metric] for row in rows if row["best"]), default=float("-inf"))
 
-    return {key: max(rates.values(), key=quality) for key, rates in _by_rate(result, by).items()}
+    # Of equal ones that with the most seeds: the one that the contest gave the others to; then the lowest, as there.
+    def place(item: tuple[float, list[dict]]) -> tuple:
+        rate, rows = item
+        return quality(rows), len(rows), -rate
+
+    return {key: max(rates.items(), key=place)[1] for key, rates in _by_rate(result, by).items()}
 
 
 def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:

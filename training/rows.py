@@ -261,7 +261,7 @@ def contest(
         print(f"{group}: diverged before the first evaluation with each of the learning rates {rates}", flush=True)
         return sweep[:1]
     sign = 1 if metric == "loss" else -1
-    best = min(judged, key=lambda row: sign * row["best"][metric])
+    best = min(judged, key=lambda row: (sign * row["best"][metric], row["settings"]["rate"]))
     if len(rates) > 1:
         print(f"{group}: the best learning rate is {best['settings']['rate']:g}", flush=True)
     return [best, *(run(best["settings"]["rate"], seed) for seed in seeds[1:])]

@@ -41,6 +41,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)  # nats per token, one per step; nan where skipped
     seconds: list[float] = field(default_factory=list)  # `elapsed` after each step
     evaluations: list[list[float]] = field(default_factory=list)  # [elapsed, held-out bits per byte, estimated]
+    changed: list[list] = field(default_factory=list)  # [step from which on, which argument, in words], when resumed
 
     def progress(self, args: argparse.Namespace) -> float:
         """Share of the budget that is spent; 1 and above: done."""
@@ -194,9 +195,8 @@ class Trainer:
             with StopRequest() as request:
                 self._run(request)
         except CheckpointError as error:
-            raise SystemExit(
-                f"stopped at step {self.state.step}: {error}. Make room, then go on with --resume"
-            ) from error
+            how = "go on with --resume" if checkpoints(self.folder) else "give the same command again"
+            raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {how}") from error
 
     def _run(self, request: StopRequest) -> None:
         args, state, main = self.args, self.state, self.accelerator.is_main_process
@@ -236,7 +236,7 @@ class Trainer:
                 state.skipped += 1
                 if bad_in_row >= BAD_STEPS_ALLOWED:
                     bar.close()
-                    self._stop_bad(bad_in_row)
+                    self._stop_bad(f"the loss or its gradient was not finite {bad_in_row} steps in a row")
             if stop:
                 bar.close()
                 self.save()
@@ -255,8 +255,9 @@ class Trainer:
                 self.save()
                 saved_at = time.monotonic()
         bar.close()
-        if bad_in_row and not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
-            self._stop_bad(bad_in_row)
+        # A last step may ruin the weights with a gradient that is finite; no later one would tell.
+        if not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
+            self._stop_bad(f"the loss on the held-out text is not finite after the last {'steps' if bad_in_row else 'step'}")
         self.save()
 
     def _next_evaluation(self) -> float:
@@ -275,10 +276,9 @@ class Trainer:
     def _log(self, **values: float) -> None:
         self.accelerator.log(values, step=self.state.step)
 
-    def _stop_bad(self, bad_in_row: int) -> None:
+    def _stop_bad(self, why: str) -> None:
         args = self.args
         raise SystemExit(
-            f"stopped at step {self.state.step}: the loss or its gradient was not finite {bad_in_row} steps "
-            f"in a row. {checkpoints(self.folder)[0].name}, from before them, is kept; go on with --resume and a "
-            f"--learning-rate below {args.learning_rate:g}" + (", or without --bf16" if args.bf16 else "")
+            f"stopped at step {self.state.step}: {why}. {checkpoints(self.folder)[0].name}, from before that, is kept; go on "
+            f"with --resume and a --learning-rate below {args.learning_rate:g}" + (", or without --bf16" if args.bf16 else "")
         )

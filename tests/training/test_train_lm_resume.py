@@ -2,6 +2,7 @@
 """Runs that are stopped, killed, resumed and prolonged, and checkpoints that do not fit."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -150,6 +151,12 @@ def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, 
     shown = capsys.readouterr().out
     assert "learning_rate 0.0001 instead of 0.01" in shown
     assert losses(folder)[:30] == losses(finished_run[0])
+    changed = [[30, "steps 34 instead of 30"], [30, "learning_rate 0.0001 instead of 0.01"]]
+    assert json.loads((folder / "results.json").read_text())["changed"] == changed
+    card = (folder / "README.md").read_text()
+    assert "from step 31 on steps 34 instead of 30; from step 31 on learning_rate 0.0001 instead of 0.01." in card
+    assert "gives these losses again" not in card
+    assert "gives these losses again" in (finished_run[0] / "README.md").read_text()
     assert {group["lr"] for group in load_checkpoint(folder)["optimizer"]["param_groups"]} != {1e-2}
 
 
@@ -207,6 +214,10 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_intact(text_file, tm
         with pytest.raises(SystemExit, match=r"step 6: .*No space left.*checkpoint-0000000005\.pt is intact.*--resume"):
             train_lm.main(argv)
     assert [int(path.stem[-10:]) for path in checkpoints(tmp_path / "run")] == [5, 4, 3]
+    with monkeypatch.context() as patches:
+        patches.setattr(checkpoint.torch, "save", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(SystemExit, match=r"step 0: .*Make room, then give the same command again"):
+            train_lm.main([*argv[:-1], str(tmp_path / "other")])
     assert train_lm.main([*argv, "--resume"])["steps"] == 9
 
 
