@@ -299,7 +299,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
             "parameters": model.num_parameters(),
             "weights_bytes": sum(weight.numel() * weight.element_size() for weight in model.parameters()),
             "state_bytes": last["state_bytes"],
-            "peak_mib": peak,
+            "reading_mib": peak,
             "decode_ms_per_token": last["median_ms"],
         },
         "window": window,
@@ -350,7 +350,7 @@ def summary(result: dict, worth: tuple[dict, float] | None) -> str:
             f"decoding after {int(tokens):>6,} tokens: {entry['median_ms']:.3f} ms per token, "
             f"{entry['state_bytes']:,} bytes of state"
         )
-    peak = "not told by this system" if metrics["peak_mib"] is None else f"{metrics['peak_mib']:.1f} MiB"
+    peak = "not told by this system" if metrics["reading_mib"] is None else f"{metrics['reading_mib']:.1f} MiB"
     lines.append(
         f"memory: {amount(metrics['weights_bytes'])}B of weights; above them, reading {pieces['length']:,} tokens at once "
         f"and decoding: {peak}"

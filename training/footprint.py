@@ -9,6 +9,8 @@ import torch
 from bench_decode import state_bytes
 from timing import measure, peak_memory
 
+from hf_minrnn.scan_choice import NUMBA_ELEMENTS
+
 WARM_UPS = 3
 
 
@@ -35,8 +37,10 @@ def measure_decoding(model, ids: torch.Tensor, rounds: int) -> dict:
 
 @torch.inference_mode()
 def measure_peak(model, ids: torch.Tensor, new_tokens: int = 16) -> float | None:
-    """MiB by which reading `ids` `(1, tokens)` and decoding a few more raises the memory in use above the loaded model;
-    `None` where the system doesn't say. To be called before anything else, see `timing.peak_memory`."""
+    """MiB by which reading `ids` `(1, tokens)` and decoding a few more raises the memory in use above the loaded model and
+    the kernels; `None` where the system doesn't say. To be called before anything else, see `timing.peak_memory`."""
+    # As much text as it takes for the kernels to be imported and compiled: on a CPU that is more than a small model's work.
+    greedy_steps(model, ids[:, : -(-NUMBA_ELEMENTS // model.config.state_size)])[0]()
 
     def work():
         step, cache = greedy_steps(model, ids)

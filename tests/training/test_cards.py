@@ -23,7 +23,7 @@ COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").ex
 OPTIONAL = {("data", "streaming"), ("samples",)}
 NULLABLE = OPTIONAL | {
     ("machine", "accelerator"),
-    ("metrics", "peak_mib"),
+    ("metrics", "reading_mib"),
     ("metrics", "worth_past_training_length_bits_per_byte"),
 }
 
