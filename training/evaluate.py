@@ -52,8 +52,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", help="folder or name on the Hub, where it is not saved with the model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     text = parser.add_argument_group("text")
-    text.add_argument("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a Hub name")
-    text.add_argument("--text-column", default="text", help="column that holds the text, for tables")
+    text.add_argument(
+        "--dataset",
+        help="stdlib, a text file, a folder, a table, or a Hub name; by default what results.json beside the model says that "
+        "it was trained on, and stdlib where there is none",
+    )
+    text.add_argument(
+        "--text-column", help="column that holds the text, for tables; by default as in training, or text"
+    )
     text.add_argument(
         "--part", choices=("heldout", "whole"), default="heldout", help="what train_lm.py holds out of it, or all of it"
     )
@@ -138,6 +144,15 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
         else:
             corpus = load_corpus(args.dataset, args.text_column)
         part, documents = f"held out: {corpus.split}", corpus.heldout
+        known = trained.get("data", {}).get("heldout_bytes")
+        now = sum(len(document.encode()) for document in documents)
+        # Of the standard library whole packages are held out, whichever version it is of.
+        differs = args.part == "heldout" and args.dataset != "stdlib" and known not in (None, now)
+        if differs and same_source(trained["dataset"], args.dataset):
+            raise InputError(
+                f"{args.dataset} has changed since the model was trained on it, of {known:,} bytes held out then {now:,} are "
+                "now: some may be what it has learned; give the text of then, or another one"
+            )
         if args.part == "whole":
             part, documents = "all of it", [*corpus.train, *corpus.heldout]
     if args.limit_bytes is not None:
@@ -239,6 +254,8 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     config = load_config(args.model)
     tokenizer = load_tokenizer(args.tokenizer or args.model, config)
     trained = trained_with(args.model)
+    args.dataset = args.dataset or trained.get("dataset", "stdlib")
+    args.text_column = args.text_column or trained.get("text_column", "text")
     window = args.window or trained.get("sequence_length")
     if window is None:
         raise InputError(f"no results.json of {args.model} tells its training length: give it with --window")

@@ -101,14 +101,15 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
 
 
 def trained_with(name: str) -> dict:
-    """The arguments of train_lm.py as it left them in results.json beside the model; empty where it didn't."""
+    """The arguments of train_lm.py as it left them in results.json beside the model, and as `data` what it says of the text;
+    empty where it didn't."""
     path = Path(name).expanduser()
     try:
         file = path / "results.json" if path.is_dir() else hf_hub_download(name, "results.json")
-        found = json.loads(Path(file).read_text(encoding="utf-8"))["args"]
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
+        return {**found["args"], "data": dict(found.get("data", {}))}
     except (OSError, TypeError, ValueError, KeyError):
         return {}  # no such file, or another one by this name
-    return found if isinstance(found, dict) else {}
 
 
 def fingerprint(model: torch.nn.Module) -> str:

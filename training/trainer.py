@@ -257,7 +257,9 @@ class Trainer:
         bar.close()
         # A last step may ruin the weights with a gradient that is finite; no later one would tell.
         if not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
-            self._stop_bad(f"the loss on the held-out text is not finite after the last {'steps' if bad_in_row else 'step'}")
+            self._stop_bad(
+                f"the loss on the held-out text is not finite after the last {'steps' if bad_in_row else 'step'}"
+            )
         self.save()
 
     def _next_evaluation(self) -> float:
@@ -280,5 +282,6 @@ class Trainer:
         args = self.args
         raise SystemExit(
             f"stopped at step {self.state.step}: {why}. {checkpoints(self.folder)[0].name}, from before that, is kept; go on "
-            f"with --resume and a --learning-rate below {args.learning_rate:g}" + (", or without --bf16" if args.bf16 else "")
+            f"with --resume and a --learning-rate below {args.learning_rate:g}"
+            + (", or without --bf16" if args.bf16 else "")
         )

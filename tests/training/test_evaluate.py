@@ -167,6 +167,24 @@ def test_samples_depend_on_seed_and_options_alone(evaluated, finished_run, text_
     assert again["dataset"]["bytes"] <= 200
 
 
+def test_without_a_dataset_it_is_what_the_model_was_trained_on_unless_that_has_changed(finished_run, tmp_path):
+    text = tmp_path / "pets.txt"
+    folder = shutil.copytree(finished_run[0], tmp_path / "model")
+    results = json.loads((folder / "results.json").read_text())
+    shutil.copy(results["args"]["dataset"], text)
+    results["args"]["dataset"] = str(text)
+    (folder / "results.json").write_text(json.dumps(results))
+    found = evaluate.main([str(folder), *QUICK])
+    assert found["dataset"]["type"] == str(text) and found["dataset"]["bytes"] == results["data"]["heldout_bytes"]
+    assert found["metrics"]["bits_per_byte"] == pytest.approx(results["metrics"]["heldout_bits_per_byte"])
+    text.write_text(text.read_text() * 2)  # what is held out of it now, it was trained on
+    with pytest.raises(
+        SystemExit, match=r"has changed since the model was trained on it, of [\d,]+ bytes held out then "
+    ):
+        evaluate.main([str(folder), *QUICK])
+    assert evaluate.main([str(folder), *QUICK, "--part", "whole"])["dataset"]["split"] == "all of it"
+
+
 def test_a_whole_file_and_other_places(finished_run, tmp_path, capsys, monkeypatch):
     """Without results.json, with a tokenizer from elsewhere, and too short to see past the training length."""
     folder, words = tmp_path / "model", tmp_path / "words"

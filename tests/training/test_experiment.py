@@ -181,7 +181,9 @@ def test_a_gradient_that_is_not_finite_ends_the_run():
 
 
 def test_an_evaluation_that_is_not_finite_ends_the_run_and_is_none():
-    run = make(recipe=Recipe(steps=4, batch_size=2, lengths=(3, 3), every=1, rate=1e38))  # the gradient of step 1 is finite
+    run = make(
+        recipe=Recipe(steps=4, batch_size=2, lengths=(3, 3), every=1, rate=1e38)
+    )  # the gradient of step 1 is finite
     found = run.train()
     assert found["diverged"] and found["steps"] == 1 and found["best"] is None and found["curve"] == []
 

@@ -330,8 +330,20 @@ def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
 @pytest.mark.parametrize("steps", [5, 1])  # the last ones are skipped; or the only one is not, and ruins the weights
 def test_a_run_that_diverges_in_its_last_steps_keeps_the_checkpoint_from_before(text_file, tmp_path, steps):
     folder = tmp_path / "run"
-    argv = [*QUICK, "--dataset", text_file, "--steps", str(steps), "--learning-rate", "1e38", "--output-dir", str(folder)]
-    message = r"held-out text is not finite after the last steps?\. checkpoint-0000000000\.pt, from before that, is kept"
+    argv = [
+        *QUICK,
+        "--dataset",
+        text_file,
+        "--steps",
+        str(steps),
+        "--learning-rate",
+        "1e38",
+        "--output-dir",
+        str(folder),
+    ]
+    message = (
+        r"held-out text is not finite after the last steps?\. checkpoint-0000000000\.pt, from before that, is kept"
+    )
     with pytest.raises(SystemExit, match=message):
         train_lm.main(argv)
     assert load_checkpoint(folder)["state"]["step"] == 0 and not (folder / "results.json").exists()
