@@ -7,6 +7,7 @@ A short example to copy from; needs `pip install -e ".[train,ecosystem]"`.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -106,8 +107,8 @@ def main(argv=None) -> dict:
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    if min(args.steps, args.batch_size, args.length) < 1:
-        parser.error("--steps, --batch-size and --length must be above 0")
+    if min(args.steps, args.batch_size, args.length) < 1 or not 0 < args.learning_rate < math.inf or args.seed < 0:
+        parser.error("--steps, --batch-size, --length and --learning-rate must be above 0, and --seed not negative")
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise SystemExit(f"{args.output} is not an empty folder: give another")
     model, tokenizer = load(args.model)
@@ -137,6 +138,8 @@ def main(argv=None) -> dict:
     before = loss_per_token(model, pieces["test"])
     trainer.train()
     after = loss_per_token(model, pieces["test"])
+    if not math.isfinite(after):
+        raise SystemExit(f"the held-out loss is {after} after training, nothing is saved: lower --learning-rate")
     merged = model.merge_and_unload().eval()
     merged.carry_code()  # who has no hf_minrnn loads it with trust_remote_code=True
     merged.save_pretrained(args.output)

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import torch
+from option_types import positive, positive_int, result_file
 from report import write_json
 from timing import provenance, settings
 from torch import nn
@@ -225,20 +226,28 @@ def plot(path: Path, parts: dict, series: dict, errors_by_name: dict, shown: int
 
 def parse_arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--width", type=int, default=32, help="hidden size (default: 32)")
-    parser.add_argument("--layers", type=int, default=2, help="(default: 2)")
-    parser.add_argument("--steps", type=int, default=300, help="training steps at most (default: 300)")
-    parser.add_argument("--longer", type=int, default=4, help="ours also with so many times the steps (default: 4)")
-    parser.add_argument("--seeds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--rates", type=float, nargs="+", default=[2e-2, 4e-2, 8e-2], help="learning rates to try")
-    parser.add_argument("--batch", type=int, default=16, help="windows in a step (default: 16)")
-    parser.add_argument("--window", type=int, default=256, help="steps of time in a window (default: 256)")
-    parser.add_argument("--every", type=int, default=25, help="training steps between two validations (default: 25)")
-    parser.add_argument("--patience", type=int, default=8, help="validations without progress that end a run")
-    parser.add_argument("--length", type=int, default=12000, help="of the series (default: 12000)")
-    parser.add_argument("--threads", type=int, default=1, help="(default: 1: layers this small gain nothing by two)")
+    parser.add_argument("--width", type=positive_int, default=32, help="hidden size (default: 32)")
+    parser.add_argument("--layers", type=positive_int, default=2, help="(default: 2)")
+    parser.add_argument("--steps", type=positive_int, default=300, help="training steps at most (default: 300)")
+    parser.add_argument(
+        "--longer", type=positive_int, default=4, help="ours also with so many times the steps (default: 4)"
+    )
+    parser.add_argument("--seeds", type=positive_int, default=3, help="(default: 3)")
+    parser.add_argument("--rates", type=positive, nargs="+", default=[2e-2, 4e-2, 8e-2], help="learning rates to try")
+    parser.add_argument("--batch", type=positive_int, default=16, help="windows in a step (default: 16)")
+    parser.add_argument("--window", type=positive_int, default=256, help="steps of time in a window (default: 256)")
+    parser.add_argument(
+        "--every", type=positive_int, default=25, help="training steps between two validations (default: 25)"
+    )
+    parser.add_argument("--patience", type=positive_int, default=8, help="validations without progress that end a run")
+    parser.add_argument("--length", type=positive_int, default=12000, help="of the series (default: 12000)")
+    parser.add_argument(
+        "--threads", type=positive_int, default=1, help="(default: 1: layers this small gain nothing by two)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few tiny steps, to see that it runs")
-    parser.add_argument("--output", type=Path, default=RESULTS / "forecast.json", help="a PNG is written beside it")
+    parser.add_argument(
+        "--output", type=result_file, default=RESULTS / "forecast.json", help="a PNG is written beside it"
+    )
     options = parser.parse_args(argv)
     if options.quick:
         options.width, options.steps, options.seeds, options.rates, options.every = 4, 4, 2, [1e-2, 3e-2], 2
@@ -250,6 +259,12 @@ def main(argv=None) -> dict:
     """Runs everything, writes the result and the plot; returns what it wrote."""
     options = parse_arguments(argv)
     parts, series = split(mackey_glass(options.length, seed=0)), {}
+    shortest = min(len(x) for x, _ in parts.values())
+    if shortest <= options.window:
+        raise SystemExit(
+            f"forecast.py: --length {options.length} comes to parts of {shortest} steps and more, and --window is "
+            f"{options.window}: give a longer series or a shorter window"
+        )
     with settings(options.threads):
         result = {
             **provenance("forecast.py", argv),

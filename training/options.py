@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from corpus import InputError
+from option_types import count, not_negative, positive, positive_int, share
 from tokenization import KINDS
 
 # What may differ between a run and its resumption: how to train, and what isn't about training at all. Anything else
@@ -74,7 +74,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="bpe",
         help=f"{', '.join(KINDS)} (made from the training documents only), or a tokenizer's folder or Hub name",
     )
-    data.add_argument("--vocab-size", type=_positive_int, default=2048, help="of the bpe tokenizer")
+    data.add_argument("--vocab-size", type=positive_int, default=2048, help="of the bpe tokenizer")
     data.add_argument(
         "--batching",
         choices=BATCHINGS,
@@ -87,33 +87,33 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument(
         "--streaming", action="store_true", help="read documents while training, without loading them all"
     )
-    data.add_argument("--shuffle-buffer", type=_count, default=0, help="documents to shuffle among; --streaming")
-    data.add_argument("--heldout-documents", type=_positive_int, default=100, help="at most; --streaming only")
+    data.add_argument("--shuffle-buffer", type=count, default=0, help="documents to shuffle among; --streaming")
+    data.add_argument("--heldout-documents", type=positive_int, default=100, help="at most; --streaming only")
 
     model = parser.add_argument_group("model (what is not given is left to MinRNNConfig)")
     model.add_argument("--cell-type", choices=("mingru", "minlstm"), default="mingru", help="recurrent cell")
-    model.add_argument("--hidden-size", type=_positive_int, default=128, help="width of the residual stream")
-    model.add_argument("--num-hidden-layers", type=_positive_int, default=4, help="blocks")
-    model.add_argument("--intermediate-size", type=_count, default=None, help="width inside the MLP; 0 for none")
-    model.add_argument("--expand-ratio", type=_positive, default=None, help="state channels per hidden channel")
-    model.add_argument("--dropout", type=_share, default=None, help="probability")
+    model.add_argument("--hidden-size", type=positive_int, default=128, help="width of the residual stream")
+    model.add_argument("--num-hidden-layers", type=positive_int, default=4, help="blocks")
+    model.add_argument("--intermediate-size", type=count, default=None, help="width inside the MLP; 0 for none")
+    model.add_argument("--expand-ratio", type=positive, default=None, help="state channels per hidden channel")
+    model.add_argument("--dropout", type=share, default=None, help="probability")
     model.add_argument("--block", choices=("default", "paper"), default="default", help="paper: as in arXiv 2410.01201")
     model.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="any other MinRNNConfig field")
 
     training = parser.add_argument_group("training")
     budget = training.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=_positive, default=5.0, help="time in optimisation steps, nothing else")
-    budget.add_argument("--steps", type=_positive_int, default=None, help="number of steps, instead of a time")
-    training.add_argument("--batch-size", type=_positive_int, default=8, help="windows per process and micro-batch")
-    training.add_argument("--accumulate", type=_positive_int, default=1, help="micro-batches per step")
-    training.add_argument("--sequence-length", type=_positive_int, default=256, help="tokens per window")
-    training.add_argument("--learning-rate", type=_positive, default=1e-2, help="at its peak")
-    training.add_argument("--weight-decay", type=_not_negative, default=0.1, help="of weight matrices")
-    training.add_argument("--betas", type=_share, nargs=2, default=[0.9, 0.95], help="of AdamW")
-    training.add_argument("--grad-clip", type=_positive, default=1.0, help="largest norm of the gradient")
-    training.add_argument("--warmup", type=_share, default=0.03, help="share of the budget")
+    budget.add_argument("--minutes", type=positive, default=5.0, help="time in optimisation steps, nothing else")
+    budget.add_argument("--steps", type=positive_int, default=None, help="number of steps, instead of a time")
+    training.add_argument("--batch-size", type=positive_int, default=8, help="windows per process and micro-batch")
+    training.add_argument("--accumulate", type=positive_int, default=1, help="micro-batches per step")
+    training.add_argument("--sequence-length", type=positive_int, default=256, help="tokens per window")
+    training.add_argument("--learning-rate", type=positive, default=1e-2, help="at its peak")
+    training.add_argument("--weight-decay", type=not_negative, default=0.1, help="of weight matrices")
+    training.add_argument("--betas", type=share, nargs=2, default=[0.9, 0.95], help="of AdamW")
+    training.add_argument("--grad-clip", type=positive, default=1.0, help="largest norm of the gradient")
+    training.add_argument("--warmup", type=share, default=0.03, help="share of the budget")
     training.add_argument("--schedule", choices=("cosine", "wsd"), default="cosine", help="after the warm-up")
-    training.add_argument("--final-ratio", type=_not_negative, default=0.05, help="last learning rate over the peak")
+    training.add_argument("--final-ratio", type=not_negative, default=0.05, help="last learning rate over the peak")
     training.add_argument("--seed", type=int, default=0, help="of weights, data order, dropout and samples")
     training.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     training.add_argument("--compile", action="store_true", help="torch.compile; compiling counts as training time")
@@ -122,17 +122,17 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
     output = parser.add_argument_group("output")
     output.add_argument("--output-dir", default=None, help="default: runs/<dataset>-<cell>")
-    output.add_argument("--checkpoint-every", type=_positive, default=60.0, metavar="SECONDS", help="between saves")
-    output.add_argument("--keep", type=_positive_int, default=2, help="how many checkpoints to keep")
+    output.add_argument("--checkpoint-every", type=positive, default=60.0, metavar="SECONDS", help="between saves")
+    output.add_argument("--keep", type=positive_int, default=2, help="how many checkpoints to keep")
     fresh = output.add_mutually_exclusive_group()
     fresh.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     fresh.add_argument("--overwrite", action="store_true", help="start anew in a folder that is not empty")
-    output.add_argument("--eval-every", type=_positive, default=0.1, metavar="SHARE", help="share of the budget")
-    output.add_argument("--samples", type=_count, default=2, help="texts to print and save")
-    output.add_argument("--snippets", type=_count, default=100, help="texts for the share that parses; Python only")
+    output.add_argument("--eval-every", type=positive, default=0.1, metavar="SHARE", help="share of the budget")
+    output.add_argument("--samples", type=count, default=2, help="texts to print and save")
+    output.add_argument("--snippets", type=count, default=100, help="texts for the share that parses; Python only")
     output.add_argument("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
     output.add_argument("--trackers", nargs="+", choices=TRACKERS, default=[], help="where to log while training")
-    output.add_argument("--peak-tflops", type=_positive, default=None, help="of one device; measured if not given")
+    output.add_argument("--peak-tflops", type=positive, default=None, help="of one device; measured if not given")
     output.add_argument("--push-to-hub", default=None, metavar="OWNER/NAME", help="repository for the finished model")
 
     args = parser.parse_args(argv)
@@ -176,44 +176,3 @@ def parse_config(pairs: list[str]) -> dict:
             # JSON's spelling is true, false, null; Python's is what a reader of the config would type.
             fields[key] = {"True": True, "False": False, "None": None}.get(value, value)
     return fields
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
-    return value
-
-
-def _positive(text: str) -> float:
-    if (value := _number(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    if (value := _number(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
-    return int(text)
-
-
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
-    return int(text)

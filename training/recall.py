@@ -16,6 +16,8 @@ from dataclasses import replace
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
+from option_types import count as whole
+from option_types import positive, positive_int
 from paper_tables import groups, numbers
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
@@ -63,19 +65,21 @@ SMALL = CPU | {"steps": 3000, "every": 250, "batches": 2}
 def main(argv=None) -> dict:
     """Runs what is missing, draws the plot; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
-    made.add_argument("--pairs", type=int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
+    made.add_argument("--pairs", type=positive_int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
     made.add_argument(
         "--expansions",
-        type=int,
+        type=positive_int,
         nargs="+",
         help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
     )
-    made.add_argument("--hidden-size", type=int, help="width; the others get the parameters of the smallest minGRU")
-    made.add_argument("--num-layers", type=int, help="blocks")
-    made.add_argument("--conv", type=int, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
-    made.add_argument("--initializer-range", type=float, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
-    made.add_argument("--batches", type=int, help="of validation, and half as many as of the test")
+    made.add_argument(
+        "--hidden-size", type=positive_int, help="width; the others get the parameters of the smallest minGRU"
+    )
+    made.add_argument("--num-layers", type=positive_int, help="blocks")
+    made.add_argument("--conv", type=whole, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
+    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
+    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
+    made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
     options = parse(made, argv, "recall")
     about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
     results = Results(options.output, about | {"pairs": options.pairs})

@@ -24,6 +24,8 @@ from pathlib import Path
 import gymnasium
 import torch
 import torch.nn.functional as F
+from option_types import count as whole
+from option_types import positive_int, result_file
 from report import machine, versions, write_json
 from torch import nn
 
@@ -284,11 +286,13 @@ def main(argv: list[str] | None = None) -> dict:
     """Trains, prints and writes the result file; returns what it wrote."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
-    parser.add_argument("--steps", type=int, help=f"of all environments together, {SETTINGS['steps']:,} by default")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seeds", nargs="+", type=whole, default=[10, 11, 12])
+    parser.add_argument(
+        "--steps", type=positive_int, help=f"of all environments together, {SETTINGS['steps']:,} by default"
+    )
+    parser.add_argument("--threads", type=positive_int, default=1)
     parser.add_argument("--quick", action="store_true", help="seconds: too short to learn anything")
-    parser.add_argument("--output", type=Path, default=RESULTS / "rl_cartpole.json")
+    parser.add_argument("--output", type=result_file, default=RESULTS / "rl_cartpole.json")
     args = parser.parse_args(argv)
     settings = SETTINGS | (QUICK if args.quick else {})
     settings["steps"] = args.steps or settings["steps"]

@@ -21,6 +21,8 @@ from checkpoint import CheckpointError, checkpoints
 from comparators import Size, build, missing
 from corpus import InputError
 from experiment import Recipe, Run
+from option_types import count as whole
+from option_types import device, folder, positive, positive_int, result_file
 from report import machine, versions, write_json
 from widths import count
 
@@ -43,25 +45,29 @@ def parser(description: str, names: list[str], presets: dict[str, dict]) -> argp
             default here.
     """
     made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    sizes = made.add_mutually_exclusive_group()
     for name in presets:
         if name != "full":
-            made.add_argument(f"--{name}", action="store_true", help=PRESETS[name])
+            sizes.add_argument(f"--{name}", action="store_true", help=PRESETS[name])
     made.add_argument("--models", nargs="+", choices=names, metavar="MODEL", help=f"of {', '.join(names)}")
-    made.add_argument("--seeds", type=int, nargs="+", help="the first one for every rate, the others for the best rate")
-    made.add_argument("--rates", type=float, nargs="+", help="learning rates to choose from, by the validation part")
-    made.add_argument("--steps", type=int, help="training steps at most")
-    made.add_argument("--batch-size", type=int, help="rows in a step")
-    made.add_argument("--every", type=int, help="steps between two evaluations")
+    made.add_argument(
+        "--seeds", type=whole, nargs="+", help="the first one for every rate, the others for the best rate"
+    )
+    made.add_argument("--rates", type=positive, nargs="+", help="learning rates to choose from, by the validation part")
+    made.add_argument("--steps", type=positive_int, help="training steps at most")
+    made.add_argument("--batch-size", type=positive_int, help="rows in a step")
+    made.add_argument("--every", type=positive_int, help="steps between two evaluations")
     made.add_argument(
         "--bf16",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="train and evaluate in bfloat16 where torch's autocast does",
     )
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)")
-    made.add_argument("--threads", type=int, help="of the processor (default: torch's own choice)")
-    made.add_argument("--output", type=Path, help="result file; rows that it has already are not run again")
-    made.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="checkpoints of unfinished runs")
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    made.add_argument("--device", type=device, default=where, help="(default: %(default)s)")
+    made.add_argument("--threads", type=positive_int, help="of the processor (default: torch's own choice)")
+    made.add_argument("--output", type=result_file, help="result file; rows that it has already are not run again")
+    made.add_argument("--runs", type=folder, default=Path("runs/experiments"), help="checkpoints of unfinished runs")
     made.set_defaults(presets=presets)
     return made
 
@@ -81,6 +87,10 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, stem: str) -> a
     made.set_defaults(**(presets["full"] | presets[chosen]), output=output, presets=None)
     options = made.parse_args(arguments)
     options.preset = chosen
+    for name in ("seeds", "rates"):
+        given = getattr(options, name)
+        if len(set(given)) < len(given):
+            made.error(f"argument --{name}: the same twice in {' '.join(map(str, given))}")
     if options.threads:
         torch.set_num_threads(options.threads)
     return options
@@ -133,7 +143,15 @@ class Results:
         self.value = {**about, "rows": self._written()}
 
     def _written(self) -> dict:
-        return json.loads(self.path.read_text(encoding="utf-8"))["rows"] if self.path.exists() else {}
+        if not self.path.exists():
+            return {}
+        try:
+            return dict(json.loads(self.path.read_text(encoding="utf-8"))["rows"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{self.path} is no result file of an experiment, or damaged ({type(error).__name__}: {error}): give another "
+                "--output"
+            ) from error
 
     def _write(self, key: str, row: dict) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
+from option_types import count as whole
+from option_types import positive, positive_int
 from paper_tables import curves, numbers
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
@@ -74,17 +76,21 @@ SMALL = {
 def main(argv=None) -> dict:
     """Runs what is missing; returns what the result file holds."""
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
-    made.add_argument("--layers", type=int, nargs="+", help="numbers of layers")
-    made.add_argument("--length", type=int, help="positions before the question")
-    made.add_argument("--tokens", type=int, help="data tokens to remember")
-    made.add_argument("--hidden-size", type=int, help="width; of the comparators as near as their parameters allow")
+    made.add_argument("--layers", type=positive_int, nargs="+", help="numbers of layers")
+    made.add_argument("--length", type=positive_int, help="positions before the question")
+    made.add_argument("--tokens", type=positive_int, help="data tokens to remember")
     made.add_argument(
-        "--expansion", type=float, help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)"
+        "--hidden-size", type=positive_int, help="width; of the comparators as near as their parameters allow"
     )
-    made.add_argument("--initializer-range", type=float, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=int, help="steps in which the learning rate rises")
+    made.add_argument(
+        "--expansion",
+        type=positive,
+        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
+    )
+    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
+    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
     made.add_argument("--schedule", choices=["constant", "cosine"], help="of the learning rate after that")
-    made.add_argument("--batches", type=int, help="of validation, and half as many as of the test")
+    made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
     options = parse(made, argv, "selective_copying")
     task, length, rows = selective_copying(options.tokens), options.length, options.batch_size
     about = {"experiment": "selective copying", "preset": f"{options.preset}: {PRESETS[options.preset]}"}

@@ -109,11 +109,13 @@ def test_rows_that_cannot_be_read(finished_run, tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("option", ["--steps", "--batch-size", "--length"])
-def test_numbers_that_train_nothing(option, capsys):
+@pytest.mark.parametrize(
+    "options", ["--steps 0", "--batch-size 0", "--length 0", "--learning-rate -1", "--learning-rate nan", "--seed -1"]
+)
+def test_numbers_that_train_nothing(options, capsys):
     with pytest.raises(SystemExit):
-        finetune_trainer.main(["model", "data", "out", option, "0"])
-    assert "--steps, --batch-size and --length must be above 0" in capsys.readouterr().err
+        finetune_trainer.main(["model", "data", "out", *options.split()])
+    assert "--length and --learning-rate must be above 0, and --seed not negative" in capsys.readouterr().err
 
 
 def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):

@@ -55,7 +55,7 @@ def test_baselines(parts):
 
 
 def test_the_best_state_is_kept_and_a_run_ends_early(parts, monkeypatch):
-    options = forecast.parse_arguments(["--quick", "--output", "unused"])
+    options = forecast.parse_arguments(["--quick", "--output", "unused.json"])
     options.every, options.patience = 1, 3
     states, scores = [], iter([5.0, 1.0, 2.0, 3.0, 4.0, 0.5])
     test = forecast.forecast
@@ -101,3 +101,22 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
         limit, entry = result["models"][other]["parameters"], result["models"][f"{ours}, {other}'s size"]
         wider = forecast.count(forecast.Forecaster(ours, entry["width"] + 1, entry["layers"]))
         assert entry["parameters"] <= limit < wider and entry["layers"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "--steps: must be a whole number above 0"),
+        (["--rates", "nan"], "--rates: must be finite"),
+        (["--output", "/dev/null/x.json"], "--output: the folder /dev/null cannot be made"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(options, message, capsys):
+    with pytest.raises(SystemExit):
+        forecast.main(options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_window_longer_than_the_series_is_refused():
+    with pytest.raises(SystemExit, match=r"--length 1000 comes to parts of \d+ steps and more, and --window is 256"):
+        forecast.main(["--length", "1000"])

@@ -19,7 +19,8 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path):
     assert rows[0]["settings"]["lengths"] == [8, 8] and rows[1]["settings"]["lengths"] == [12, 12]
     table = table_of({"small": result})
     assert table.startswith("| accuracy, %; small | 2 pairs | 3 pairs |") and "| mingru, 32 channels |" in table
-    assert "--pairs 2 --expansions 2" in table and "Not run: `python training/recall.py`; of" in table
+    assert "--pairs 2 --expansions 2" in table
+    assert "Not run: `python training/recall.py`; `python training/recall.py --cpu`; of" in table
     picture = path.with_suffix(".png").read_bytes()
     recall.main([*TINY, "--models", "llama", "--pairs", "3", "--output", str(path), "--runs", str(tmp_path)])
     assert path.with_suffix(".png").read_bytes() == picture  # of all rows, whichever were asked for

@@ -118,6 +118,39 @@ def test_what_cannot_run_is_said(capsys):
     assert "gru is left out: a width of 1 has" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "--steps: must be a whole number above 0, got '0'"),
+        (["--every", "0"], "--every: must be a whole number above 0"),
+        (["--rates", "nan"], "--rates: must be finite"),
+        (["--rates", "0.1", "-1"], "--rates: must be above 0, got -1"),
+        (["--seeds", "-1"], "--seeds: must be a whole number, 0 or more"),
+        (["--seeds", "0", "0"], "--seeds: the same twice in 0 0"),
+        (["--pairs", "0"], "--pairs: must be a whole number above 0"),
+        (["--threads", "0"], "--threads: must be a whole number above 0"),
+        (["--device", "foo"], "--device: foo cannot be used here"),
+        (["--output", "results.txt"], "--output: results.txt is not the name of a JSON file"),
+        (["--output", "/dev/null/x.json"], "--output: the folder /dev/null cannot be made"),
+        (["--runs", "/dev/null/runs"], "--runs: the folder /dev/null/runs cannot be made"),
+        (["--cpu"], "--cpu: not allowed with argument --small"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_before_any_work(options, message, capsys):
+    with pytest.raises(SystemExit):
+        recall.main(["--small", *options])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"rows": 3}', "{}"])
+def test_a_file_of_something_else_is_refused(text, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(
+        SystemExit, match=r"x\.json is no result file of an experiment, or damaged .*: give another --output"
+    ):
+        recall.main(["--small", "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path / "runs")])
+
+
 def test_a_row_in_training_is_left_to_who_trains_it(tmp_path, capsys):
     quick = ["--small", "--models", "mingru", "--pairs", "2", "--expansions", "1", "--steps", "2", "--every", "1"]
     quick += ["--batch-size", "2", "--hidden-size", "8"]
