@@ -4,7 +4,7 @@
 load_corpus("stdlib")                     the Python standard library's own sources, no download
 load_corpus("shakespeare.txt")            one text file, first 90 % for training
 load_corpus("notes/")                     a folder of text files
-load_corpus("data.jsonl", "content")      .json, .jsonl or .parquet, or a name on the Hub
+load_corpus("data.jsonl", "content")      .json, .jsonl, .csv or .parquet, or a name on the Hub
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STDLIB_SKIP = {
     "__pycache__",
 }
 STDLIB_HELDOUT_BELOW = 13  # of 256: about 5 % of the packages
-DATA_SUFFIXES = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+DATA_SUFFIXES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 HELDOUT_SPLITS = ("validation", "valid", "val", "dev", "test")
 
 
@@ -63,7 +63,7 @@ def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
     """Loads a text source and splits it.
 
     Args:
-        dataset (`str`): `stdlib`, the path of a text file, of a folder, of a .json/.jsonl/.parquet file, or a
+        dataset (`str`): `stdlib`, the path of a text file, of a folder, of a .json/.jsonl/.csv/.parquet file, or a
             dataset on the Hub, written `owner/name` or `owner/name:configuration`. A folder of nothing but tables is
             read as tables, any other file by file as text; what starts with a dot is left out.
         text_column (`str`): Column that holds the text; for tables only.
@@ -80,7 +80,7 @@ def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
         corpus = _load_table(path, text_column) if tables else _load_folder(path)
     elif path.exists():
         corpus = _load_table(path, text_column) if _is_table(path) else _load_file(path)
-    elif path.suffix in {*DATA_SUFFIXES, ".txt"} or dataset.startswith((".", "/", "~")):
+    elif path.suffix.lower() in {*DATA_SUFFIXES, ".txt"} or dataset.startswith((".", "/", "~")):
         raise InputError(f"dataset {dataset!r} is not there: give a path that exists, a Hub name, or stdlib")
     else:
         corpus = _load_hub(dataset, text_column)
@@ -122,7 +122,7 @@ def _load_file(path: Path) -> Corpus:
 
 def _load_folder(path: Path) -> Corpus:
     files = visible_files(path)
-    if any(file.suffix == ".parquet" for file in files):
+    if any(table_kind(file) == "parquet" for file in files):
         raise InputError(
             f"{path} mixes .parquet and other files: give the tables by their path, or a folder of their own"
         )
@@ -133,7 +133,7 @@ def _load_table(path: Path, text_column: str) -> Corpus:
     import datasets
 
     files = visible_files(path) if path.is_dir() else [path]
-    kinds = {DATA_SUFFIXES[file.suffix] for file in files}
+    kinds = {table_kind(file) for file in files}
     if len(kinds) > 1:
         raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
     kind = kinds.pop()
@@ -186,6 +186,8 @@ def quietly(load, what: str):
     except InputError:
         raise
     except Exception as error:
+        if type(error).__name__ == "DatasetGenerationError" and error.__cause__:  # says no more than that there is one
+            error = error.__cause__
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"could not load {what}: {reason}") from error
 
@@ -247,8 +249,13 @@ def _cut(text: str) -> tuple[str, str]:
     return text[:middle], text[middle:]
 
 
+def table_kind(path: Path) -> str | None:
+    """What datasets calls the kind of a table; `None` for any other file."""
+    return DATA_SUFFIXES.get(path.suffix.lower())
+
+
 def _is_table(path: Path) -> bool:
-    return path.suffix in DATA_SUFFIXES
+    return table_kind(path) is not None
 
 
 def visible_files(folder: Path) -> list[Path]:

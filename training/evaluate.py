@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import DATA_SUFFIXES, Corpus, InputError, load_corpus, read_text
+from corpus import Corpus, InputError, load_corpus, read_text, table_kind
 from evaluation import finished, token_nats
 from footprint import measure_decoding, measure_peak
 from positions import bits_of, by_position, default_length, name_of, plot_positions, worth_past
@@ -129,7 +129,7 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
         InputError: The source cannot be used, or has no text.
     """
     path = Path(args.dataset).expanduser()
-    if args.part == "whole" and path.is_file() and path.suffix not in DATA_SUFFIXES:
+    if args.part == "whole" and path.is_file() and table_kind(path) is None:
         corpus, part, documents = None, "all of it", [read_text(path)]
     else:
         streamed = args.part == "heldout" and trained.get("streaming")

@@ -23,6 +23,15 @@ from hf_minrnn.tools.hub import PushError, push_folder
 SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
 NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # of the weights beside them
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "loss.png", "samples.txt", *NUMBERS)
+# Of any tokenizer that was saved with the model: what another one does not write would be taken for its own.
+OUTPUT_FILES += (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+OUTPUT_FILES += ("merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja")
 
 
 def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> dict[str, float]:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from corpus import (
-    DATA_SUFFIXES,
     HELDOUT_SPLITS,
     Corpus,
     InputError,
     check_utf8,
     quietly,
+    table_kind,
     table_splits,
     visible_files,
 )
@@ -77,7 +77,7 @@ def _open(dataset: str):
     files = visible_files(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"dataset {dataset!r} is empty: give a folder with files in it")
-    kinds = {DATA_SUFFIXES.get(file.suffix, "text") for file in files}
+    kinds = {table_kind(file) or "text" for file in files}
     if len(kinds) != 1:
         raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
     kind = kinds.pop()

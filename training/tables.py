@@ -9,6 +9,7 @@ that the committed tables are what this script writes.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ import claims_table
 import paper_speed_table
 import paper_tables
 import speed_tables
+from report import write_text
 from table_parts import markdown, where
 
 ROOT = Path(__file__).parent.parent
@@ -263,11 +265,12 @@ def render(text: str) -> str:
     return MARK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Renders all documents in place."""
+    argparse.ArgumentParser(prog="tables.py", description=__doc__.splitlines()[0]).parse_args(argv)
     for path in DOCUMENTS:
         rendered = render(path.read_text(encoding="utf-8"))
-        path.write_text(rendered, encoding="utf-8")
+        write_text(path, rendered)
         print(f"wrote {path.relative_to(ROOT)}")
 
 

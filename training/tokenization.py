@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from corpus import InputError, quietly
@@ -74,6 +75,8 @@ def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048)
 
 
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().exists():
+        raise InputError(f"tokenizer {name!r} is not there: give {', '.join(KINDS)}, a folder, or a name on the Hub")
     what = f"tokenizer {name!r}, which is neither one of {', '.join(KINDS)} nor"
     tokenizer = quietly(lambda: AutoTokenizer.from_pretrained(name), what)
     if tokenizer.eos_token_id is None:

@@ -1,4 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import csv
 import json
 
 import corpus
@@ -91,17 +92,22 @@ def _write_table(path, column, rows):
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.table({column: rows}), path)
+    elif path.suffix.lower() == ".csv":
+        with open(path, "w", newline="") as file:
+            csv.writer(file).writerows([(column, "other"), *((row, "x") for row in rows)])
     else:
         path.write_text("".join(json.dumps({column: row}) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".JSONL", ".csv", ".CSV", ".parquet"])
 def test_table(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     _write_table(path, "content", [f"row {i}" for i in range(30)] + [""])
     loaded = load_corpus(str(path), "content")
     assert loaded.train == [f"row {i}" for i in range(27)]
     assert loaded.heldout == [f"row {i}" for i in range(27, 30)]
+    streamed, _ = load_stream(str(path), "content", 3)
+    assert streamed.heldout == [f"row {i}" for i in range(3)] and streamed.train[-1] == "row 29"
     with pytest.raises(InputError, match=r"no column 'text'.*content"):
         load_corpus(str(path))
 
