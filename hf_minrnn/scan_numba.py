@@ -5,7 +5,9 @@ Rows, packed sequences and blocks of channels are shared out over `torch.get_num
 which works as the kernels run without the GIL: numba's break down under concurrent callers or after a fork.
 """
 
+import contextlib
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -102,15 +104,27 @@ class _Problem:
         return torch.zeros(shape, dtype=self.dtype) if state is None else state.to(self.dtype).contiguous()
 
     def run(self, kernel, *arrays):
-        """Every task, the first in this thread."""
-        first, *others = self.tasks
-        if others:
+        """Every task once, in this thread and in as many others as there are more tasks."""
+        left, helpers = deque(self.tasks), []
+
+        def work():
+            while left:
+                try:
+                    task = left.popleft()
+                except IndexError:  # taken by another thread just now
+                    return
+                kernel(task, *self.shared, *arrays)
+
+        if len(left) > 1:
             process = os.getpid()  # a forked one has none of its parent's threads
             pool = _pools.get(process) or _pools.setdefault(process, ThreadPoolExecutor(os.cpu_count(), "minrnn_scan"))
-            others = [pool.submit(kernel, task, *self.shared, *arrays) for task in others]
-        kernel(first, *self.shared, *arrays)
-        for other in others:
-            other.result()
+            # None can be had any more while the interpreter is ending and waits for this thread: then it does all of it.
+            with contextlib.suppress(RuntimeError):
+                helpers += (pool.submit(work) for _ in self.tasks[1:])
+        work()
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun has nothing left to do
+                helper.result()
 
 
 def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):

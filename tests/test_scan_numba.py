@@ -88,10 +88,8 @@ def test_callers_at_the_same_time(many_threads):
         assert all(same_run(got, want) for got in pool.map(once, range(60)))
 
 
-def test_a_forked_process_has_threads_of_its_own():
-    """As a DataLoader's workers are; threads do not survive a fork, and to wait for them would be for ever."""
-    program = f"""
-import os, sys, types
+PROGRAM = f"""
+import os, sys, threading, time, types
 package = types.ModuleType("hf_minrnn")  # without the rest of it, which would bring transformers
 package.__path__ = [{os.path.dirname(scan_numba.__file__)!r}]
 sys.modules["hf_minrnn"] = package
@@ -102,7 +100,31 @@ scan_numba.THREAD_ELEMENTS = scan_numba.BLOCK_CHANNELS = scan_numba.LINE_CHANNEL
 torch.get_num_threads = lambda: 3
 p = torch.randn(2, 9, 8)
 arguments = (p, None, None, None, None, None, ScanSpec("mingru"))
-want = scan_numba.forward(*arguments)[0]
+want, state = scan_numba.forward(*arguments)
+"""
+
+
+def test_a_thread_goes_on_while_the_interpreter_ends():
+    """Which waits for it, and gives no more threads away: so it does all of its work itself, each task once."""
+    program = f"""{PROGRAM}
+rest = (torch.ones_like(want), torch.ones_like(state), p, want, torch.zeros_like(state), *arguments[2:])
+before = [x.clone() for x in scan_numba.backward(*rest)]
+
+def late():
+    threading.main_thread().join()
+    time.sleep(0.1)
+    same = all(map(torch.equal, scan_numba.backward(*rest), before))
+    print(same and torch.equal(scan_numba.forward(*arguments)[0], want))
+
+threading.Thread(target=late).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    """As a DataLoader's workers are; threads do not survive a fork, and to wait for them would be for ever."""
+    program = f"""{PROGRAM}
 child = os.fork()
 if child == 0:
     os._exit(0 if torch.equal(scan_numba.forward(*arguments)[0], want) and len(scan_numba._pools) == 2 else 1)
