@@ -111,6 +111,8 @@ def _save(ctx, inputs, output):
 def _backward(ctx, grad_h, grad_final):
     projected, h, initial_state, keep, resets, reset_state, cu_seqlens = ctx.saved_tensors
     rest = (initial_state, keep, resets, reset_state, cu_seqlens, *ctx.options)
+    if _beyond_the_op(grad_h, grad_final):  # forward over reverse
+        _no_second_derivative(ctx)
     grads = _scan_backward_op(grad_h, grad_final, projected, h, *rest)
     grad_initial = None if initial_state is None else grads[1].to(initial_state.dtype)
     grad_reset = None if reset_state is None else grads[2].to(reset_state.dtype)
@@ -158,7 +160,7 @@ def make_spec(cell_type, candidate_activation="g", normalize_gates=True, forget_
         _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
     if candidate_activation not in ("g", "identity"):
         _refuse("candidate_activation", candidate_activation, "'g' or 'identity'")
-    if not 0 <= forget_gate_floor < 1:
+    if not isinstance(forget_gate_floor, (int, float)) or not 0 <= forget_gate_floor < 1:
         _refuse("forget_gate_floor", forget_gate_floor, "at least 0 and below 1")
     return ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
 
@@ -184,6 +186,13 @@ def _check_reset_state(reset_state, resets, channels):
         _refuse("reset_state", reset_state, f"floating point of shape {(channels,)}")
     if resets is None:
         raise ValueError("reset_state needs resets: they say where it goes")
+
+
+def _check_devices(device, **tensors):
+    # Of tensors without numbers, as on "meta", the op's result would have none either, and look as if it had.
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device} and the input on {device}: use {name}.to({str(device)!r})")
 
 
 def _is_float(x) -> bool:
@@ -294,6 +303,8 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
             _refuse("attention_mask", attention_mask, f"bool or integer of shape {(batch, time)}")
         keep = attention_mask.bool()
+    _check_devices(projected.device, initial_state=initial_state, attention_mask=attention_mask, resets=resets)
+    _check_devices(projected.device, cu_seqlens=cu_seqlens, reset_state=reset_state)
     if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)
@@ -363,8 +374,8 @@ def scan_step(
         return step_(projected, state, spec), state
     wide = projected if projected.dtype == dtype else projected.to(dtype)
     w, x = coefficients(wide.chunk(spec.num_parts, -1), spec)
-    if state is not None and state.shape != w.shape:
-        _refuse("state", state, f"of shape {tuple(w.shape)}")
+    if state is not None and not (_is_float(state) and state.shape == w.shape):
+        _refuse("state", state, f"floating point of shape {tuple(w.shape)}")
     if state is None or state.dtype != dtype:
         state = torch.zeros_like(w) if state is None else state.to(dtype)
     if reset_state is not None:

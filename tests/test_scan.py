@@ -344,3 +344,23 @@ def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
         monkeypatch.undo()
         assert not scan_module._has_step_kernel(SimpleNamespace(is_cuda=True, dtype=torch.float64), "auto")
         assert not scan_module._has_step_kernel(on_gpu, "torch")
+
+
+@pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
+def test_tensors_on_another_device_are_refused(name):
+    """On "meta" they would have the op give memory that nobody has written to."""
+    projected = torch.randn(1, 6, 8)
+    given = {
+        "initial_state": torch.zeros(1, 4),
+        "attention_mask": torch.ones(1, 6, dtype=torch.bool),
+        "cu_seqlens": torch.tensor([0, 6]),
+        "resets": torch.zeros(1, 6, dtype=torch.bool),
+    }
+    features = (
+        {"resets": given["resets"], "reset_state": torch.zeros(4)} if name == "reset_state" else {name: given[name]}
+    )
+    minrnn_scan(projected, "mingru", **features)
+    features[name] = features[name].to("meta")
+    for backend in ("auto", "numba", "associative"):
+        with pytest.raises(ValueError, match=rf"{name} is on meta and the input on cpu: use {name}\.to\('cpu'\)"):
+            minrnn_scan(projected, "mingru", backend=backend, **features)

@@ -248,6 +248,16 @@ def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend,
         scan(*inputs)
 
 
+@every_op_backend
+def test_forward_mode_through_the_backward_is_refused_and_never_silently_lost(backend):
+    projected, state = random_inputs("mingru")
+    h, _ = minrnn_scan(projected.requires_grad_(), "mingru", state, backend=backend)
+    with forward_ad.dual_level():
+        grad = forward_ad.make_dual(torch.ones_like(h), torch.ones_like(h))
+        with pytest.raises(NotImplementedError, match="backend='associative'"):
+            torch.autograd.grad(h, projected, grad)
+
+
 @every_argument
 @every_op_backend
 def test_forward_mode_of_one_step(backend, argument):
