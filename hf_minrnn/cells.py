@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """MinGRUCell and MinLSTMCell: the input projection and the scan, for whole sequences and for single steps."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -48,6 +50,15 @@ class MinRNNCell(nn.Module):
         dtype=None,
     ):
         super().__init__()
+        for name, size, least in (
+            ("input_size", input_size, 1),
+            ("hidden_size", hidden_size, 1),
+            ("extra_size", extra_size, 0),
+        ):
+            if not isinstance(size, int) or size < least:
+                raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
+        if not math.isfinite(gate_bias):
+            raise ValueError(f"gate_bias must be finite, got {gate_bias}")
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":

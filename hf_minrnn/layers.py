@@ -64,6 +64,8 @@ class MinRNNBase(nn.Module):
                 "output_gate='highway' passes the input on, which needs input_size equal to hidden_size and one direction, "
                 f"got {input_size}, {hidden_size} and bidirectional={bidirectional}"
             )
+        if state_dtype is not None and not (isinstance(state_dtype, torch.dtype) and state_dtype.is_floating_point):
+            raise ValueError(f"state_dtype must be a floating-point torch.dtype, or None, got {state_dtype!r}")
         if dropout and num_layers == 1:
             warnings.warn(
                 f"dropout={dropout} stands between layers, and there is one only: it does nothing", stacklevel=2
@@ -164,9 +166,13 @@ class MinRNNBase(nn.Module):
             input, resets = input.transpose(0, 1), None if resets is None else resets.transpose(0, 1)
         self._check_state(hx, input.shape[0])
         output, states = self._run(input, hx, resets, None)
-        if not batched:
-            return output.squeeze(0), states.squeeze(1)
-        return output if self.batch_first else output.transpose(0, 1).contiguous(), states
+        if batched and self.batch_first:
+            return output, states
+        output = output.transpose(0, 1) if batched else output.squeeze(0)
+        if output.requires_grad and torch._C._get_tracing_state() is None:
+            # Of one row or one step contiguous() is no copy, and the backward pass needs what a caller may write over.
+            output = output.clone(memory_format=torch.contiguous_format)
+        return output.contiguous(), states if batched else states.squeeze(1)
 
     def _check_features(self, x):
         weight = self.cells._modules["0"].in_proj._parameters.get("weight")

@@ -158,6 +158,8 @@ class MinRNNModuleBase(TensorDictModuleBase):
 class MinGRUModule(MinRNNModuleBase):
     """`MinGRU` where TorchRL has its `GRUModule`: same arguments, keys and shapes, and the same switch between the modes.
 
+    Without `python_based`, `recurrent_backend` and what goes with them: one layer is compiled and vmapped as it is.
+
     A call is one step, unless `torchrl.modules.set_recurrent_mode` or `default_recurrent_mode` says that the tensordict's
     last dimension is time. Then episodes that end within a sequence are left where they are: `is_init` goes to the layer
     as `resets`, in one pass without splitting or padding.

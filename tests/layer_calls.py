@@ -98,6 +98,12 @@ CALLS = {
         "forward_mode(L(3, 4), x)",
         "per_sample_gradients(L(3, 4), x)",
         "functional(L(3, 4), x)",
+        "functional_gradient(L(3, 4), x)",
+        "written_over(L(3, 4), x)",
+        "written_over(L(3, 4), x[:, :1])",
+        "written_over(L(3, 4), x[:1])",
+        "written_over(L(3, 4, batch_first=True), x)",
+        "written_over(L(3, 4), x[:, 0])",
     ],
     "Memory": [
         "contiguous(L(3, 4), x)",
@@ -133,6 +139,7 @@ _STATE_FREE = (
 _EMPTY = "nothing is read, and the state stays as it is"
 _AUTOCAST = "the projections are Linears, whose dtype autocast chooses"
 _LAYOUT = "contiguous whichever way the input is laid out"
+_WRITTEN = "a copy, unlike what nn.LSTM returns on a CPU"
 _WEIGHTS = "one Linear for each layer and direction, and no weights for the state"
 DIFFERENCES = {  # every call that comes to something else, and why
     "L(3, 4, 2, True, False, 0.0, False, 'cpu')(x)": "nn.GRU documents a device in this place; nn.LSTM's is proj_size",
@@ -150,6 +157,11 @@ DIFFERENCES = {  # every call that comes to something else, and why
     "second_derivative(L(3, 4), x)": "with backend='associative' it does",
     "forward_mode(L(3, 4), x)": "the scan is another then, which has this derivative",
     "per_sample_gradients(L(3, 4), x)": "the scan is another then, which torch.func can go through",
+    "written_over(L(3, 4), x)": _WRITTEN,
+    "written_over(L(3, 4), x[:, :1])": _WRITTEN,
+    "written_over(L(3, 4), x[:1])": _WRITTEN,
+    "written_over(L(3, 4, batch_first=True), x)": "the backward pass needs it, as nn.LSTM's does: write over a clone",
+    "written_over(L(3, 4), x[:, 0])": _WRITTEN,
     "contiguous(L(3, 4, batch_first=True), x)": _LAYOUT,
     "contiguous(L(3, 4, 2, bidirectional=True, batch_first=True), x)": _LAYOUT,
     "list(L(3, 4).state_dict())": _WEIGHTS,

@@ -149,6 +149,21 @@ def functional(layer, x):
     return bool(functional_call(layer, weights, (x,))[0].abs().sum() < layer(x)[0].abs().sum())
 
 
+def functional_gradient(layer, x):
+    weights = {name: w.detach() for name, w in layer.named_parameters()}
+    gradients = torch.func.grad(lambda weights: functional_call(layer, weights, (x,))[0].sum())(weights)
+    layer(x)[0].sum().backward()
+    return all(torch.allclose(gradients[name], w.grad, atol=1e-6) for name, w in layer.named_parameters())
+
+
+def written_over(layer, x):
+    x = x.clone().requires_grad_()
+    output, _ = layer(x)
+    output[-1] = 0
+    (grad,) = torch.autograd.grad(output.sum(), x)
+    return grad
+
+
 def contiguous(layer, x):
     output, state = layer(x)
     return output.is_contiguous(), first(state).is_contiguous()

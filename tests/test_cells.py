@@ -77,11 +77,34 @@ def test_extra_features_ride_in_the_same_matmul():
         ({"forget_gate_floor": 3.0}, "forget_gate_floor"),
         ({"backend": "cuda"}, "backend must be one of"),
         ({"gate_bias": 1.0, "bias": False}, "gate_bias 1.0 needs bias=True"),
+        ({"gate_bias": float("nan")}, "gate_bias must be finite, got nan"),
+        ({"forget_gate_floor": "0.5"}, "forget_gate_floor must be at least 0 and below 1, got '0.5'"),
+        ({"extra_size": -1}, "extra_size must be a whole number from 0 on, got -1"),
     ],
 )
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MinGRUCell(3, 4, **options)
+
+
+@pytest.mark.parametrize("size", [0, -4, 4.0])
+def test_sizes_are_checked(size):
+    for arguments, name in (((3, size), "hidden_size"), ((size, 4), "input_size")):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number from 1 on, got {size}"):
+            MinGRUCell(*arguments)
+
+
+@pytest.mark.parametrize(
+    "state", [torch.ones(2, 4).long(), torch.ones(2, 4) + 1j, [0.0] * 4], ids=["long", "complex", "list"]
+)
+def test_a_state_of_no_real_numbers_is_refused(state):
+    cell = MinGRUCell(3, 4)
+    for grad in (True, False):
+        with (
+            torch.set_grad_enabled(grad),
+            pytest.raises(ValueError, match=r"state must be floating point of shape \(2, 4\)"),
+        ):
+            cell.step(torch.randn(2, 3), state)
 
 
 def test_shapes_of_a_step_are_checked():

@@ -320,6 +320,16 @@ def test_quantizes(kind):
         ({"output_gate": "highway"}, ValueError, "got 3, 4 and bidirectional=False"),
         ({"candidate_activation": "tanh"}, ValueError, "candidate_activation must be"),
         ({"backend": "cuda"}, ValueError, "backend must be one of"),
+        (
+            {"state_dtype": torch.int32},
+            ValueError,
+            "state_dtype must be a floating-point torch.dtype, or None, got torch.int32",
+        ),
+        (
+            {"state_dtype": "float32"},
+            ValueError,
+            "state_dtype must be a floating-point torch.dtype, or None, got 'float32'",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
