@@ -281,7 +281,10 @@ def plot_lines(
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if len(lines) > 6:  # beside them, as they leave no room
+        figure.legend(frameon=False, loc="outside right center")
+    else:
+        axes.legend(frameon=False)
     figure.savefig(path)
     plt.close(figure)
 

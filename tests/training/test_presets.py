@@ -12,7 +12,9 @@ from tasks import Characters
 PRESETS = [
     ("selective_copying", "cpu"),
     ("selective_copying", "small"),
+    ("chomsky_tasks", "full"),
     ("chomsky_tasks", "small"),
+    ("recall", "cpu"),
     ("recall", "small"),
     ("shakespeare", "full"),
     ("shakespeare", "small"),
