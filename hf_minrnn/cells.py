@@ -2,6 +2,7 @@
 """MinGRUCell and MinLSTMCell: the input projection and the scan, for whole sequences and for single steps."""
 
 import math
+import numbers
 
 import torch
 from torch import nn
@@ -55,10 +56,10 @@ class MinRNNCell(nn.Module):
             ("hidden_size", hidden_size, 1),
             ("extra_size", extra_size, 0),
         ):
-            if not isinstance(size, int) or size < least:
+            if not isinstance(size, numbers.Integral) or size < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
-        if not math.isfinite(gate_bias):
-            raise ValueError(f"gate_bias must be finite, got {gate_bias}")
+        if not (isinstance(gate_bias, numbers.Real) and math.isfinite(gate_bias)):
+            raise ValueError(f"gate_bias must be a finite number, got {gate_bias!r}")
         self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":

@@ -13,19 +13,19 @@ def _take(x, steps):
 
 def _precision(x) -> tuple[torch.dtype, torch.dtype]:
     # Of a convolution's result, and of the sum in it that is rounded once. Whatever is not computed by conv2d follows it, or a
-    # token read alone would not have the numbers that it has in its text.
+    # token read alone would not have the numbers that it has in its text. (Under autocast, inductor rounds as it likes.)
     dtype, device = x.dtype, x.device.type
     if dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
     return dtype, torch.promote_types(dtype, torch.float32)
 
 
-def _within(context, sequence, weight):
-    # Tap by tap, with what lies in another sequence selected out: multiplied by zero, a NaN there would leak.
+def _within(context, sequence, weight, wide):
+    # Tap by tap, added up in `wide`. What lies in another sequence is selected out: multiplied by zero, a NaN there would leak.
     reach = weight.shape[-1] - 1
     time = context.shape[1] - reach
     own = sequence[:, reach:]
-    y = context[:, reach:] * weight[:, 0, reach]
+    y = context[:, reach:].to(wide) * weight[:, 0, reach]
     for j in range(reach):
         same = (sequence[:, j : j + time] == own).unsqueeze(-1)
         y = torch.addcmul(y, torch.where(same, context[:, j : j + time], 0), weight[:, 0, j])
@@ -88,12 +88,12 @@ class MinRNNCausalConv1d(nn.Module):
         if starts is not None or time == 1:
             taps, (dtype, wide) = context, _precision(x)
             if not x.dtype == dtype == wide:
-                taps, weight, bias = (t if t is None else t.to(dtype).to(wide) for t in (context, weight, bias))
+                taps, weight, bias = (t if t is None else t.to(dtype) for t in (context, weight, bias))
             if starts is not None:
                 sequence = F.pad(sequence, (reach, 0))
-                y = _within(taps, sequence, weight)
+                y = _within(taps, sequence, weight, wide)
             else:  # a sum of a few products: a convolution costs more to call than to compute
-                y = (taps * weight.permute(1, 2, 0)).sum(1, keepdim=True)
+                y = (taps.to(wide) * weight.permute(1, 2, 0)).sum(1, keepdim=True)
             y = y if bias is None else y + bias
             y = y if dtype == wide else y.to(dtype)
         else:  # as an image one pixel high, whose channels-last layout is that of the hidden states

@@ -2,12 +2,12 @@
 """The public scan functions and the custom op behind them. Needs torch only."""
 
 import hashlib
+import numbers
 import sys
 import types
 from pathlib import Path
 
 import torch
-from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 
 from .calls_minrnn import is_plain
@@ -160,7 +160,7 @@ def make_spec(cell_type, candidate_activation="g", normalize_gates=True, forget_
         _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
     if candidate_activation not in ("g", "identity"):
         _refuse("candidate_activation", candidate_activation, "'g' or 'identity'")
-    if not isinstance(forget_gate_floor, (int, float)) or not 0 <= forget_gate_floor < 1:
+    if not isinstance(forget_gate_floor, numbers.Real) or not 0 <= forget_gate_floor < 1:
         _refuse("forget_gate_floor", forget_gate_floor, "at least 0 and below 1")
     return ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
 
@@ -210,10 +210,18 @@ def _beyond_the_op(*tensors) -> bool:
         x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors
     ):
         return True
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
         return False
-    levels = torch._C._functorch.get_interpreter_stack() or ()
-    return any(level.key() in (TransformType.Grad, TransformType.Jvp) for level in levels)
+    return any(map(_is_tracked, tensors))
+
+
+def _is_tracked(x) -> bool:
+    # By a level of torch.func.grad or jvp, which may lie below others.
+    while x is not None and torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if torch._C._functorch.is_gradtrackingtensor(x):
+            return True
+        x = torch._C._functorch.get_unwrapped(x)
+    return False
 
 
 def minrnn_scan(
@@ -257,7 +265,7 @@ def minrnn_scan(
             What `resets` put in the state's place. Zeros by default.
         backend (`str`): "auto" or a name, see `resolve_backend`. "associative" is plain torch without a custom op: it
             exports anywhere and has second and forward-mode derivatives. Under `torch.func.grad` and in forward mode "auto"
-            takes it.
+            takes it, but for `torch.func.grad` inside what `torch.compile` traces.
 
     Returns:
         `(h, final_state)`: `h` `(batch, time, channels)` in the dtype of `projected`; in float16, values beyond 65504

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from queue import SimpleQueue
 
 import torch
 
@@ -105,7 +106,7 @@ class _Problem:
 
     def run(self, kernel, *arrays):
         """Every task once, in this thread and in as many others as there are more tasks."""
-        left, helpers = deque(self.tasks), []
+        left, done = deque(self.tasks), SimpleQueue()
 
         def work():
             while left:
@@ -113,18 +114,24 @@ class _Problem:
                     task = left.popleft()
                 except IndexError:  # taken by another thread just now
                     return
-                kernel(task, *self.shared, *arrays)
+                error = None
+                try:
+                    kernel(task, *self.shared, *arrays)
+                except BaseException as raised:
+                    error = raised
+                done.put(error)
 
         if len(left) > 1:
             process = os.getpid()  # a forked one has none of its parent's threads
             pool = _pools.get(process) or _pools.setdefault(process, ThreadPoolExecutor(os.cpu_count(), "minrnn_scan"))
             # None can be had any more while the interpreter is ending and waits for this thread: then it does all of it.
             with contextlib.suppress(RuntimeError):
-                helpers += (pool.submit(work) for _ in self.tasks[1:])
+                for _ in self.tasks[1:]:
+                    pool.submit(work)
         work()
-        for helper in helpers:
-            if not helper.cancel():  # one that has not begun has nothing left to do
-                helper.result()
+        for _ in self.tasks:
+            if error := done.get():
+                raise error
 
 
 def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):

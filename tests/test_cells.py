@@ -1,4 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import numpy as np
 import pytest
 import torch
 from definition import define
@@ -77,7 +78,7 @@ def test_extra_features_ride_in_the_same_matmul():
         ({"forget_gate_floor": 3.0}, "forget_gate_floor"),
         ({"backend": "cuda"}, "backend must be one of"),
         ({"gate_bias": 1.0, "bias": False}, "gate_bias 1.0 needs bias=True"),
-        ({"gate_bias": float("nan")}, "gate_bias must be finite, got nan"),
+        ({"gate_bias": float("nan")}, "gate_bias must be a finite number, got nan"),
         ({"forget_gate_floor": "0.5"}, "forget_gate_floor must be at least 0 and below 1, got '0.5'"),
         ({"extra_size": -1}, "extra_size must be a whole number from 0 on, got -1"),
     ],
@@ -85,6 +86,11 @@ def test_extra_features_ride_in_the_same_matmul():
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MinGRUCell(3, 4, **options)
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    cell = MinGRUCell(np.prod((3, 2)), np.int64(4), forget_gate_floor=np.float32(0.5))
+    assert cell(torch.randn(1, 2, 6))[0].shape == (1, 2, 4) and cell.spec.forget_gate_floor == 0.5
 
 
 @pytest.mark.parametrize("size", [0, -4, 4.0])

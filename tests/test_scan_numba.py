@@ -104,6 +104,28 @@ want, state = scan_numba.forward(*arguments)
 """
 
 
+def test_every_task_is_done_where_no_thread_can_be_started(many_threads, monkeypatch):
+    """As under a limit of processes: the pool keeps what it could not start for a worker that may come to it later."""
+    case = Case("mingru", "g", 3, 37, 5)
+    projected, state, _ = case.inputs(torch.float32)
+    monkeypatch.setattr(scan_numba, "_pools", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "threading.Thread.start", lambda self: (_ for _ in ()).throw(RuntimeError("can't start new thread"))
+        )
+        got = run(minrnn_scan, projected, "mingru", state, backend="numba", **case.options)
+    assert_same(got, expected(case), *TOLERANCES[torch.float32])
+
+
+def test_what_a_task_raises_reaches_the_caller(many_threads, monkeypatch):
+    def broken(task, *_):
+        raise MemoryError(f"task {int(task[0])}")
+
+    monkeypatch.setattr(scan_numba, "_kernels", lambda *_: (broken, broken))
+    with pytest.raises(MemoryError, match="task "):
+        minrnn_scan(torch.randn(1, 9, 40), "mingru", backend="numba")
+
+
 def test_a_thread_goes_on_while_the_interpreter_ends():
     """Which waits for it, and gives no more threads away: so it does all of its work itself, each task once."""
     program = f"""{PROGRAM}

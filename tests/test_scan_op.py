@@ -276,6 +276,18 @@ def test_vmap_is_right(backend):
 
 
 @every_op_backend
+def test_what_is_not_differentiated_goes_through_the_op(backend):
+    projected, _ = random_inputs("minlstm")
+    want, weight = minrnn_scan(projected, "minlstm")[0], torch.tensor(2.0, dtype=projected.dtype)
+
+    def weighted(weight):
+        return (weight * minrnn_scan(projected, "minlstm", backend=backend)[0]).sum()
+
+    torch.testing.assert_close(torch.func.grad(weighted)(weight), want.sum())
+    torch.testing.assert_close(torch.func.jvp(weighted, (weight,), (torch.ones_like(weight),))[1], want.sum())
+
+
+@every_op_backend
 def test_functional_gradients_through_the_op_are_refused(backend):
     projected, _ = random_inputs("minlstm")
     gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].sum())

@@ -286,7 +286,8 @@ def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
     """Makes what is missing, until the minutes are over; returns what the result file holds."""
     begin = time.monotonic()
     text = load_text(options.corpus, options.text, options.vocab_size)
-    results = load_results(options, argv, text.digest)
+    digest = text.digest
+    results = load_results(options, argv, digest)
     if len(text.train.ids) <= options.sequence_length or min(len(text.validation.ids), len(text.test.ids)) < 2:
         raise InputError(
             f"a text of {len(text.train.ids)} tokens, and {len(text.validation.ids)} and {len(text.test.ids)} held out, is "
@@ -302,7 +303,7 @@ def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
         row = measure_run(todo[0], text, options)
         with filelock.FileLock(f"{options.output}.lock"):
             # Another process, of other variants, may have written into the same file in the meantime.
-            results["runs"] |= load_results(options, argv, text.digest)["runs"] | {todo[0].key: row}
+            results["runs"] |= load_results(options, argv, digest)["runs"] | {todo[0].key: row}
             write_json(options.output, results)
         bits = "diverged" if row["diverged"] else f"{row['test_bits_per_byte']:.4f}"
         print(f"{bits}  {todo[0].key}  ({row['seconds']:.0f} s)", flush=True)

@@ -30,6 +30,7 @@ STDLIB_SKIP = {
 }
 STDLIB_HELDOUT_BELOW = 13  # of 256: about 5 % of the packages
 DATA_SUFFIXES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+TABLE_OPTIONS = {"json": {}, "csv": {"keep_default_na": False}, "parquet": {}}  # a text may be NA, null or None
 HELDOUT_SPLITS = ("validation", "valid", "val", "dev", "test")
 
 
@@ -147,7 +148,9 @@ def _load_table(path: Path, text_column: str) -> Corpus:
 
         if kind == "parquet" and not any(read_metadata(file).num_rows for file in files):
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
-        return _from_splits(path.stem, datasets.load_dataset(kind, data_files=table_splits(path)), text_column)
+        return _from_splits(
+            path.stem, datasets.load_dataset(kind, data_files=table_splits(path), **TABLE_OPTIONS[kind]), text_column
+        )
 
     return quietly(load, f"dataset {str(path)!r}")
 

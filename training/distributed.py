@@ -28,7 +28,7 @@ def make_accelerator(args: argparse.Namespace) -> Accelerator:
         # Without a GPU, Accelerate takes each of several processes for the only one unless it is told this.
         cpu=started > 1 and not torch.accelerator.is_available(),
     )
-    if accelerator.num_processes != started:
+    if accelerator.num_processes < started:
         raise InputError(
             f"{started} processes were started (WORLD_SIZE), but Accelerate finds {accelerator.num_processes}: start them with "
             "torchrun or accelerate launch, or unset WORLD_SIZE"

@@ -254,13 +254,18 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     config = load_config(args.model)
     tokenizer = load_tokenizer(args.tokenizer or args.model, config)
     trained = trained_with(args.model)
-    args.dataset = args.dataset or trained.get("dataset", "stdlib")
-    args.text_column = args.text_column or trained.get("text_column", "text")
+    by_default, args.dataset = not args.dataset, args.dataset or trained.get("dataset", "stdlib")
+    args.text_column = args.text_column or (trained.get("text_column") if by_default else None) or "text"
     window = args.window or trained.get("sequence_length")
     if window is None:
         raise InputError(f"no results.json of {args.model} tells its training length: give it with --window")
     output = choose_output(args)
-    corpus, part, documents = load_text(args, trained)
+    try:
+        corpus, part, documents = load_text(args, trained)
+    except InputError as error:
+        if not (by_default and trained):
+            raise
+        raise InputError(f"{error} (what results.json of {args.model} names; --dataset takes another)") from error
     stream = encode_documents(tokenizer, documents)
     predicted = len(stream.ids) - 1
     if args.longest and args.longest > predicted:

@@ -258,8 +258,8 @@ class Run:
             "training_loss": sum(recent) / len(recent),
             **evaluate(self.model, self.validation(), self.recipe.bf16),
         }
-        self.diverged = not math.isfinite(entry["loss"])
-        if self.diverged:
+        if not math.isfinite(entry["loss"]):
+            self.diverged = True
             return
         self.curve.append(entry)
         self._show()

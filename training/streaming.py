@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from corpus import (
     HELDOUT_SPLITS,
+    TABLE_OPTIONS,
     Corpus,
     InputError,
     check_utf8,
@@ -85,8 +86,9 @@ def _open(dataset: str):
         for file in files:
             check_utf8(file)
     if kind != "text" and path.is_dir():
-        return path.resolve().name, datasets.load_dataset(kind, data_files=table_splits(path), streaming=True)
-    options = {"sample_by": "document"} if kind == "text" else {}
+        splits = datasets.load_dataset(kind, data_files=table_splits(path), streaming=True, **TABLE_OPTIONS[kind])
+        return path.resolve().name, splits
+    options = {"sample_by": "document"} if kind == "text" else TABLE_OPTIONS[kind]
     names = [str(file) for file in files]
     return path.stem, datasets.load_dataset(kind, data_files={"train": names}, streaming=True, **options)
 

@@ -251,7 +251,7 @@ class Trainer:
                 self._evaluate()
             # Not amid bad steps: what made them bad may be in the weights already, and a checkpoint of those would take the
             # place of a good one.
-            if due and not bad_in_row:
+            if due and not bad_in_row and state.progress(args) < 1:  # after the last step a look at them comes first
                 self.save()
                 saved_at = time.monotonic()
         bar.close()

@@ -112,6 +112,13 @@ def test_table(tmp_path, suffix):
         load_corpus(str(path))
 
 
+def test_words_for_nothing_are_texts_in_a_csv(tmp_path):
+    words = ["NA", "null", "None", "nan", "cat"] * 4
+    _write_table(tmp_path / "data.csv", "text", words)
+    loaded, (streamed, _) = load_corpus(str(tmp_path / "data.csv")), load_stream(str(tmp_path / "data.csv"), "text", 2)
+    assert [*loaded.train, *loaded.heldout] == [*streamed.heldout, *streamed.train] == words
+
+
 def test_folder_of_tables_keeps_its_own_split(tmp_path):
     _write_table(tmp_path / "train.jsonl", "text", ["a", "b", "c"])
     _write_table(tmp_path / "validation.jsonl", "text", ["d"])

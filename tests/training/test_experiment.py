@@ -180,6 +180,15 @@ def test_a_gradient_that_is_not_finite_ends_the_run():
     assert list(run.test(lambda model: {"x": 1})) == ["final"]
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_at_an_evaluation_too(monkeypatch):
+    run = make(recipe=Recipe(steps=6, batch_size=2, lengths=(3, 3), every=2))
+    clip = torch.nn.utils.clip_grad_norm_
+    norms = [clip, lambda *_: torch.tensor(float("nan"))]  # the second step is left out
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: norms.pop(0)(*args))
+    found = run.train()
+    assert found["diverged"] and found["steps"] == 2 and [entry["step"] for entry in found["curve"]] == [2]
+
+
 def test_an_evaluation_that_is_not_finite_ends_the_run_and_is_none():
     run = make(
         recipe=Recipe(steps=4, batch_size=2, lengths=(3, 3), every=1, rate=1e38)

@@ -131,15 +131,17 @@ def test_what_cannot_run_is_said(capsys):
         (["--threads", "0"], "--threads: must be a whole number above 0"),
         (["--device", "foo"], "--device: foo cannot be used here"),
         (["--output", "results.txt"], "--output: results.txt is not the name of a JSON file"),
-        (["--output", "/dev/null/x.json"], "--output: the folder /dev/null cannot be made"),
-        (["--runs", "/dev/null/runs"], "--runs: the folder /dev/null/runs cannot be made"),
+        (["--output", "{file}/x.json"], "--output: the folder {file} cannot be made"),
+        (["--runs", "{file}/runs"], "--runs: the folder {file}/runs cannot be made"),
         (["--cpu"], "--cpu: not allowed with argument --small"),
     ],
 )
-def test_values_that_do_not_fit_are_refused_before_any_work(options, message, capsys):
+def test_values_that_do_not_fit_are_refused_before_any_work(options, message, tmp_path, capsys):
+    file = tmp_path / "file"  # where a folder would have to be
+    file.write_text("")
     with pytest.raises(SystemExit):
-        recall.main(["--small", *options])
-    assert message in capsys.readouterr().err
+        recall.main(["--small", *(option.format(file=file) for option in options)])
+    assert message.format(file=file) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"rows": 3}', "{}"])
