@@ -14,10 +14,12 @@ def _take(x, steps):
 def _precision(x) -> tuple[torch.dtype, torch.dtype]:
     # Of a convolution's result, and of the sum in it that is rounded once. Whatever is not computed by conv2d follows it, or a
     # token read alone would not have the numbers that it has in its text. (Under autocast, inductor rounds as it likes.)
-    dtype, device = x.dtype, x.device.type
-    if dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-    return dtype, torch.promote_types(dtype, torch.float32)
+    dtype = x.dtype
+    if dtype != torch.float64 and (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
+        device = x.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+    return dtype, dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def _within(context, sequence, weight, wide):
@@ -93,7 +95,8 @@ class MinRNNCausalConv1d(nn.Module):
                 sequence = F.pad(sequence, (reach, 0))
                 y = _within(taps, sequence, weight, wide)
             else:  # a sum of a few products: a convolution costs more to call than to compute
-                y = (taps.to(wide) * weight.permute(1, 2, 0)).sum(1, keepdim=True)
+                taps = taps if dtype == wide else taps.to(wide)
+                y = (taps * weight.permute(1, 2, 0)).sum(1, keepdim=True)
             y = y if bias is None else y + bias
             y = y if dtype == wide else y.to(dtype)
         else:  # as an image one pixel high, whose channels-last layout is that of the hidden states
