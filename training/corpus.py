@@ -149,20 +149,23 @@ def _load_table(path: Path, text_column: str) -> Corpus:
         if kind == "parquet" and not any(read_metadata(file).num_rows for file in files):
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
         return _from_splits(
-            path.stem, datasets.load_dataset(kind, data_files=table_splits(path), **TABLE_OPTIONS[kind]), text_column
+            path.stem,
+            datasets.load_dataset(kind, data_files=table_splits(path, kind), **TABLE_OPTIONS[kind]),
+            text_column,
         )
 
     return quietly(load, f"dataset {str(path)!r}")
 
 
-def table_splits(path: Path) -> dict[str, list[str]]:
+def table_splits(path: Path, kind: str) -> dict[str, list[str]]:
     """The files of a table, or of a folder of tables, by split: as datasets tells splits by the names of files, and those that
     it would leave out, because others have such names, with the training ones."""
     import datasets
 
     if not path.is_dir():
         return {"train": [str(path)]}
-    guessed = datasets.load_dataset_builder(str(path)).config.data_files
+    # With its kind named, as datasets does not know suffixes in capitals.
+    guessed = datasets.load_dataset_builder(kind, data_dir=str(path)).config.data_files
     splits = {str(split): [str(name) for name in names] for split, names in guessed.items()}
     taken = {Path(name).resolve() for names in splits.values() for name in names}
     left = [str(file) for file in visible_files(path) if file.resolve() not in taken]

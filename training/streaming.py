@@ -86,7 +86,7 @@ def _open(dataset: str):
         for file in files:
             check_utf8(file)
     if kind != "text" and path.is_dir():
-        splits = datasets.load_dataset(kind, data_files=table_splits(path), streaming=True, **TABLE_OPTIONS[kind])
+        splits = datasets.load_dataset(kind, data_files=table_splits(path, kind), streaming=True, **TABLE_OPTIONS[kind])
         return path.resolve().name, splits
     options = {"sample_by": "document"} if kind == "text" else TABLE_OPTIONS[kind]
     names = [str(file) for file in files]

@@ -129,6 +129,13 @@ def test_folder_of_tables_keeps_its_own_split(tmp_path):
     assert "validation" in loaded.split
 
 
+def test_a_folder_of_csv_is_one_of_tables(tmp_path):
+    _write_table(tmp_path / "train.csv", "text", ["NA", "b", "c"])
+    _write_table(tmp_path / "test.CSV", "text", ["d"])
+    loaded, (streamed, _) = load_corpus(str(tmp_path)), load_stream(str(tmp_path), "text", 9)
+    assert (loaded.train, loaded.heldout) == (streamed.train, streamed.heldout) == (["NA", "b", "c"], ["d"])
+
+
 def test_column_that_is_not_text_is_refused(tmp_path):
     _write_table(tmp_path / "data.jsonl", "text", [1, 2, 3])
     with pytest.raises(InputError, match="int, not text"):
