@@ -311,8 +311,14 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
             _refuse("attention_mask", attention_mask, f"bool or integer of shape {(batch, time)}")
         keep = attention_mask.bool()
-    _check_devices(projected.device, initial_state=initial_state, attention_mask=attention_mask, resets=resets)
-    _check_devices(projected.device, cu_seqlens=cu_seqlens, reset_state=reset_state)
+    _check_devices(
+        projected.device,
+        initial_state=initial_state,
+        attention_mask=attention_mask,
+        cu_seqlens=cu_seqlens,
+        resets=resets,
+        reset_state=reset_state,
+    )
     if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)

@@ -36,6 +36,7 @@ from batches import draw_windows
 from corpus import InputError, load_corpus
 from evaluation import stream_nats
 from model_setup import parameter_groups
+from option_types import result_file
 from report import machine, versions, write_json
 from schedule import learning_rate_factor
 from timing import provenance, settings
@@ -335,7 +336,7 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vocab-size", type=int, default=2048, help="of bpe")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="default: training/results/ablation_<corpus>.json")
+    parser.add_argument("--output", type=result_file, help="default: training/results/ablation_<corpus>.json")
     options = parser.parse_args(argv)
     sizes = ("steps", "batch_size", "sequence_length", "hidden_size", "layers", "threads", "minutes")
     for name in sizes:

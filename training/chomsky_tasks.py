@@ -17,8 +17,7 @@ from pathlib import Path
 from chomsky import CHOMSKY
 from comparators import Size, build
 from experiment import Recipe, evaluate
-from option_types import count as whole
-from option_types import not_negative, positive, positive_int
+from option_types import positive_int
 from paper_tables import groups, numbers
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
 from tasks import chomsky
@@ -102,14 +101,6 @@ def main(argv=None) -> dict:
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
     made.add_argument("--tasks", nargs="+", choices=list(CHOMSKY), metavar="TASK", help=f"of {', '.join(CHOMSKY)}")
     made.add_argument("--lengths", type=positive_int, nargs="+", help="lengths at which the trained model is asked")
-    made.add_argument(
-        "--hidden-size", type=positive_int, help="width; of the comparators as near as their parameters allow"
-    )
-    made.add_argument("--num-layers", type=positive_int, help="blocks")
-    made.add_argument("--conv", type=whole, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
-    made.add_argument("--mlp", type=not_negative, help="width of their MLP per unit of width; 0 for none")
-    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
     made.add_argument(
         "--batches", type=positive_int, help=f"of {ROWS} rows: of the test at each length, of validation in all"
     )

@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from corpus import Corpus, InputError, load_corpus, read_text, table_kind
 from evaluation import finished, token_nats
 from footprint import measure_decoding, measure_peak
+from option_types import result_file
 from positions import bits_of, by_position, default_length, name_of, plot_positions, worth_past
 from report import amount, write_json
 from saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_with
@@ -108,15 +108,10 @@ def choose_output(args: argparse.Namespace) -> Path:
     if path is None:
         folder = folder if folder.is_dir() else Path("runs") / args.model.replace("/", "-")
         path = folder / "evaluation.json"
-    if path.suffix != ".json" or path.is_dir():
-        raise InputError(f"--output {path} is not the name of a JSON file: let it end in .json")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {path} cannot be written ({error}): choose another") from error
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output {path} cannot be written, its folder is read-only: choose another")
-    return path
+        return result_file(str(path))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--output {path} cannot be written to: {error}") from error
 
 
 def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, str, list[str]]:

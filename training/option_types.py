@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ def share(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
+def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
     return int(text)
@@ -66,7 +67,8 @@ def result_file(text: str) -> Path:
     path = Path(text).expanduser()
     if path.suffix != ".json" or path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is not the name of a JSON file: let it end in .json")
-    folder(str(path.parent))
+    if not os.access(folder(str(path.parent)), os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written, its folder is read-only: choose another")
     return path
 
 

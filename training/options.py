@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from corpus import InputError
-from option_types import count, not_negative, positive, positive_int, share
+from option_types import not_negative, positive, positive_int, share, whole
 from tokenization import KINDS
 
 # What may differ between a run and its resumption: how to train, and what isn't about training at all. Anything else
@@ -87,14 +87,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument(
         "--streaming", action="store_true", help="read documents while training, without loading them all"
     )
-    data.add_argument("--shuffle-buffer", type=count, default=0, help="documents to shuffle among; --streaming")
+    data.add_argument("--shuffle-buffer", type=whole, default=0, help="documents to shuffle among; --streaming")
     data.add_argument("--heldout-documents", type=positive_int, default=100, help="at most; --streaming only")
 
     model = parser.add_argument_group("model (what is not given is left to MinRNNConfig)")
     model.add_argument("--cell-type", choices=("mingru", "minlstm"), default="mingru", help="recurrent cell")
     model.add_argument("--hidden-size", type=positive_int, default=128, help="width of the residual stream")
     model.add_argument("--num-hidden-layers", type=positive_int, default=4, help="blocks")
-    model.add_argument("--intermediate-size", type=count, default=None, help="width inside the MLP; 0 for none")
+    model.add_argument("--intermediate-size", type=whole, default=None, help="width inside the MLP; 0 for none")
     model.add_argument("--expand-ratio", type=positive, default=None, help="state channels per hidden channel")
     model.add_argument("--dropout", type=share, default=None, help="probability")
     model.add_argument("--block", choices=("default", "paper"), default="default", help="paper: as in arXiv 2410.01201")
@@ -128,8 +128,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     fresh.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     fresh.add_argument("--overwrite", action="store_true", help="start anew in a folder that is not empty")
     output.add_argument("--eval-every", type=positive, default=0.1, metavar="SHARE", help="share of the budget")
-    output.add_argument("--samples", type=count, default=2, help="texts to print and save")
-    output.add_argument("--snippets", type=count, default=100, help="texts for the share that parses; Python only")
+    output.add_argument("--samples", type=whole, default=2, help="texts to print and save")
+    output.add_argument("--snippets", type=whole, default=100, help="texts for the share that parses; Python only")
     output.add_argument("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
     output.add_argument("--trackers", nargs="+", choices=TRACKERS, default=[], help="where to log while training")
     output.add_argument("--peak-tflops", type=positive, default=None, help="of one device; measured if not given")

@@ -16,8 +16,7 @@ from dataclasses import replace
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
-from option_types import count as whole
-from option_types import positive, positive_int
+from option_types import positive_int
 from paper_tables import groups, numbers
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
@@ -70,15 +69,9 @@ def main(argv=None) -> dict:
         "--expansions",
         type=positive_int,
         nargs="+",
-        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
+        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice); the others have the "
+        "parameters of the smallest minGRU",
     )
-    made.add_argument(
-        "--hidden-size", type=positive_int, help="width; the others get the parameters of the smallest minGRU"
-    )
-    made.add_argument("--num-layers", type=positive_int, help="blocks")
-    made.add_argument("--conv", type=whole, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
-    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
     made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
     options = parse(made, argv, "recall")
     about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}

@@ -24,8 +24,7 @@ from pathlib import Path
 import gymnasium
 import torch
 import torch.nn.functional as F
-from option_types import count as whole
-from option_types import positive_int, result_file
+from option_types import positive_int, result_file, whole
 from report import machine, versions, write_json
 from torch import nn
 

@@ -21,13 +21,21 @@ from checkpoint import CheckpointError, checkpoints
 from comparators import Size, build, missing
 from corpus import InputError
 from experiment import Recipe, Run
-from option_types import count as whole
-from option_types import device, folder, positive, positive_int, result_file
+from option_types import device, folder, not_negative, positive, positive_int, result_file, whole
 from report import machine, versions, write_json
 from widths import count
 
 RESULTS = Path(__file__).parent / "results"
 NOT_ABOUT_ROWS = ("output", "runs", "threads", "device")  # options that a row's numbers do not hang on
+# Of the model and its warm-up: an experiment has those that its presets name.
+MODEL_OPTIONS = {
+    "hidden_size": (positive_int, "width; of the comparators as near as their parameters allow"),
+    "num_layers": (positive_int, "blocks"),
+    "conv": (whole, "steps that the convolution of ours, gru and lstm sees; 0 for none"),
+    "mlp": (not_negative, "width of their MLP per unit of width; 0 for none"),
+    "initializer_range": (positive, "deviation of fresh weights"),
+    "warmup": (whole, "steps in which the learning rate rises"),
+}
 PRESETS = {
     "full": "the paper's model and batches",
     "cpu": "as large as two cores train in an hour or two",
@@ -42,7 +50,7 @@ def parser(description: str, names: list[str], presets: dict[str, dict]) -> argp
         description (`str`): Of the script.
         names (`list[str]`): The models that it offers.
         presets (`dict[str, dict]`): Values by option, for "full" and other keys of `PRESETS`; "full" has all that have no
-            default here.
+            default here, and of `MODEL_OPTIONS` those that there are.
     """
     made = argparse.ArgumentParser(description=description, allow_abbrev=False)
     sizes = made.add_mutually_exclusive_group()
@@ -68,6 +76,9 @@ def parser(description: str, names: list[str], presets: dict[str, dict]) -> argp
     made.add_argument("--threads", type=positive_int, help="of the processor (default: torch's own choice)")
     made.add_argument("--output", type=result_file, help="result file; rows that it has already are not run again")
     made.add_argument("--runs", type=folder, default=Path("runs/experiments"), help="checkpoints of unfinished runs")
+    for name, (kind, text) in MODEL_OPTIONS.items():
+        if name in presets["full"]:
+            made.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     made.set_defaults(presets=presets)
     return made
 

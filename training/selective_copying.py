@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
-from option_types import count as whole
 from option_types import positive, positive_int
 from paper_tables import curves, numbers
 from report import plot_lines
@@ -80,15 +79,10 @@ def main(argv=None) -> dict:
     made.add_argument("--length", type=positive_int, help="positions before the question")
     made.add_argument("--tokens", type=positive_int, help="data tokens to remember")
     made.add_argument(
-        "--hidden-size", type=positive_int, help="width; of the comparators as near as their parameters allow"
-    )
-    made.add_argument(
         "--expansion",
         type=positive,
         help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
     )
-    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
     made.add_argument("--schedule", choices=["constant", "cosine"], help="of the learning rate after that")
     made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
     options = parse(made, argv, "selective_copying")

@@ -21,8 +21,7 @@ from pathlib import Path
 
 from comparators import Size, build
 from experiment import Recipe, evaluate
-from option_types import count as whole
-from option_types import not_negative, positive, positive_int, share
+from option_types import positive_int, share, whole
 from paper_tables import curves
 from report import plot_lines
 from rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
@@ -80,15 +79,7 @@ def main(argv=None) -> dict:
     made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
     made.add_argument("--text", type=Path, help="text file (default: karpathy/tiny_shakespeare from the Hub)")
     made.add_argument("--length", type=positive_int, help="characters in a window")
-    made.add_argument(
-        "--hidden-size", type=positive_int, help="width; of the comparators as near as their parameters allow"
-    )
-    made.add_argument("--num-layers", type=positive_int, help="blocks")
-    made.add_argument("--conv", type=whole, help="steps that the convolution of ours, gru and lstm sees; 0 for none")
-    made.add_argument("--mlp", type=not_negative, help="width of their MLP per unit of width; 0 for none")
     made.add_argument("--dropout", type=share, help="on the embedding and what each branch adds")
-    made.add_argument("--initializer-range", type=positive, help="deviation of fresh weights")
-    made.add_argument("--warmup", type=whole, help="steps in which the learning rate rises")
     made.add_argument("--patience", type=whole, help="evaluations without progress that end a run")
     options = parse(made, argv, "shakespeare")
     task, length, rows = shakespeare(options.text), options.length, options.batch_size

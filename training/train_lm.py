@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         current, state = run_arguments(args, data, accelerator.num_processes), saved["state"]
         for difference in check_same_run(saved["args"], current, FREE_TO_CHANGE):
             accelerator.print(f"resuming with {difference}")
-            state["changed"] = [*state.get("changed", ()), [state["step"], difference]]
+            state.setdefault("changed", []).append([state["step"], difference])
     describe(args, accelerator, data, model, saved)
     trainer = Trainer(args, accelerator, data, model, saved)
     if args.overwrite and accelerator.is_main_process:

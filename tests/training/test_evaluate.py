@@ -183,6 +183,11 @@ def test_without_a_dataset_it_is_what_the_model_was_trained_on_unless_that_has_c
     ):
         evaluate.main([str(folder), *QUICK])
     assert evaluate.main([str(folder), *QUICK, "--part", "whole"])["dataset"]["split"] == "all of it"
+    text.unlink()
+    with pytest.raises(
+        SystemExit, match=r"pets\.txt' is not there: .*what results\.json of .* names; --dataset takes another"
+    ):
+        evaluate.main([str(folder), *QUICK])
 
 
 def test_a_whole_file_and_other_places(finished_run, tmp_path, capsys, monkeypatch):

@@ -144,6 +144,13 @@ def test_values_that_do_not_fit_are_refused_before_any_work(options, message, tm
     assert message.format(file=file) in capsys.readouterr().err
 
 
+def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("option_types.os.access", lambda *_: False)
+    with pytest.raises(SystemExit):
+        recall.main(["--small", "--output", str(tmp_path / "x.json")])
+    assert "x.json cannot be written, its folder is read-only: choose another" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"rows": 3}', "{}"])
 def test_a_file_of_something_else_is_refused(text, tmp_path):
     (tmp_path / "x.json").write_text(text)
