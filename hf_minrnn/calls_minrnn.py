@@ -6,10 +6,8 @@ ordinary ways.
 """
 
 from collections import OrderedDict
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as _global
@@ -42,7 +40,8 @@ def is_plain() -> bool:
 
 
 def forwards(module: nn.Module, *names: str) -> list:
-    """What calling each of a module's submodules comes to; `None` for one that is not there.
+    """Callables that do the same as calling each of a module's submodules, with less overhead where nothing is hooked to
+    them; `None` for a submodule that does not exist.
 
     >>> model = nn.Sequential(nn.Linear(2, 3))
     >>> with torch.no_grad():
@@ -51,8 +50,14 @@ def forwards(module: nn.Module, *names: str) -> list:
     (True, None)
     """
     modules = module._modules
-    hooked = _global._global_forward_hooks or _global._global_forward_pre_hooks
-    if hooked or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+    if (
+        torch.is_grad_enabled()
+        or _global._global_forward_hooks
+        or _global._global_forward_pre_hooks
+        or nn.Module.__call__ is not nn.Module._wrapped_call_impl  # replaced, as torch.fx does while it traces
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+    ):
         return [modules.get(name) for name in names]
     return [_forward(modules.get(name)) for name in names]
 
@@ -60,15 +65,8 @@ def forwards(module: nn.Module, *names: str) -> list:
 def _forward(module):
     if module is None or module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl:
         return module
-    kind = type(module)
-    if (kind is nn.Linear or kind is nn.Embedding) and "forward" not in module.__dict__:
-        weight = module._parameters.get("weight")  # not there where something else provides it, or of another kind
-        if type(weight) is not nn.Parameter or (kind is nn.Linear and "bias" not in module._parameters):
-            return module.forward
-        if kind is nn.Linear:
-            return partial(F.linear, weight=weight, bias=module._parameters["bias"])
-        if module.max_norm is None:
-            return partial(torch.embedding, weight)
+    if type(module).__call__ is not nn.Module.__call__:
+        return module
     return module.forward
 
 
