@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from .cache_minrnn import detach_cache
-from .cells import MinGRUCell, MinLSTMCell
+from .cells import MinGRUCell, MinLSTMCell, MinRNNCell, register_cell
 from .configuration_minrnn import MinRNNConfig
 from .heads_minrnn import (
     MinRNNForQuestionAnswering,
@@ -39,6 +39,7 @@ __all__ = [
     "MinGRUCell",
     "MinLSTM",
     "MinLSTMCell",
+    "MinRNNCell",
     "MinRNNConfig",
     "MinRNNForCausalLM",
     "MinRNNForQuestionAnswering",
@@ -50,5 +51,6 @@ __all__ = [
     "explain_backend",
     "linear_scan",
     "minrnn_scan",
+    "register_cell",
     "resolve_backend",
 ]

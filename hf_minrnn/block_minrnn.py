@@ -10,9 +10,8 @@ from .cells import CELLS
 from .compat import ACT2FN, GradientCheckpointingLayer, logging
 from .configuration_minrnn import MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
-from .gates import g, to_dtype
+from .gates import g
 from .norm_minrnn import MinRNNRMSNorm
-from .scan import scan_step
 from .scan_choice import resolve_backend, wished_backend
 
 logger = logging.get_logger(__name__)
@@ -74,42 +73,29 @@ class MinRNNMixer(nn.Module):
         return g(state) if self.candidate_activation == "g" else state
 
     def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
-        conv, norm, out_proj = forwards(self, "conv", "norm", "out_proj")
-        cell = self.cell
+        conv, cell, norm, out_proj = forwards(self, "conv", "cell", "norm", "out_proj")
         if conv is not None:
             hidden_states, tail = conv(hidden_states, tail, attention_mask, starts, record)
-        projected, gate = cell.project(hidden_states)
         first = self.first_state() if state is None or starts is not None else None
         if state is None and first is not None:
             state = first.expand(hidden_states.shape[0], -1)
-        h, state = self._scan(cell, projected, state, attention_mask, starts, first, record)
+        backend = self.cell.backend
+        if backend != "auto":  # a wish: the model may have been moved to another device or dtype since
+            backend = wished_backend(backend, hidden_states.device, hidden_states.dtype)
+        h, state, *gate = cell(
+            hidden_states,
+            state,
+            attention_mask=attention_mask,
+            resets=starts,
+            reset_state=first if starts is not None else None,
+            backend=backend,
+            record=record,
+        )
         if norm is not None:
             h = norm(h)
         if self.output_gate:
-            h = h * F.silu(gate)
+            h = h * F.silu(gate[0])
         return h if out_proj is None else out_proj(h), state, tail
-
-    @staticmethod
-    def _scan(cell, projected, state, attention_mask, starts, first, record: int):
-        time, backend = projected.shape[1], cell.backend
-        if backend != "auto":  # a wish: the model may have been moved since
-            backend = wished_backend(backend, projected.device, projected.dtype)
-        plain = attention_mask is None and starts is None and not record
-        if plain and isinstance(time, int) and time == 1 and not torch.is_grad_enabled():
-            # Nothing to check and nothing to dispatch: what generation spends its time in. The two results may share
-            # memory, so nothing below may write to h in place.
-            h, state = scan_step(projected.select(1, 0), state, cell.spec, backend=backend)
-            return h.unsqueeze(1), state
-        if not record:
-            reset_state = first if starts is not None else None
-            masks = {"attention_mask": attention_mask, "resets": starts, "reset_state": reset_state}
-            return cell.scan(projected, state, backend=backend, **masks)
-        # Every h is wanted as it is, not as the model's dtype rounds it: given the same projection, they are the states.
-        wide = torch.promote_types(projected.dtype, torch.float32)
-        h, last = cell.scan(projected.to(wide), state, attention_mask=attention_mask, backend=backend)
-        before = torch.zeros_like(last) if state is None else state.to(wide)
-        states = torch.cat([before.unsqueeze(1), h], 1)[:, time - record :]
-        return to_dtype(h, projected.dtype), states.clone()
 
 
 class MinRNNMLP(nn.Module):

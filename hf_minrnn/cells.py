@@ -1,5 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""MinGRUCell and MinLSTMCell: the input projection and the scan, for whole sequences and for single steps."""
+"""MinGRUCell and MinLSTMCell: the input projection and the scan, for whole sequences and for single steps.
+
+`MinRNNCell` is the extension point for other cells: models, layers and generation reach a cell through its `forward` only,
+and `register_cell` makes it available to `MinRNNConfig` by name.
+"""
 
 import math
 import numbers
@@ -8,13 +12,21 @@ import torch
 from torch import nn
 
 from .calls_minrnn import forwards
-from .scan import make_spec, minrnn_scan, scan_step
+from .gates import CELL_TYPES, NUM_PARTS, to_dtype
+from .scan import is_one_step, make_spec, minrnn_scan, scan_step
 from .scan_choice import resolve_backend
 
 
 class MinRNNCell(nn.Module):
-    """Base of the cells: `in_proj`, and the scan over what it returns. It has no output projection and no cache.
-    Models and layers call `project`, `scan` and `step`, so that forward hooks on a cell inside one do not fire.
+    """Base class of the cells: `in_proj`, and a scan over its output. It has no output projection and no cache.
+
+    Models and layers call the cell itself, so forward hooks on it fire. `forward` calls `project`, then `scan`; for a
+    single step it calls `step`.
+
+    To write another cell, derive from this class, set `cell_type` and `num_parts`, and define `scan`. `step` follows from
+    it. Override `step` too if a single step has a faster form; a class that overrides `step` alone is rejected, because it
+    would train with one formula and generate with another. `register_cell` makes the new cell available to models. See
+    `notebooks/6_write_your_own_cell.ipynb` for a worked example.
 
     Args:
         input_size (`int`): Features of the input.
@@ -23,17 +35,28 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
-        gate_bias (`float`, defaults to 0.0): What the bias of the forget side starts from: without input the decay of a
-            fresh cell follows from `sigmoid(gate_bias)`. Needs `bias`.
-        extra_size (`int`, defaults to 0): Features that `project` computes in the same matmul, for the caller.
+        gate_bias (`float`, defaults to 0.0): Initial value of the bias on the forget side: without input, the decay of a
+            fresh cell is `sigmoid(gate_bias)`. Needs `bias`.
+        extra_size (`int`, defaults to 0): Features that `in_proj` computes in the same matmul for the caller.
         backend (`str`, defaults to `"auto"`): Backend of the scan.
         device, dtype: As for any `torch.nn` module.
 
     Raises:
-        ValueError: For an unknown option, or a `gate_bias` without a bias to hold it.
+        ValueError: For an unknown option, or a `gate_bias` without a bias.
     """
 
     cell_type: str
+    num_parts: int  # blocks of hidden_size features that scan takes; in_proj computes them in this order
+    first_part_keeps = True  # whether a larger first block means a larger decay; gives gate_bias its sign
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own_step, own_scan = cls.step is not MinRNNCell.step, cls.scan is not MinRNNCell.scan
+        if own_step and not own_scan:
+            raise TypeError(
+                f"{cls.__name__} overrides step but not scan: it would train with one formula and generate with another. "
+                "Override scan, from which step follows, or both"
+            )
 
     def __init__(
         self,
@@ -47,8 +70,8 @@ class MinRNNCell(nn.Module):
         gate_bias: float = 0.0,
         extra_size: int = 0,
         backend: str = "auto",
-        device=None,
-        dtype=None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         for name, size, least in (
@@ -60,21 +83,23 @@ class MinRNNCell(nn.Module):
                 raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
         if not (isinstance(gate_bias, numbers.Real) and math.isfinite(gate_bias)):
             raise ValueError(f"gate_bias must be a finite number, got {gate_bias!r}")
-        self.input_size, self.hidden_size, self.extra_size, self.backend = input_size, hidden_size, extra_size, backend
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.extra_size = extra_size
+        self.backend = backend
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
             resolve_backend(backend, None)
         if gate_bias and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
-        width = self.spec.num_parts * hidden_size + extra_size
+        width = self.num_parts * hidden_size + extra_size
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
-        # minGRU's gate lets the input in and so forgets; minLSTM's first gate keeps.
-        self.in_proj.gate_bias = -gate_bias if self.cell_type == "mingru" else gate_bias
+        self.in_proj.gate_bias = gate_bias if self.first_part_keeps else -gate_bias
         self.in_proj.gate_channels = hidden_size
         self._set_gate_bias()
 
     def reset_parameters(self) -> None:
-        """Draws the weights anew, as at the start."""
+        """Draws new initial weights."""
         self.in_proj.reset_parameters()
         self._set_gate_bias()
 
@@ -84,75 +109,162 @@ class MinRNNCell(nn.Module):
                 self.in_proj.bias[: self.hidden_size] = self.in_proj.gate_bias
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(projected, extra)`: the gates' blocks `(..., K * hidden_size)` and the extra features, views of one matmul; without
-        `extra_size` `None`.
+        """Applies `in_proj`.
+
+        Args:
+            x (`torch.Tensor` of shape `(..., input_size)`): The input.
+
+        Returns:
+            `(projected, extra)`: the blocks `(..., num_parts * hidden_size)` and the extra features `(..., extra_size)`,
+            views of the result of one matmul. `extra` is `None` if `extra_size` is 0.
         """
         (in_proj,) = forwards(self, "in_proj")
         projected = in_proj(x)
-        if not self.extra_size:  # the gradient of a view is a copy
+        if not self.extra_size:  # splitting is not free: the gradient of a view is a copy
             return projected, None
-        return projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
+        projected, extra = projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
+        return projected, extra
 
     def scan(
         self,
-        projected,
-        initial_state=None,
+        projected: torch.Tensor,
+        initial_state: torch.Tensor | None = None,
         *,
-        attention_mask=None,
-        cu_seqlens=None,
-        resets=None,
-        reset_state=None,
+        attention_mask: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
+        reset_state: torch.Tensor | None = None,
         backend: str | None = None,
-    ):
-        """The scan over the gates' blocks, see `minrnn_scan`; by default with the cell's backend."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scans whole sequences.
+
+        Args:
+            projected (`torch.Tensor` of shape `(batch, time, num_parts * hidden_size)`): As `project` returns it.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            backend (`str`, *optional*): The cell's backend by default.
+
+        Returns:
+            `(h, final_state)`, as `minrnn_scan` returns them.
+        """
+        if self.cell_type not in NUM_PARTS:
+            raise NotImplementedError(
+                f"{type(self).__name__} must define scan: cell_type {self.cell_type!r} is its own"
+            )
         return minrnn_scan(
             projected,
-            initial_state=initial_state,
+            self.cell_type,
+            initial_state,
+            candidate_activation=self.spec.candidate_activation,
+            normalize_gates=self.spec.normalize_gates,
+            forget_gate_floor=self.spec.forget_gate_floor,
             attention_mask=attention_mask,
             cu_seqlens=cu_seqlens,
             resets=resets,
             reset_state=reset_state,
             backend=backend or self.backend,
-            **self.spec._asdict(),
         )
 
-    def forward(self, x, initial_state=None, *, attention_mask=None, cu_seqlens=None, resets=None, reset_state=None):
-        """Runs over whole sequences.
+    def forward(
+        self,
+        x: torch.Tensor,
+        initial_state: torch.Tensor | None = None,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
+        reset_state: torch.Tensor | None = None,
+        backend: str | None = None,
+        record: int = 0,
+    ) -> tuple[torch.Tensor, ...]:
+        """Runs over whole sequences. This is what models and layers call, for single steps too.
 
         Args:
             x (`torch.Tensor` of shape `(batch, time, input_size)`): The input.
             initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            backend (`str`, *optional*): The cell's backend by default.
+            record (`int`, defaults to 0): Number of last steps before which the state is returned too.
 
         Returns:
             `(h, final_state)`: `(batch, time, hidden_size)` in the dtype of the projection, and `(batch, hidden_size)` in
-            float32 or wider.
+            float32 or wider. With `record`, the state is `(batch, record + 1, hidden_size)`: before each of these steps and
+            after the last. With `extra_size`, the extra features `(batch, time, extra_size)` are a third element.
+
+        Raises:
+            ValueError: If `x` has another number of dimensions, or for an argument that `minrnn_scan` rejects.
         """
-        return self.scan(
-            self.project(x)[0],
+        if x.dim() != 3:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} takes sequences of shape (batch, time, {self.input_size}), got shape {tuple(x.shape)}: for one step "
+                f"of shape (batch, {self.input_size}), as torch.nn.GRUCell takes it, call {name}.step(x, state)"
+            )
+        if is_one_step(x.shape[1], cu_seqlens) and attention_mask is None and not record:
+            h, state, *extra = self.step(
+                x.select(1, 0), initial_state, resets=resets, reset_state=reset_state, backend=backend
+            )
+            if h is state:  # a caller may change h in place, which must not change the state that is carried
+                state = state.clone()
+            return h.unsqueeze(1), state, *(features.unsqueeze(1) for features in extra)
+        projected, extra = self.project(x)
+        dtype = projected.dtype
+        if record:  # each h is then exactly a state, not one that is rounded to the model's dtype
+            projected = projected.to(torch.promote_types(dtype, torch.float32))
+        h, state = self.scan(
+            projected,
             initial_state,
             attention_mask=attention_mask,
             cu_seqlens=cu_seqlens,
             resets=resets,
             reset_state=reset_state,
+            backend=backend or self.backend,
         )
+        if record:
+            first = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
+            states = torch.cat([first.unsqueeze(1), h], 1)
+            state = states[:, h.shape[1] - record :].clone()  # a view would keep all states alive
+            h = to_dtype(h, dtype)
+        return (h, state) if extra is None else (h, state, extra)
 
-    def step(self, x: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Runs over one step, with the same weights: what `forward` does to a sequence, one element at a time.
+    def step(
+        self,
+        x: torch.Tensor,
+        state: torch.Tensor | None = None,
+        *,
+        resets: torch.Tensor | None = None,
+        reset_state: torch.Tensor | None = None,
+        backend: str | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Runs over one step, with the same weights and the same results as `forward`. Differentiable.
 
         Args:
             x (`torch.Tensor` of shape `(batch, input_size)`): The input of one step.
             state (`torch.Tensor` of shape `(batch, hidden_size)`, *optional*): The state before it, zeros by default.
+            resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before the step.
+            reset_state (`torch.Tensor` of shape `(hidden_size,)`, *optional*): The replacement, zeros by default.
+            backend (`str`, *optional*): The cell's backend by default.
 
         Returns:
             `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
-            the same tensor where the dtypes are.
+            the same tensor if the dtypes are equal. With `extra_size`, the extra features `(batch, extra_size)` are a third
+            element.
         """
-        return scan_step(self.project(x)[0], state, self.spec, backend=self.backend)
+        projected, extra = self.project(x)
+        if getattr(self.scan, "__func__", None) is MinRNNCell.scan:
+            h, state = scan_step(projected, state, self.spec, resets, reset_state, backend or self.backend)
+        else:
+            h, state = self.scan(
+                projected.unsqueeze(1),
+                state,
+                resets=resets,
+                reset_state=reset_state,
+                backend=backend or self.backend,
+            )
+            h = h.squeeze(1)
+        return (h, state) if extra is None else (h, state, extra)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.input_size}, {self.hidden_size}, {', '.join(f'{k}={v!r}' for k, v in self.spec._asdict().items())}"
-        )
+        options = ", ".join(f"{name}={value!r}" for name, value in self.spec._asdict().items())
+        return f"{self.input_size}, {self.hidden_size}, {options}"
 
 
 class MinGRUCell(MinRNNCell):
@@ -165,6 +277,8 @@ class MinGRUCell(MinRNNCell):
     """
 
     cell_type = "mingru"
+    num_parts = NUM_PARTS["mingru"]
+    first_part_keeps = False  # the gate lets the input in
 
 
 class MinLSTMCell(MinRNNCell):
@@ -177,6 +291,55 @@ class MinLSTMCell(MinRNNCell):
     """
 
     cell_type = "minlstm"
+    num_parts = NUM_PARTS["minlstm"]
 
 
-CELLS = {cell.cell_type: cell for cell in (MinGRUCell, MinLSTMCell)}
+CELLS: dict[str, type[MinRNNCell]] = {cell.cell_type: cell for cell in (MinGRUCell, MinLSTMCell)}
+
+
+def register_cell(cell_class: type[MinRNNCell]) -> type[MinRNNCell]:
+    """Makes a cell available as `MinRNNConfig(cell_type=...)`, under its `cell_type`. Usable as a class decorator.
+
+    A saved model names its cell in config.json. The process that loads it must register the cell first.
+
+    Args:
+        cell_class (`type`): A subclass of `MinRNNCell` with a `cell_type` and `num_parts` of its own.
+
+    Returns:
+        `type`: The class itself.
+
+    Raises:
+        TypeError: If it is no subclass of `MinRNNCell`, or lacks `cell_type`, `num_parts` or `scan`.
+        ValueError: If another class has this `cell_type` already.
+
+    >>> from hf_minrnn import linear_scan
+    >>> @register_cell
+    ... class Average(MinRNNCell):
+    ...     cell_type, num_parts = "average", 1
+    ...
+    ...     def scan(self, projected, initial_state=None, **options):
+    ...         return linear_scan(torch.full_like(projected, 0.9), 0.1 * projected, initial_state, **options)
+    >>> h, state = Average(2, 3).step(torch.ones(1, 2))
+    >>> h.shape
+    torch.Size([1, 3])
+    """
+    if not (isinstance(cell_class, type) and issubclass(cell_class, MinRNNCell)):
+        raise TypeError(f"register_cell takes a subclass of MinRNNCell, got {cell_class!r}")
+    name = getattr(cell_class, "cell_type", None)
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{cell_class.__name__} needs a cell_type, the name that a config gives it")
+    if not isinstance(getattr(cell_class, "num_parts", None), int) or cell_class.num_parts < 1:
+        raise TypeError(f"{cell_class.__name__} needs num_parts, the number of blocks that in_proj computes for scan")
+    known = CELLS.get(name)
+    same = known is not None and (known.__module__, known.__qualname__) == (
+        cell_class.__module__,
+        cell_class.__qualname__,
+    )  # a notebook that defines the class again
+    if name in NUM_PARTS or (known is not None and not same):
+        raise ValueError(f"cell_type {name!r} is taken by {CELLS[name].__name__}: choose another name")
+    if cell_class.scan is MinRNNCell.scan:
+        raise TypeError(f"{cell_class.__name__} must define scan")
+    CELLS[name] = cell_class
+    if name not in CELL_TYPES:
+        CELL_TYPES.append(name)
+    return cell_class

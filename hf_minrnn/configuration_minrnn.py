@@ -9,9 +9,9 @@ from huggingface_hub.dataclasses import strict
 
 from .cache_minrnn import LAYER_TYPE
 from .compat import ACT2FN, PreTrainedConfig, get_relative_import_files
+from .gates import CELL_TYPES
 
 CHOICES = {
-    "cell_type": ("mingru", "minlstm"),
     "candidate_activation": ("g", "identity"),
     "conv_position": ("residual", "mixer"),
 }
@@ -49,7 +49,8 @@ class MinRNNConfig(PreTrainedConfig):
         vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
         hidden_size (`int`, defaults to 768): Width of the residual stream.
         num_hidden_layers (`int`, defaults to 12): Number of blocks.
-        cell_type (`str`, defaults to `"mingru"`): `"mingru"` or `"minlstm"`.
+        cell_type (`str`, defaults to `"mingru"`): `"mingru"`, `"minlstm"`, or the name of a cell that was registered with
+            `hf_minrnn.register_cell`.
         expand_ratio (`float`, defaults to 2.0): Channels of the recurrent state per unit of `hidden_size`.
         output_projection (`bool`, defaults to `True`): Whether a Linear brings the state back to `hidden_size`. Without
             it `expand_ratio` must be 1.
@@ -240,6 +241,11 @@ class MinRNNConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Refuses values and combinations that make no sense, by name."""
         super().validate_architecture()
+        if self.cell_type not in CELL_TYPES:
+            raise ValueError(
+                f"cell_type must be one of {', '.join(CELL_TYPES)}, got {self.cell_type!r}: a cell that is not part of "
+                "hf_minrnn must be registered with hf_minrnn.register_cell before its config is created or loaded"
+            )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")

@@ -22,6 +22,9 @@ from torch.nn.functional import logsigmoid
 
 NUM_PARTS = {"mingru": 2, "minlstm": 3, "linear": 2}
 
+# The names that a model's config accepts as its cell_type. `cells.register_cell` appends to it.
+CELL_TYPES = ["mingru", "minlstm"]
+
 
 class ScanSpec(NamedTuple):
     """What a scan computes: the cell and its options, without any tensor."""

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .calls_minrnn import is_eager
 from .cells import CELLS
-from .scan import scan_step
+from .scan import is_one_step
 
 OUTPUT_GATES = (None, "gate", "highway")
 
@@ -169,8 +169,9 @@ class MinRNNBase(nn.Module):
         if batched and self.batch_first:
             return output, states
         output = output.transpose(0, 1) if batched else output.squeeze(0)
-        if output.requires_grad and torch._C._get_tracing_state() is None:
-            # Of one row or one step contiguous() is no copy, and the backward pass needs what a caller may write over.
+        if output.requires_grad and not is_one_step(input.shape[1]) and torch._C._get_tracing_state() is None:
+            # The scan's backward pass reads its output again, and contiguous() does not copy a single row. A caller who
+            # writes to the output in place must not change what the backward pass reads.
             output = output.clone(memory_format=torch.contiguous_format)
         return output.contiguous(), states if batched else states.squeeze(1)
 
@@ -244,23 +245,18 @@ class MinRNNBase(nn.Module):
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout)
-        return x, torch.stack(states).to(self.state_dtype or x.dtype)
+        states = torch.stack(states)
+        dtype = self.state_dtype or x.dtype
+        return x, states if states.dtype == dtype else states.to(dtype)
 
     def _cell(self, cell, x, state, resets, cu_seqlens, kept):
-        projected, gate = cell.project(x)
-        time = x.shape[1]
-        if isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled():
-            # Nothing to check or to dispatch.
-            h, last = scan_step(projected[:, 0], state, cell.spec, resets, backend=cell.backend)
-            h = h.unsqueeze(1)
-        else:
-            h, last = cell.scan(projected, state, resets=resets, cu_seqlens=cu_seqlens)
+        h, last, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens)
         if kept is not None:
             kept.append(h)
         if self.output_gate == "gate":
-            h = h * torch.sigmoid(gate)
+            h = h * torch.sigmoid(gate[0])
         elif self.output_gate == "highway":
-            h = torch.lerp(x.to(h.dtype), h, torch.sigmoid(gate))
+            h = torch.lerp(x.to(h.dtype), h, torch.sigmoid(gate[0]))
         return h, last
 
 

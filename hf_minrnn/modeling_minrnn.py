@@ -28,6 +28,7 @@ from .compat import (
 )
 from .configuration_minrnn import AUTO_MAP, MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
+from .gates import NUM_PARTS
 from .generation_minrnn import MinRNNGenerationMixin
 from .inputs_minrnn import PACKING, check_cache, check_labels, padding_mask, sequence_starts
 from .norm_minrnn import MinRNNRMSNorm
@@ -77,8 +78,14 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         """
         if isinstance(model_or_class, type):
             model_or_class._carries_code = True
-        else:
-            model_or_class.config.auto_map = dict(AUTO_MAP)
+            return
+        config = model_or_class.config
+        if config.cell_type not in NUM_PARTS:
+            logger.warning_once(
+                f"cell_type {config.cell_type!r} is not part of hf_minrnn, and its code is not saved with the model: whoever "
+                "loads the model must run the code that registers the cell first"
+            )
+        config.auto_map = dict(AUTO_MAP)
 
     @wraps(PreTrainedModel.save_pretrained)
     def save_pretrained(self, *args, **kwargs):

@@ -150,14 +150,21 @@ def _refuse(name, value, expected: str):
     raise ValueError(f"{name} must be {expected}, got {got}")
 
 
+def is_one_step(time, cu_seqlens=None) -> bool:
+    """Whether a scan over `time` steps is a single step, for which plain torch costs less than dispatching the custom op.
+
+    >>> is_one_step(1), is_one_step(2), is_one_step(1, torch.tensor([0, 1]))
+    (True, False, False)
+    """
+    return isinstance(time, int) and time == 1 and cu_seqlens is None  # a symbolic size is not an int
+
+
 def make_spec(cell_type, candidate_activation="g", normalize_gates=True, forget_gate_floor=0.0) -> ScanSpec:
     """The `ScanSpec` of a cell, from options as `minrnn_scan` takes them.
 
     Raises:
         ValueError: For a name or a number that does not fit, by name.
     """
-    if cell_type not in ("mingru", "minlstm"):
-        _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
     if candidate_activation not in ("g", "identity"):
         _refuse("candidate_activation", candidate_activation, "'g' or 'identity'")
     if not isinstance(forget_gate_floor, numbers.Real) or not 0 <= forget_gate_floor < 1:
@@ -281,6 +288,8 @@ def minrnn_scan(
     >>> h.flatten().tolist(), final_state.tolist()
     ([2.0, 2.0], [[2.0]])
     """
+    if cell_type not in ("mingru", "minlstm"):
+        _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
     spec = make_spec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
     return _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_state, spec, backend)
 
@@ -290,7 +299,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
     if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
         _refuse("projected", projected, f"floating point [batch, time, {num_parts} * channels]")
     batch, time, width = projected.shape
-    one_step = isinstance(time, int) and time == 1 and cu_seqlens is None and not torch.is_grad_enabled()
+    one_step = is_one_step(time, cu_seqlens)
     if backend != "auto" or not one_step:
         shape = (batch, time, width // num_parts)
         backend = resolve_backend(backend, projected.device, dtype=projected.dtype, shape=shape)

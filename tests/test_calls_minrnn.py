@@ -10,7 +10,10 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_minrnn import MinGRUCell
+from hf_minrnn.block_minrnn import MinRNNLayer, MinRNNMixer, MinRNNMLP
 from hf_minrnn.calls_minrnn import forwards, make_output
+from hf_minrnn.norm_minrnn import MinRNNRMSNorm
 
 
 class Parent(nn.Module):
@@ -113,10 +116,51 @@ def test_every_hook_of_a_model_sees_every_token():
         whole, calls_of_whole = model(ids).logits, dict(calls)
         calls.clear()
         model(ids[:, :1], past_key_values=cache)
-    # The cell's project and scan are called by name, not the cell itself.
     assert calls.keys() == calls_of_whole.keys() and set(calls.values()) == {1} and whole.isfinite().all()
-    called = {name for name, _ in model.named_modules() if name and not name.endswith((".cell", "layers"))}
-    assert called == calls.keys()
+    assert calls.keys() == {name for name, _ in model.named_modules() if name and not name.endswith("layers")}
+
+
+PATCHED = (nn.Linear, nn.Embedding, MinRNNRMSNorm, MinGRUCell, MinRNNMLP, MinRNNMixer, MinRNNLayer)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("kind", PATCHED, ids=lambda kind: kind.__name__)
+def test_a_patched_class_counts_with_and_without_gradients(kind, tokens, monkeypatch):
+    """Libraries that replace the forward of a class must not lose it where gradients are off."""
+    model, ids = build("mingru"), token_ids(1, tokens)
+    model(ids)  # a kernel that is compiled at the first call must not be part of the comparison
+    plain, real = model(ids).logits, kind.forward
+
+    def halved(self, *args, **kwargs):
+        result = real(self, *args, **kwargs)
+        return (0.5 * result[0], *result[1:]) if isinstance(result, tuple) else 0.5 * result
+
+    monkeypatch.setattr(kind, "forward", halved)
+    with_gradients = model(ids).logits
+    with torch.no_grad():
+        without = model(ids).logits
+    assert torch.allclose(with_gradients, without, atol=1e-5) and not torch.allclose(plain, without, atol=1e-5)
+
+
+def test_a_patched_call_counts_without_gradients(monkeypatch):
+    """torch.fx and profilers replace `nn.Module.__call__`."""
+    model, ids, seen, real = build("mingru"), token_ids(1, 1), set(), nn.Module.__call__
+    monkeypatch.setattr(
+        nn.Module, "__call__", lambda self, *args, **kwargs: (seen.add(self), real(self, *args, **kwargs))[1]
+    )
+    with torch.no_grad():
+        model(ids)
+    assert seen >= {module for module in model.modules() if not isinstance(module, (nn.ModuleList, MinRNNLayer))}
+
+
+def test_a_class_with_a_call_of_its_own_is_called():
+    class Called(nn.Linear):
+        def __call__(self, x):
+            return super().__call__(x) + 1
+
+    parent = Parent(Called(3, 4))
+    with torch.no_grad():
+        assert torch.equal(forwards(parent, "child")[0](X), parent.child(X))
 
 
 def test_an_output_is_what_its_class_makes():

@@ -7,7 +7,7 @@ import timing
 import torch
 from transformers import DynamicCache
 
-from hf_minrnn import block_minrnn
+from hf_minrnn import cells
 
 TINY = ["--parameters", "20000", "--hidden-size", "16", "--vocab-size", "50", "--rounds", "2"]
 
@@ -72,14 +72,14 @@ def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
 
 @pytest.mark.parametrize("name", bench_decode.OURS)
 def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
-    real = block_minrnn.scan_step
+    real = cells.scan_step
     wrong = {"minGRU": "mingru", "minLSTM": "minlstm"}[name]
 
-    def step(projected, state, spec, **options):
-        h, state = real(projected, state, spec, **options)
+    def step(projected, state, spec, *options):
+        h, state = real(projected, state, spec, *options)
         return (h + 0.01 * h.roll(1, -1), state) if spec.cell_type == wrong else (h, state)
 
-    monkeypatch.setattr(block_minrnn, "scan_step", step)
+    monkeypatch.setattr(cells, "scan_step", step)
     with pytest.raises(timing.Disagreement, match=f"{name} after 0 tokens and its definition"):
         bench_decode.main([*TINY, "--contexts", "0", "--no-compile", "--output", str(tmp_path / "out.json")])
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import timing
 import torch
 from bench_modules import Shape
 
-from hf_minrnn import layers
+from hf_minrnn import cells
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,8 @@ def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, b
 
 
 def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
-    real = layers.scan_step
-    monkeypatch.setattr(layers, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
+    real = cells.scan_step
+    monkeypatch.setattr(cells, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
     with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step differ"):
         bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
