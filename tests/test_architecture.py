@@ -30,6 +30,7 @@ FLOORS = {
     "scan_triton_kernels": 1,
     "scan_triton": 2,
     "scan_choice": 3,
+    "scan_op": 3,
     "scan": 4,
     "cells": 5,
     "block_minrnn": 6,

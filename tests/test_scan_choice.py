@@ -10,7 +10,8 @@ from model_cases import build, token_ids
 from scan_cases import BACKENDS, random_inputs
 
 from hf_minrnn import MinGRUCell, explain_backend, resolve_backend, scan_choice, scan_triton
-from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
+from hf_minrnn.scan import minrnn_scan
+from hf_minrnn.scan_op import OP_BACKENDS
 
 LARGE = (2, 128, 64)  # the smallest that numba is taken for
 

@@ -25,7 +25,8 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from hf_minrnn import scan as scan_module
-from hf_minrnn.scan import NAMESPACE, minrnn_scan
+from hf_minrnn.scan import minrnn_scan
+from hf_minrnn.scan_op import NAMESPACE
 
 
 def scan_op():
@@ -313,8 +314,8 @@ def test_functional_gradients(backend):
 @every_op_backend
 @every_cell
 def test_one_step_passes_by_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
-    real, calls = scan_module._scan_op, []
-    monkeypatch.setattr(scan_module, "_scan_op", lambda *args: calls.append(args) or real(*args))
+    real, calls = scan_module.scan_op, []
+    monkeypatch.setattr(scan_module, "scan_op", lambda *args: calls.append(args) or real(*args))
     projected, state = random_inputs(cell, 3, 1, 5, dtype)
     masks = (None, torch.tensor([[True], [False], [False]]))
     for before in (None, state):
@@ -374,7 +375,7 @@ def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch
     for source in SOURCES:
         copy_sources(tmp_path, f"changed_{source.stem}", source.name)
         copy = importlib.import_module(f"changed_{source.stem}.scan")
-        namespaces.add(copy.NAMESPACE)
+        namespaces.add(sys.modules[f"changed_{source.stem}.scan_op"].NAMESPACE)
         torch.testing.assert_close(copy.minrnn_scan(projected, "mingru")[0], want)
     assert len(namespaces) == len(SOURCES) + 1, "a change of some file left the op's name as it was"
     # Two revisions that differ in what they compute, side by side.
@@ -423,7 +424,7 @@ x = torch.randn(1, 5, 4, requires_grad=True)
 first = load("first_copy")
 expected = first.minrnn_scan(x, "mingru")[0]
 second = load("second_copy")
-assert first.NAMESPACE == second.NAMESPACE and first._scan_op is second._scan_op
+assert first.scan_op is second.scan_op
 del first
 for name in [name for name in sys.modules if name.startswith("first_copy")]:
     del sys.modules[name]

@@ -35,7 +35,8 @@ from timing import check_agreement, orders, provenance, settings, summary
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import NUM_PARTS, ScanSpec
-from hf_minrnn.scan import OP_BACKENDS, scan_step
+from hf_minrnn.scan import scan_step
+from hf_minrnn.scan_op import OP_BACKENDS
 
 RESULTS = Path(__file__).parent / "results"
 SCANS = [(8, 4096, 2048, BF16), (1, 131072, 2048, BF16), (1, 131072, 512, BF16), (64, 512, 1024, BF16)]

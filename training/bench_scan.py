@@ -20,8 +20,9 @@ from report import plot_bars, write_json
 from timing import check_agreement, in_new_process, measure, peak_memory, provenance, settings
 
 from hf_minrnn.gates import ScanSpec
-from hf_minrnn.scan import OP_BACKENDS, minrnn_scan
+from hf_minrnn.scan import minrnn_scan
 from hf_minrnn.scan_choice import available_backends, resolve_backend
+from hf_minrnn.scan_op import OP_BACKENDS
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = [(1, 512, 256), (1, 4096, 512), (8, 512, 512), (64, 512, 64), (4, 16384, 256)]  # batch, time, channels

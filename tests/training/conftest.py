@@ -10,7 +10,7 @@ import train_lm
 from accelerate.state import AcceleratorState, GradientState
 from train_cases import QUICK
 
-from hf_minrnn.scan import OP_BACKENDS
+from hf_minrnn.scan_op import OP_BACKENDS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ import timing
 import torch
 
 from hf_minrnn import scan_triton
-from hf_minrnn.scan import OP_BACKENDS
+from hf_minrnn.scan_op import OP_BACKENDS
 from hf_minrnn.scan_reference import backward, forward
 
 
