@@ -6,7 +6,7 @@ import numbers
 import torch
 
 from .calls_minrnn import is_plain
-from .gates import ScanSpec, coefficients, step, to_dtype
+from .gates import ScanSpec, coefficients, g, step, to_dtype
 from .scan_associative import scan as associative_scan
 from .scan_choice import resolve_backend
 from .scan_op import beyond_the_op, check_bounds, scan_op
@@ -48,9 +48,10 @@ def _check_cu_seqlens(cu_seqlens, batch):
         raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
 
 
-def _check_reset_state(reset_state, resets, channels):
-    if not _is_float(reset_state) or reset_state.shape != (channels,):
-        _refuse("reset_state", reset_state, f"floating point of shape {(channels,)}")
+def _check_reset_state(reset_state, resets, *per_step):
+    shapes = per_step[-1:], per_step
+    if not _is_float(reset_state) or reset_state.shape not in shapes:
+        _refuse("reset_state", reset_state, f"floating point of shape {shapes[0]} or {shapes[1]}")
     if resets is None:
         raise ValueError("reset_state needs resets: they say where it goes")
 
@@ -107,8 +108,9 @@ def minrnn_scan(
         resets (`torch.Tensor` of shape `(batch, time)`, bool, *optional*):
             Where True the state is replaced before that step, by `reset_state`. At a step that the mask leaves out too,
             and at a packed sequence's first, where it takes the initial state's place.
-        reset_state (`torch.Tensor` of shape `(channels,)`, floating point, *optional*):
-            What `resets` put in the state's place. Zeros by default.
+        reset_state (`torch.Tensor` of shape `(channels,)` or `(batch, time, channels)`, floating point, *optional*):
+            What `resets` put in the state's place: one state for all of them, or one for each step, read only at steps
+            with a reset. Zeros by default.
         backend (`str`): "auto" or a name, see `resolve_backend`. "associative" is plain torch without a custom op: it
             exports anywhere and has second and forward-mode derivatives. Under `torch.func.grad` and in forward mode "auto"
             takes it, but for `torch.func.grad` inside what `torch.compile` traces.
@@ -153,7 +155,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
     if resets is not None and not (_is_tensor(resets, batch, time) and resets.dtype == torch.bool):
         _refuse("resets", resets, f"bool of shape {(batch, time)}")
     if reset_state is not None:
-        _check_reset_state(reset_state, resets, width // num_parts)
+        _check_reset_state(reset_state, resets, batch, time, width // num_parts)
     keep = None
     if attention_mask is not None:
         if not _is_tensor(attention_mask, batch, time) or attention_mask.is_floating_point():
@@ -167,6 +169,10 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
         resets=resets,
         reset_state=reset_state,
     )
+    if reset_state is not None and reset_state.dim() == 3:
+        wide, keep, spec = _write_starts(projected, keep, resets, reset_state, spec)
+        h, final_state = _scan(wide, initial_state, keep, cu_seqlens, resets, None, spec, wish)
+        return to_dtype(h, projected.dtype), final_state
     if one_step:
         # Dispatching the op costs more than the arithmetic of one step.
         return _one_step(projected, initial_state, keep, resets, reset_state, spec, backend)
@@ -181,6 +187,39 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
             check_bounds(cu_seqlens, time)
         return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return scan_op(projected, initial_state, keep, resets, reset_state, cu_seqlens, *spec, backend)
+
+
+# The values of the gates with which a step takes the candidate as it is, if the state before it is zero.
+_OPEN_GATES = {"mingru": (100.0,), "minlstm": (-100.0, 100.0), "linear": (0.0,)}
+
+
+def _write_starts(projected, keep, resets, reset_state, spec: ScanSpec):
+    """Writes the states of each reset into the input, so that a scan whose resets are to zero gives the same result.
+
+    At a reset, the step is taken here, from that reset's own state, and what it gives becomes the candidate of a step with
+    open gates. Everything is selected by `torch.where`, so that no NaN reaches another step's value or gradient.
+
+    Returns:
+        `(projected, keep, spec)` for the scan, `projected` in float32 or wider.
+    """
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    if keep is not None:
+        projected = torch.where(keep.unsqueeze(-1), projected, 0.0)
+    *gates, candidate = (part.to(dtype) for part in projected.chunk(spec.num_parts, -1))
+    if spec.candidate_activation == "g":
+        candidate = g(candidate)
+    spec = spec._replace(candidate_activation="identity")
+    at = resets.unsqueeze(-1)
+    start = torch.where(at, reset_state.to(dtype), 0.0)
+    w, x = coefficients([*gates, candidate], spec)
+    state = step(start, w, x, spec.form)
+    if keep is not None:
+        state = torch.where(keep.unsqueeze(-1), state, start)
+        keep = keep | resets
+    if spec.form == "lerp":
+        state = state / (1 - spec.forget_gate_floor)  # by which the scan multiplies it, even if the gate is open
+    gates = [torch.where(at, is_open, gate) for gate, is_open in zip(gates, _OPEN_GATES[spec.cell_type])]
+    return torch.cat([*gates, torch.where(at, state, candidate)], -1), keep, spec
 
 
 def _reset(state, resets, reset_state):
@@ -214,7 +253,7 @@ def scan_step(
         state (`torch.Tensor` of shape `(batch, channels)` or `None`): The state before it; zeros by default.
         spec (`ScanSpec`): The cell.
         resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before it.
-        reset_state (`torch.Tensor` of shape `(channels,)`, *optional*): What by; zeros by default.
+        reset_state (`torch.Tensor` of shape `(channels,)` or `(batch, channels)`, *optional*): What by; zeros by default.
         backend (`str`): As in `minrnn_scan`. Only triton has a kernel for one step, all others are plain torch here.
 
     Returns:
@@ -241,7 +280,7 @@ def scan_step(
     if state is None or state.dtype != dtype:
         state = torch.zeros_like(w) if state is None else state.to(dtype)
     if reset_state is not None:
-        _check_reset_state(reset_state, resets, w.shape[1])
+        _check_reset_state(reset_state, resets, *w.shape)
     if resets is not None:
         state = _reset(state, resets, reset_state)
     state = step(state, w, x, spec.form)

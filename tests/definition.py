@@ -43,6 +43,7 @@ def recurrence(a, b, initial_state=None, attention_mask=None, resets=None, reset
     for t, (decay, new) in enumerate(zip(a.unbind(1), b.unbind(1), strict=True)):
         if resets is not None:
             fresh = torch.zeros_like(h) if reset_state is None else reset_state.double()
+            fresh = fresh[:, t] if fresh.dim() == 3 else fresh
             h = torch.where(resets[:, t, None], fresh, h)
         new = decay * h + new
         h = new if attention_mask is None else torch.where(attention_mask[:, t, None].bool(), new, h)
@@ -74,7 +75,9 @@ def define(
         a, b = gates(projected[:, now], cell_type, *options)
         mask, reset = (None if x is None else x[:, now] for x in (attention_mask, resets))
         state = b.new_zeros(1, b.shape[-1]) if initial_state is None else initial_state[n : n + 1]
-        runs.append(recurrence(a, b, state.double(), mask, reset, reset_state))
+        per_step = reset_state is not None and reset_state.dim() == 3
+        start = reset_state[:, now] if per_step else reset_state
+        runs.append(recurrence(a, b, state.double(), mask, reset, start))
     return torch.cat([h for h, _ in runs], 1), torch.cat([final for _, final in runs], 0)
 
 

@@ -105,6 +105,8 @@ def make_features(names, batch, time, channels=None):
             out["resets"] = resets
         elif name == "reset_state":
             out["reset_state"] = torch.randn(channels, generator=generator)
+        elif name == "reset_states":  # one for each step
+            out["reset_state"] = torch.randn(batch, time, channels, generator=generator)
         elif name == "packed":  # empty ones first, in between and last; lengths of one
             bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
             out["cu_seqlens"] = torch.tensor(sorted(bounds), dtype=torch.int32)

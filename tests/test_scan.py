@@ -136,8 +136,11 @@ def test_scan_step_is_a_scan_of_one_step(cell):
         torch.testing.assert_close(final, want[1], rtol=1e-12, atol=1e-12)
     h, _ = scan_step(projected[:, 0], None, ScanSpec(cell_type, "g", normalize))
     torch.testing.assert_close(h, define(projected, cell_type, normalize_gates=normalize)[0][:, 0])
-    with pytest.raises(ValueError, match=r"reset_state must be floating point of shape \(3,\)"):
-        scan_step(projected[:, 0], state, ScanSpec(cell_type), resets=resets, reset_state=state)
+    h, _ = scan_step(projected[:, 0], state, ScanSpec(cell_type, "g", normalize), resets=resets, reset_state=2 * state)
+    one = define(projected, cell_type, state, normalize_gates=normalize, resets=resets, reset_state=2 * state[:, None])
+    torch.testing.assert_close(h, one[0][:, 0], rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"reset_state must be floating point of shape \(3,\) or \(3, 3\)"):
+        scan_step(projected[:, 0], state, ScanSpec(cell_type), resets=resets, reset_state=state[:2])
 
 
 @every_backend
@@ -269,7 +272,7 @@ ERRORS = {
     "start-shape": (
         (P, "mingru"),
         {"resets": MASK.bool(), "reset_state": torch.zeros(2, 3)},
-        r"reset_state must be floating point of shape \(3,\), got torch.float32 of shape \(2, 3\)",
+        r"reset_state must be floating point of shape \(3,\) or \(2, 5, 3\), got torch.float32 of shape \(2, 3\)",
     ),
     "start-one": ((P, "mingru"), {"resets": MASK.bool(), "reset_state": torch.zeros(1)}, "reset_state must be"),
     "start-integer": ((P, "mingru"), {"resets": MASK.bool(), "reset_state": torch.zeros(3).int()}, "reset_state must"),
