@@ -288,29 +288,43 @@ def scan_step(
 
 
 def linear_scan(
-    a: torch.Tensor, b: torch.Tensor, initial_state: torch.Tensor | None = None, *, backend: str = "auto"
+    a: torch.Tensor,
+    b: torch.Tensor,
+    initial_state: torch.Tensor | None = None,
+    *,
+    attention_mask: torch.Tensor | None = None,
+    cu_seqlens: torch.Tensor | None = None,
+    resets: torch.Tensor | None = None,
+    reset_state: torch.Tensor | None = None,
+    backend: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """h[t] = a[t] * h[t-1] + b[t], accumulated in float32 or wider.
 
     Args:
-        a (`torch.Tensor` of shape `(batch, time, channels)`): Decay of the previous state, in [0, 1].
+        a (`torch.Tensor` of shape `(batch, time, channels)`): Factor of the previous state, any real number. A state that
+            grows beyond the dtype's range becomes infinite.
         b (`torch.Tensor` of the same shape and dtype): What is added.
-        initial_state (`torch.Tensor` of shape `(batch, channels)`, *optional*): h before the first step, zeros by default.
-        backend (`str`): "auto" or a name, see `resolve_backend`.
+        initial_state (`torch.Tensor` of shape `(batch, channels)`, or `(sequences, channels)` with `cu_seqlens`, *optional*):
+            h before the first step, zeros by default.
+        attention_mask, cu_seqlens, resets, reset_state, backend: As in `minrnn_scan`.
 
     Returns:
-        `(h, final_state)` of shapes `(batch, time, channels)`, in the dtype of the input, and `(batch, channels)`, in
-        float32 or wider.
+        `(h, final_state)`: `h` `(batch, time, channels)`, in the dtype of the input, and `final_state` `(batch, channels)`,
+        or `(sequences, channels)` with `cu_seqlens`, in float32 or wider.
 
     Raises:
         ValueError: If `a` and `b` differ in shape or dtype, or another argument does not fit.
+        NotImplementedError: As in `minrnn_scan`.
 
     >>> a, b = torch.full((1, 3, 1), 0.5), torch.ones(1, 3, 1)
     >>> linear_scan(a, b)[0].flatten().tolist()
     [1.0, 1.5, 1.75]
+    >>> linear_scan(a, b, resets=torch.tensor([[False, True, False]]))[0].flatten().tolist()
+    [1.0, 1.0, 1.5]
     """
     if not _is_float(a) or a.dim() != 3:
         _refuse("a", a, "floating point [batch, time, channels]")
     if not _is_tensor(b, *a.shape) or b.dtype != a.dtype:
         _refuse("b", b, f"like a, {a.dtype} of shape {tuple(a.shape)}")
-    return _scan(torch.cat([a, b], -1), initial_state, None, None, None, None, ScanSpec("linear", "identity"), backend)
+    spec = ScanSpec("linear", "identity")
+    return _scan(torch.cat([a, b], -1), initial_state, attention_mask, cu_seqlens, resets, reset_state, spec, backend)

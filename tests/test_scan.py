@@ -6,16 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from definition import assert_same, define, loss_weights, recurrence, run
+from definition import assert_same, define, loss_weights, run
 from scan_cases import (
     BACKENDS,
     CELLS,
+    TOLERANCES,
     Case,
     assert_defined,
     cell_options,
     every_backend,
     every_cell,
     grid,
+    make_features,
     poisoned,
     random_inputs,
 )
@@ -109,19 +111,37 @@ def test_gradients_of_h_alone_and_of_the_final_state_alone(case, backend):
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
+def linear(projected, cell_type, initial_state=None, **options):
+    """`linear_scan` with the arguments of `minrnn_scan`."""
+    return linear_scan(*projected.chunk(2, -1), initial_state, **options)
+
+
+LINEAR_FEATURES = ("plain", "mask", "resets", "packed", "mask+resets+reset_state", "resets_rare+reset_states")
+LINEAR_FEATURES += ("mask+resets+packed+reset_state", "mask+resets+packed+reset_states")
+
+
 @every_backend
-def test_linear_scan(backend):
-    generator = torch.Generator().manual_seed(0)
-    a = torch.rand(2, 50, 3, generator=generator, dtype=torch.float64)
-    b = torch.randn(2, 50, 3, generator=generator, dtype=torch.float64)
-    state = torch.randn(2, 3, generator=generator, dtype=torch.float64)
-    results = []
-    for scan in (lambda *x: linear_scan(*x, backend=backend), recurrence):
-        inputs = [x.clone().requires_grad_() for x in (a, b, state)]
-        out = scan(*inputs)
-        results.append([*out, *torch.autograd.grad(out, inputs, loss_weights(*out))])
-    for got, want in zip(*results, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("features", LINEAR_FEATURES)
+def test_linear_scan(features, dtype, backend):
+    """Decays of either sign and beyond 1, in every length that a backend cuts differently."""
+    for batch, time, channels in ((2, 1, 3), (2, 50, 3), (1, 613, 5), (1, 341, 1025)):
+        batch = 1 if "packed" in features else batch
+        if channels > 1000 and (backend not in ("torch", "numba") or "packed" in features):
+            continue
+        generator = torch.Generator().manual_seed(time)
+        a = 2.2 * torch.rand(batch, time, channels, generator=generator) - 1.1
+        a[0, 0, :3] = torch.tensor([-1.0, 0.0, 1.0])
+        projected = torch.cat([a, torch.randn(batch, time, channels, generator=generator)], -1)
+        options = make_features(features, batch, time, channels)
+        rows = len(options["cu_seqlens"]) - 1 if "cu_seqlens" in options else batch
+        state = torch.randn(rows, channels, generator=generator)
+        wide = {name: x.double() if name == "reset_state" else x for name, x in options.items()}
+        want = run(define, projected.double(), "linear", state.double(), **wide)
+        if "reset_state" in options:
+            options["reset_state"] = options["reset_state"].to(dtype)
+        got = run(linear, projected.to(dtype), "linear", state.to(dtype), backend=backend, **options)
+        assert_same(got, want, *TOLERANCES[dtype])
 
 
 @every_cell
