@@ -4,10 +4,10 @@
     python training/bench_modules.py      # writes training/results/bench_modules.json and .png; leave the machine alone
     python training/bench_modules.py --threads 2 --output training/results/bench_modules_2_threads.json
 
-Forward + backward in float32 over a grid of shapes, and single steps without a gradient as a rollout makes them, which carry
-their state. Ours take part twice: at equal width, and so wide that they have as many parameters as torch's layer. Medians of
-rounds in which each contestant runs once. Before anything is timed, ours are compared with their definition in float64 on the
-same weights, and the run ends if they don't agree.
+Forward + backward in float32 over a grid of shapes; single steps without a gradient, as a rollout makes them; and single steps
+with one, as training loops that call a layer once for every step make them. Steps carry their state. Ours take part twice: at
+equal width, and so wide that they have as many parameters as torch's layer. Medians of rounds in which each contestant runs
+once. Before anything is timed, ours are compared with their definition in float64 on the same weights, and the run ends if they don't agree.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEPS = 64  # single steps that one timed call makes
 
 
 class Shape(NamedTuple):
-    """One row of the grid. `steps` are single steps without a gradient, `time` of them being asked for one by one."""
+    """One row of the grid. With `steps`, `time` single steps are called one by one, without a gradient unless `gradient`."""
 
     batch: int
     time: int
@@ -44,16 +44,22 @@ class Shape(NamedTuple):
     layers: int = 1
     bidirectional: bool = False
     steps: bool = False
+    gradient: bool = False
 
     def __str__(self):
         text = f"B={self.batch} T={self.time} I={self.input} H={self.hidden}"
         text += f" layers={self.layers}" if self.layers > 1 else ""
-        return text + (" both ways" if self.bidirectional else "") + (" step by step" if self.steps else "")
+        text += " both ways" if self.bidirectional else ""
+        text += " step by step" if self.steps else ""
+        return text + (" with gradient" if self.gradient else "")
 
 
 SHAPES = [
     Shape(1, STEPS, 16, 64, steps=True),
     Shape(64, STEPS, 64, 256, steps=True),
+    Shape(2, 2 * STEPS, 2, 64, steps=True, gradient=True),
+    Shape(8, 2 * STEPS, 64, 64, steps=True, gradient=True),
+    Shape(64, 2 * STEPS, 64, 64, steps=True, gradient=True),
     Shape(32, 1, 64, 128),
     Shape(32, 16, 64, 128),
     Shape(32, 64, 64, 128),
@@ -66,7 +72,12 @@ SHAPES = [
     Shape(8, 512, 64, 128, layers=2, bidirectional=True),
     Shape(4, 4096, 64, 128),
 ]
-QUICK_SHAPES = [Shape(2, 3, 4, 8, steps=True), Shape(2, 8, 4, 8, layers=2, bidirectional=True), Shape(1, 520, 2, 4)]
+QUICK_SHAPES = [
+    Shape(2, 3, 4, 8, steps=True),
+    Shape(2, 3, 4, 8, steps=True, gradient=True),
+    Shape(2, 8, 4, 8, layers=2, bidirectional=True),
+    Shape(1, 520, 2, 4),
+]
 
 
 def make(layer: str, shape: Shape, hidden: int) -> nn.Module:
@@ -94,21 +105,20 @@ def filled(layer: str, hidden: int, shape: Shape):
 def contestant(layer: str, hidden: int, shape: Shape):
     """A function without arguments: forward + backward, or the steps, each from the state before."""
     module, x, grad = filled(layer, hidden, shape)
-    if shape.steps:
-        pieces = x.split(1)
 
-        @torch.no_grad()
-        def rollout():
-            state = None
-            for piece in pieces:
-                output, state = module(piece, state)
-            return output
+    def one_by_one(x):
+        state, outputs = None, []
+        for piece in x.split(1):
+            output, state = module(piece, state)
+            outputs.append(output)
+        return torch.cat(outputs)
 
-        return rollout
+    if shape.steps and not shape.gradient:
+        return torch.no_grad()(lambda: one_by_one(x))
     x.requires_grad_()
 
     def step():
-        output = module(x)[0]
+        output = one_by_one(x) if shape.steps else module(x)[0]
         return output.detach(), torch.autograd.grad(output, [x, *module.parameters()], grad)[0]
 
     return step
@@ -120,8 +130,8 @@ def check_ours(name: str, layer: str, hidden: int, shape: Shape, got) -> list[fl
     module, x, grad = filled(layer, hidden, shape)
     x = x[:, rows].double().requires_grad_()
     output = by_definition(module)(x)[0]
-    if shape.steps:
-        got, want = [got], [output[-1:].detach()]
+    if shape.steps and not shape.gradient:
+        got, want = [got], [output.detach()]
     else:
         want = [output.detach(), torch.autograd.grad(output, x, grad[:, rows].double())[0]]
     what = f"{name} and its definition at {shape}"
@@ -205,15 +215,15 @@ def main(argv=None) -> dict:
     with settings(options.threads):
         if options.memory_of:
             name, values = options.memory_of
-            *sizes, bidirectional, steps = map(int, values.split(","))
-            shape = Shape(*sizes, bool(bidirectional), bool(steps))
+            *sizes, bidirectional, steps, gradient = map(int, values.split(","))
+            shape = Shape(*sizes, bool(bidirectional), bool(steps), bool(gradient))
             contestant(name, 64, Shape(2, 256, 8, 64))()  # loads and compiles code; smaller scans go another way
             memory = peak_memory(contestant(name, shape.hidden, shape))
             print(memory)
             return {"memory_mib": memory}
         results = {
             **provenance("bench_modules.py", argv),
-            "measured": "float32, medians and quartiles of interleaved rounds; forward + backward, or a step without gradient",
+            "measured": "float32, medians and quartiles of interleaved rounds; forward + backward, or a step of a rollout",
             "memory": f"MiB added to the resident memory of a fresh process by one forward + backward, where T >= {LONG}",
             "backend": resolve_backend(),
             "rounds": options.rounds,

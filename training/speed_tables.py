@@ -107,6 +107,7 @@ def modules(result: dict) -> str:
         name += f", {shape['layers']} layers" if shape["layers"] > 1 else ""
         name += ", both ways" if shape["bidirectional"] else ""
         name += ", step by step" if shape["steps"] else ""
+        name += ", with gradient" if shape.get("gradient") else ""
         row = [name]
         for ours, other in pairs.items():
             sized = f"{ours}, {other}'s size"

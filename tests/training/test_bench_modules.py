@@ -36,7 +36,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
             assert result["ratios"][ours]["ratio"] == modules[other]["median_ms"] / modules[ours]["median_ms"]
         assert set(result["memory_mib"]) == (set(bench_modules.LAYERS) if shape.time >= bench_modules.LONG else set())
     # The table says where ours is slower and what misses its target.
-    entry = results["results"][2]
+    entry = results["results"][3]
     entry["ratios"]["MinGRU"]["ratio"], entry["ratios"]["MinLSTM"]["ratio"] = 1.5, 0.5
     path.write_text(json.dumps(results))
     monkeypatch.setattr(tables, "RESULTS", path.parent)
@@ -50,12 +50,12 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
 def test_single_steps_carry_their_state():
     shape = Shape(2, 5, 3, 4, steps=True)
     for layer in bench_modules.LAYERS:
-        last = bench_modules.contestant(layer, 4, shape)()
+        outputs = bench_modules.contestant(layer, 4, shape)()
         torch.manual_seed(0)
         module = bench_modules.make(layer, shape, 4)
         with torch.no_grad():
             want, _ = module(torch.randn(5, 2, 3))
-        assert torch.allclose(last, want[-1:], atol=1e-6) and not last.requires_grad
+        assert torch.allclose(outputs, want, atol=1e-6) and not outputs.requires_grad
 
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
@@ -68,6 +68,14 @@ def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, b
     with pytest.raises(timing.Disagreement, match=f"{layer} and its definition at B=2 T=8 .* differ"):
         bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_with_gradient_are_the_sequence():
+    shape = Shape(2, 5, 3, 4)
+    for layer in bench_modules.LAYERS:
+        steps = bench_modules.contestant(layer, 4, shape._replace(steps=True, gradient=True))()
+        for got, want in zip(steps, bench_modules.contestant(layer, 4, shape)(), strict=True):
+            assert torch.allclose(got, want, atol=1e-5)
 
 
 def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
@@ -94,9 +102,9 @@ def test_targets():
     )
     assert {bench_modules.target("MinGRU", shape) for shape in others} == {None}
     covered = [shape for shape in bench_modules.SHAPES if bench_modules.target("MinGRU", shape)]
-    assert len(covered) >= 4 and len(bench_modules.SHAPES) <= 14
+    assert len(covered) >= 4 and len(bench_modules.SHAPES) <= 16
 
 
 def test_memory_is_measured_by_name_and_shape(capsys):
-    found = bench_modules.main(["--memory-of", "nn.GRU", "2,6,3,4,1,1,0"])
+    found = bench_modules.main(["--memory-of", "nn.GRU", "2,6,3,4,1,1,0,0"])
     assert found["memory_mib"] >= 0 and float(capsys.readouterr().out.split()[-1]) == found["memory_mib"]
