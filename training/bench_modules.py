@@ -7,7 +7,8 @@
 Forward + backward in float32 over a grid of shapes; single steps without a gradient, as a rollout makes them; and single steps
 with one, as training loops that call a layer once for every step make them. Steps carry their state. Ours take part twice: at
 equal width, and so wide that they have as many parameters as torch's layer. Medians of rounds in which each contestant runs
-once. Before anything is timed, ours are compared with their definition in float64 on the same weights, and the run ends if they don't agree.
+once. Before anything is timed, ours are compared with their definition in float64 on the same weights, and the run ends if
+they don't agree.
 """
 
 from __future__ import annotations
