@@ -219,10 +219,11 @@ class MinRNNBase(nn.Module):
 
     # --- the layers --------------------------------------------------------------------------------------------------
 
-    def _run(self, x, hx, resets, cu_seqlens, kept=None):
+    def _run(self, x, hx, resets, cu_seqlens, kept=None, starts=None):
         """`(batch, time, features)` to `(batch, time, directions * hidden_size)` and `(cells, rows, hidden_size)`.
 
-        To `kept`, a list, each cell appends its states after every step, `(batch, time, hidden_size)`.
+        To `kept`, a list, each cell appends its states after every step, `(batch, time, hidden_size)`. `starts`, `(batch, time,
+        cells, hidden_size)`, is what replaces the states at `resets`, zeros by default. Both are for one direction only.
         """
         turn = turned_resets = None
         if self.bidirectional:
@@ -234,11 +235,12 @@ class MinRNNBase(nn.Module):
             for direction in range(directions):
                 number = layer * directions + direction
                 state = None if hx is None else hx[number]
+                start = None if starts is None else starts[:, :, number]
                 if direction == 0:
-                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens, kept)
+                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens, kept, start)
                 else:
                     turned = x.index_select(1, turn)
-                    h, last = self._cell(self.cells[number], turned, state, turned_resets, cu_seqlens, kept)
+                    h, last = self._cell(self.cells[number], turned, state, turned_resets, cu_seqlens, kept, start)
                     h = h.index_select(1, turn)
                 outputs.append(h)
                 states.append(last)
@@ -249,8 +251,8 @@ class MinRNNBase(nn.Module):
         dtype = self.state_dtype or x.dtype
         return x, states if states.dtype == dtype else states.to(dtype)
 
-    def _cell(self, cell, x, state, resets, cu_seqlens, kept):
-        h, last, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens)
+    def _cell(self, cell, x, state, resets, cu_seqlens, kept, start):
+        h, last, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens, reset_state=start)
         if kept is not None:
             kept.append(h)
         if self.output_gate == "gate":

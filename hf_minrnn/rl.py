@@ -4,6 +4,7 @@
 import torch
 import torch.nn.functional as F
 
+from .calls_minrnn import is_eager
 from .layers import MinGRU, MinLSTM
 
 try:
@@ -122,37 +123,35 @@ class MinRNNModuleBase(TensorDictModuleBase):
         is_init = tensordict["is_init"].reshape(rows, time).bool()
         if state is not None:
             state = state.reshape(rows, time, *state.shape[-2:])
-        run = self._stored_starts if sequences and state is not None else self._zero_starts
-        output, states = run(value, state, is_init)
+        output, states = self._run(value, state, is_init, sequences)
         tensordict.set(self.out_keys[0], output.reshape(*shape, output.shape[-1]))
         tensordict.set(self.out_keys[1], states.reshape(*shape, *states.shape[-2:]))
         return tensordict
 
-    def _zero_starts(self, value, state, is_init):
-        return self._run(value, None if state is None else state[:, 0], is_init)
-
-    def _stored_starts(self, value, state, is_init):
-        later = is_init[:, 1:]
-        if not (state.requires_grad or ((state[:, 1:] != 0) & later[:, :, None, None]).any()):
-            return self._zero_starts(value, state, F.pad(later, (1, 0)))
-        # Slices of episodes, one after the other in a row: each goes on from its own state.
-        begins = F.pad(later, (1, 0), value=True).flatten()
-        bounds = F.pad(begins.nonzero().squeeze(1), (0, 1), value=len(begins))
-        output, states = self._run(value.flatten(0, 1)[None], state.flatten(0, 1)[begins], None, bounds)
-        return output.view(value.shape[:2] + output.shape[-1:]), states[0].unflatten(0, value.shape[:2])
-
-    def _run(self, value, hx, resets, cu_seqlens=None):
+    def _run(self, value, state, is_init, sequences):
         """`(rows, time, hidden_size)` and the states after each step, `(rows, time, num_layers, hidden_size)`."""
-        layer, kept = self.layer, []
+        layer, kept, starts = self.layer, [], None
         layer._check_features(value)
-        if hx is not None:
-            hx = hx.transpose(0, 1)
-            layer._check_state(hx, value.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
-        output, last = layer._run(value, hx, resets, cu_seqlens, kept)
+        hx = None if state is None else state[:, 0].transpose(0, 1)
+        layer._check_state(hx, value.shape[0])
+        if sequences and state is not None:  # a row's first step starts from hx
+            is_init = F.pad(is_init[:, 1:], (1, 0))
+            starts = None if _all_zero(state, is_init) else state
+        output, last = layer._run(value, hx, is_init, None, kept, starts)
         states = torch.stack(kept, 2).to(last.dtype)
-        if cu_seqlens is None and last.dtype != output.dtype:
+        if last.dtype != output.dtype:
             states[:, -1] = last.transpose(0, 1)  # as wide as it is, for the step after
         return output, states
+
+
+def _all_zero(state, is_init) -> bool:
+    """Whether the states stored at the steps with `is_init` are seen to be zero, as they are in a rollout.
+
+    Only eager code on a CPU looks: under torch.compile and vmap there are no values, and a GPU would have to be waited for.
+    """
+    if not (is_eager() and state.device.type == "cpu") or state.requires_grad:
+        return False
+    return not ((state != 0) & is_init[:, :, None, None]).any()
 
 
 class MinGRUModule(MinRNNModuleBase):

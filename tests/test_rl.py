@@ -163,6 +163,69 @@ def test_a_nan_stays_in_its_episode(kind, slices):
         assert torch.equal(got[key][0], want[key][0])
 
 
+def slices_data(dtype=torch.float32):
+    """Several slices of episodes in a row, with the state that is stored at every step."""
+    data = rollout_data()
+    data["state"] = torch.randn_like(data["state"])
+    return data.apply(lambda x: x.to(dtype) if x.is_floating_point() else x)
+
+
+@both
+@pytest.mark.parametrize("stored", ["zeros", "slices"])
+def test_compiles_in_one_graph_with_a_stored_state(kind, stored):
+    module, data = make(kind, dtype=torch.float32, default_recurrent_mode=True), slices_data()
+    if stored == "zeros":
+        data["state"].zero_()
+    torch._dynamo.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    found = []
+    for run in (module, compiled):
+        out = run(data.clone())
+        grads = torch.autograd.grad(out["y"].square().sum() + out["next", "state"].sum(), list(module.parameters()))
+        found.append(dict(enumerate([out["y"].detach(), out["next", "state"].detach(), *grads])))
+    assert_same(found[1], found[0], 1e-5)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@both
+def test_without_looking_at_what_is_stored(kind, grad):
+    """As under vmap, where there are no values to look at."""
+    module, data = make(kind, default_recurrent_mode=True), rollout_data()
+    for now in (data, slices_data(torch.float64)):
+        with torch.set_grad_enabled(grad):
+            want = module(now.clone())
+            got = torch.vmap(module)(torch.stack([now, now.clone()]))
+        for key in ("y", ("next", "state")):
+            assert relative_error(got[key][1], want[key]) < 1e-12
+
+
+@both
+@pytest.mark.parametrize("layers", [1, LAYERS])
+def test_gae_by_vmap_equals_a_loop(kind, layers):
+    from torchrl.objectives.value import GAE
+
+    module = make(kind, layers, dtype=torch.float32, default_recurrent_mode=True)
+    net = TensorDictSequential(
+        module, TensorDictModule(nn.Linear(CHANNELS, 1), in_keys=["y"], out_keys=["state_value"])
+    )
+    data = slices_data()
+    data["state"] = data["state"][..., :layers, :].clone()
+    after = slices_data().apply(lambda x: x.roll(1, 0))
+    after["state"] = after["state"][..., :layers, :].clone()
+    after.update({"reward": torch.randn(ROWS, TIME, 1), "done": data["is_init"].roll(-1, 1)})
+    data["next"] = after.update({"terminated": after["done"]})
+    params = TensorDict.from_module(net)
+    for given in ({}, {"params": params, "target_params": params.data}):  # vmap over the parameters too
+        found = []
+        for deactivated in (False, True):
+            gae = GAE(gamma=0.9, lmbda=0.8, value_network=net, differentiable=True, deactivate_vmap=deactivated)
+            assert gae.deactivate_vmap is deactivated
+            out = gae(data.clone(), **given)
+            found.append({key: out[key].detach() for key in ("advantage", "value_target")})
+        assert found[0]["advantage"].any()
+        assert_same(found[0], found[1], 1e-5)
+
+
 def test_mode_follows_torchrls_switch():
     module, data = make(MinGRUModule), rollout_data()
     sequence, single = make(MinGRUModule, default_recurrent_mode=True)(data.clone())["y"], module(data.clone())["y"]
