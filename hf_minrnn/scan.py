@@ -9,8 +9,9 @@ from .calls_minrnn import is_plain
 from .gates import ScanSpec, coefficients, g, step, to_dtype
 from .scan_associative import scan as associative_scan
 from .scan_choice import resolve_backend
-from .scan_op import beyond_the_op, check_bounds, scan_op
+from .scan_op import beyond_the_op, scan_op
 from .scan_triton import step_
+from .scan_vmap import check_bounds
 
 
 def _refuse(name, value, expected: str):
@@ -183,7 +184,7 @@ def _scan(projected, initial_state, attention_mask, cu_seqlens, resets, reset_st
             )
         backend = "associative"
     if backend == "associative":
-        if cu_seqlens is not None and not torch.compiler.is_compiling():
+        if cu_seqlens is not None:
             check_bounds(cu_seqlens, time)
         return associative_scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return scan_op(projected, initial_state, keep, resets, reset_state, cu_seqlens, *spec, backend)

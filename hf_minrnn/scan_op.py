@@ -4,6 +4,7 @@
 import hashlib
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from .scan_torch import backward as torch_backward
 from .scan_torch import forward as torch_forward
 from .scan_triton import backward as triton_backward
 from .scan_triton import forward as triton_forward
+from .scan_vmap import BACKWARD, BACKWARD_RESULTS, FORWARD, FORWARD_RESULTS, batched, check_bounds
 
 # The implementations of the custom op, (forward, backward) each. "associative" is no op but plain torch.
 OP_BACKENDS = {
@@ -33,23 +35,12 @@ def _namespace() -> str:
     # (remote code of two models) would silently share one. Each revision gets a name of its own.
     names = ("calls_minrnn.py", "gates.py", "scan.py", "scan_associative.py", "scan_choice.py", "scan_numba.py")
     names += ("scan_numba_kernels.py", "scan_op.py", "scan_reference.py", "scan_torch.py", "scan_triton.py")
-    names += ("scan_triton_kernels.py", "scan_triton_steps.py")
+    names += ("scan_triton_kernels.py", "scan_triton_steps.py", "scan_vmap.py")
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     return "hf_minrnn_" + hashlib.sha256(sources).hexdigest()[:16]
 
 
 NAMESPACE = _namespace()
-
-
-def check_bounds(cu_seqlens, time) -> None:
-    """Refuses bounds of packed sequences that do not rise from 0 to `time`.
-
-    On the CPU only: elsewhere looking would make the host wait for the device, and the kernels keep within the length.
-    """
-    if cu_seqlens.is_cpu:
-        bounds = cu_seqlens.tolist()
-        if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
-            raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
 
 
 def beyond_the_op(*tensors) -> bool:
@@ -162,9 +153,11 @@ def _register() -> types.ModuleType:
         ops.scan = torch.library.custom_op(f"{NAMESPACE}::scan", _forward_kernel, mutates_args=())
         ops.scan.register_fake(_forward_fake)
         ops.scan.register_autograd(_backward, setup_context=_save)
+        ops.scan.register_vmap(partial(batched, ops.scan, FORWARD, FORWARD_RESULTS))
         ops.scan_backward = torch.library.custom_op(f"{NAMESPACE}::scan_backward", _backward_kernel, mutates_args=())
         ops.scan_backward.register_fake(_backward_fake)
         ops.scan_backward.register_autograd(_no_second_derivative)
+        ops.scan_backward.register_vmap(partial(batched, ops.scan_backward, BACKWARD, BACKWARD_RESULTS))
         sys.modules[NAMESPACE] = ops
     return sys.modules[NAMESPACE]
 

@@ -31,6 +31,7 @@ FLOORS = {
     "scan_triton": 2,
     "scan_choice": 3,
     "scan_op": 3,
+    "scan_vmap": 1,
     "scan": 4,
     "cells": 5,
     "block_minrnn": 6,
