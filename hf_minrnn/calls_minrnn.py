@@ -10,6 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 from torch.nn.modules import module as _global
 
 
@@ -68,6 +69,37 @@ def _forward(module):
     if type(module).__call__ is not nn.Module.__call__:
         return module
     return module.forward
+
+
+def leaf_node(module: nn.Module, forward, *args, **kwargs):
+    """One node for a call of `module`, if `torch.fx.symbolic_trace` is making a graph of it, as of torch.nn's; else `None`.
+
+    To be asked at the top of `forward`, which is not replaced by a node if the class has another `forward` that calls it: the
+    node would stand for all of that. (A decorator would share its code object, and with it torch.compile's limit of variants.)
+
+    >>> class Double(nn.Module):
+    ...     def forward(self, x):
+    ...         node = leaf_node(self, Double.forward, x)
+    ...         if node is not None:
+    ...             return node
+    ...         return 2 * x if x.sum() > 0 else x
+    >>> traced = torch.fx.symbolic_trace(nn.Sequential(Double()))
+    >>> [node.op for node in traced.graph.nodes], traced(torch.ones(1)).item()
+    (['placeholder', 'call_module', 'output'], 2.0)
+    """
+    tracer = _tracer((*args, *kwargs.values()))
+    if tracer is None or module is tracer.root or type(module).forward is not forward:
+        return None
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), args, kwargs)
+
+
+def _tracer(values):
+    for value in values:
+        if isinstance(value, Proxy):
+            return value.tracer
+        if isinstance(value, tuple) and (tracer := _tracer(value)) is not None:
+            return tracer
+    return None
 
 
 def make_output(output_class, **values):

@@ -11,10 +11,12 @@ import numbers
 import torch
 from torch import nn
 
-from .calls_minrnn import forwards
+from .calls_minrnn import forwards, leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
 from .scan import is_one_step, make_spec, minrnn_scan, scan_step
 from .scan_choice import resolve_backend
+
+torch.fx.wrap("scan_step")  # one call in what torch.fx.symbolic_trace makes of `step`
 
 
 class MinRNNCell(nn.Module):
@@ -192,6 +194,20 @@ class MinRNNCell(nn.Module):
         Raises:
             ValueError: If `x` has another number of dimensions, or for an argument that `minrnn_scan` rejects.
         """
+        node = leaf_node(
+            self,
+            MinRNNCell.forward,
+            x,
+            initial_state,
+            attention_mask=attention_mask,
+            cu_seqlens=cu_seqlens,
+            resets=resets,
+            reset_state=reset_state,
+            backend=backend,
+            record=record,
+        )
+        if node is not None:
+            return node
         if x.dim() != 3:
             name = type(self).__name__
             raise ValueError(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls_minrnn import is_eager
+from .calls_minrnn import is_eager, leaf_node
 from .cells import CELLS
 from .scan import is_one_step
 
@@ -141,6 +141,9 @@ class MinRNNBase(nn.Module):
             ValueError: For an input of other dimensions or another dtype, or `resets` that do not fit.
             RuntimeError: For features or an `hx` of another size, as `torch.nn.GRU` does.
         """
+        node = leaf_node(self, MinRNNBase.forward, input, hx, resets)
+        if node is not None:
+            return node
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, resets)
         name = type(self).__name__
@@ -410,6 +413,9 @@ class MinLSTM(MinRNNBase):
 
     def forward(self, input, hx=None, resets=None):
         """As `MinGRU.forward`, with the pair `(h_0, c_0)` for `hx` and `(h_n, h_n)` in return."""
+        node = leaf_node(self, MinLSTM.forward, input, hx, resets)
+        if node is not None:
+            return node
         if hx is not None:
             if not isinstance(hx, tuple | list) or len(hx) != 2:
                 raise RuntimeError(f"MinLSTM: hx must be a pair (h_0, c_0), got {type(hx).__name__}")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_minrnn import MinGRUCell
+from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 from hf_minrnn.block_minrnn import MinRNNLayer, MinRNNMixer, MinRNNMLP
 from hf_minrnn.calls_minrnn import forwards, make_output
 from hf_minrnn.norm_minrnn import MinRNNRMSNorm
@@ -183,3 +183,63 @@ def test_a_trace_has_the_parts_in_it():
     with torch.no_grad():
         graph = torch.jit.trace(Around(nn.Linear(3, 4)), X).graph
     assert "CallMethod" in str(graph)
+
+
+# --- torch.fx ---------------------------------------------------------------------------------------------------------
+
+
+class Stack(nn.Module):
+    """The layers and cells as a user's model calls them: by position and by name, with states, masks and resets."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+        self.gru, self.lstm = MinGRU(4, 4, 2, batch_first=True), MinLSTM(4, 4, batch_first=True, bidirectional=True)
+        self.cells = nn.ModuleList([MinGRUCell(8, 5), MinLSTMCell(5, 5)])
+
+    def forward(self, x, hx, resets, mask):
+        y, h_n = self.gru(self.inner(x), hx)
+        z, (last, _) = self.lstm(y, (h_n, h_n), resets=resets)
+        out, final = self.cells[0](z, None, attention_mask=mask)
+        out, state = self.cells[1].step(out[:, -1] + final, final)
+        return out, state, last
+
+
+def test_symbolic_trace_makes_one_node_of_each():
+    model = Stack()
+    x, hx = torch.randn(2, 6, 3), torch.randn(2, 2, 4)
+    inputs = (x, hx, torch.rand(2, 6) > 0.7, torch.rand(2, 6) > 0.3)
+    traced = torch.fx.symbolic_trace(model)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert called == ["inner.0", "inner.1", "gru", "lstm", "cells.0", "cells.1.in_proj"]
+    for run in (traced, pickle.loads(pickle.dumps(traced))):
+        for got, want in zip(run(*inputs), model(*inputs), strict=True):
+            torch.testing.assert_close(got, want)
+    other = (torch.randn(1, 9, 3), torch.randn(2, 1, 4), torch.rand(1, 9) > 0.7, torch.rand(1, 9) > 0.3)
+    torch.testing.assert_close(traced(*other)[0], model(*other)[0])  # nothing of the example is left in it
+
+
+def test_symbolic_trace_sees_a_state_of_a_known_input():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.x = MinLSTM(3, 4), torch.randn(5, 2, 3)
+
+        def forward(self, h, c):
+            return self.layer(self.x.detach(), (h, c))[0]
+
+    model, h = Fixed(), torch.randn(1, 2, 4)
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(h, h), model(h, h))
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_no_leaf():
+    """One node would do twice what the subclass does."""
+
+    class Scaled(MinGRU):
+        def forward(self, x):
+            return 2 * super().forward(x)[0]
+
+    with pytest.raises(torch.fx.proxy.TraceError):
+        torch.fx.symbolic_trace(nn.Sequential(Scaled(3, 4)))
+    with pytest.raises(torch.fx.proxy.TraceError):  # nor is the root, as with nn.GRU
+        torch.fx.symbolic_trace(MinGRU(3, 4))
