@@ -7,6 +7,7 @@ and `register_cell` makes it available to `MinRNNConfig` by name.
 
 import math
 import numbers
+import weakref
 
 import torch
 from torch import nn
@@ -17,6 +18,32 @@ from .scan import is_one_step, make_spec, minrnn_scan, scan_step
 from .scan_choice import resolve_backend
 
 torch.fx.wrap("scan_step")  # one call in what torch.fx.symbolic_trace makes of `step`
+
+
+class GateReset:
+    """`reset_parameters` of a cell's `in_proj` that has a gate bias, which it sets again.
+
+    It takes the method's place on that one `nn.Linear`. A subclass would not do: tools that quantize look for the exact type.
+    The Linear is held weakly, so that it is freed as any other; a copy of it gets a `GateReset` of its own.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        self.linear = weakref.ref(linear)
+
+    def __reduce__(self):
+        return type(self), (self.linear(),)
+
+    def __call__(self) -> None:
+        linear = self.linear()
+        type(linear).reset_parameters(linear)
+        set_gate_bias(linear)
+
+
+def set_gate_bias(linear: nn.Linear) -> None:
+    """Sets the first `linear.gate_channels` biases to `linear.gate_bias`, unless that is 0."""
+    if linear.gate_bias:
+        with torch.no_grad():
+            linear.bias[: linear.gate_channels] = linear.gate_bias
 
 
 class MinRNNCell(nn.Module):
@@ -98,17 +125,24 @@ class MinRNNCell(nn.Module):
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
         self.in_proj.gate_bias = gate_bias if self.first_part_keeps else -gate_bias
         self.in_proj.gate_channels = hidden_size
-        self._set_gate_bias()
+        if gate_bias:
+            self.in_proj.reset_parameters = GateReset(self.in_proj)
+        set_gate_bias(self.in_proj)
 
     def reset_parameters(self) -> None:
         """Draws new initial weights."""
         self.in_proj.reset_parameters()
-        self._set_gate_bias()
 
-    def _set_gate_bias(self):
-        if self.in_proj.gate_bias:
-            with torch.no_grad():
-                self.in_proj.bias[: self.hidden_size] = self.in_proj.gate_bias
+    def reset_gate_bias(self) -> None:
+        """Sets the forget side's bias to `gate_bias` again, after code that has re-initialised every `nn.Linear`.
+
+        >>> cell = MinLSTMCell(8, 16, gate_bias=2.0)
+        >>> _ = [nn.init.zeros_(module.bias) for module in cell.modules() if isinstance(module, nn.Linear)]
+        >>> cell.reset_gate_bias()
+        >>> cell.in_proj.bias[:16].unique().tolist()
+        [2.0]
+        """
+        set_gate_bias(self.in_proj)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Applies `in_proj`.

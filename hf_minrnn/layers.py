@@ -111,6 +111,11 @@ class MinRNNBase(nn.Module):
         for cell in self.cells:
             cell.reset_parameters()
 
+    def reset_gate_bias(self) -> None:
+        """Sets the forget side's biases to `gate_bias` again, after code that has re-initialised every `nn.Linear`."""
+        for cell in self.cells:
+            cell.reset_gate_bias()
+
     def flatten_parameters(self) -> None:
         """Nothing: there are no weights to lay out, and code written for `torch.nn.GRU` may call it."""
 

@@ -1,13 +1,16 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import copy
+import gc
+import pickle
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from definition import define
+from torch import nn
 
-from hf_minrnn import MinGRUCell, MinLSTMCell, MinRNNCell, MinRNNConfig, MinRNNForCausalLM, linear_scan, register_cell
-from hf_minrnn.cells import CELLS
-from hf_minrnn.gates import CELL_TYPES
-from hf_minrnn.layers import MinRNNBase
+from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 
 OPTIONS = [
     (MinGRUCell, {}),
@@ -184,161 +187,69 @@ def test_bfloat16_and_double():
         assert h.dtype == dtype and final.dtype == state
 
 
-# --- cells of one's own ----------------------------------------------------------------------------------------------
+# --- the gate bias -----------------------------------------------------------------------------------------------------
+
+HOLDERS = {
+    "MinGRUCell": (lambda **options: MinGRUCell(5, 7, **options), -2.0),
+    "MinLSTMCell": (lambda **options: MinLSTMCell(5, 7, extra_size=3, **options), 2.0),
+    "MinGRU": (lambda **options: MinGRU(5, 7, 2, bidirectional=True, **options), -2.0),
+    "MinLSTM": (lambda **options: MinLSTM(5, 7, 2, **options), 2.0),
+}
+each_holder = pytest.mark.parametrize("make, start", HOLDERS.values(), ids=HOLDERS)
 
 
-@pytest.fixture
-def restore_registry():
-    cells, names = dict(CELLS), list(CELL_TYPES)
-    yield
-    CELLS.clear()
-    CELLS.update(cells)
-    CELL_TYPES[:] = names
+def linears(module):
+    return [child for child in module.modules() if isinstance(child, nn.Linear)]
 
 
-def signed_cell(name="signed"):
-    """A cell whose decay lies in (-1, 1)."""
+@each_holder
+def test_the_gate_bias_outlives_a_loop_over_reset_parameters(make, start):
+    original = make(gate_bias=2.0)
+    for module in (original, pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+        before = [weight.clone() for weight in original.parameters()]
+        weights = [linear.weight.clone() for linear in linears(module)]
+        loops = (
+            lambda m: [x.reset_parameters() for x in m.modules() if hasattr(x, "reset_parameters")],
+            lambda m: m.apply(lambda x: x.reset_parameters() if hasattr(x, "reset_parameters") else None),
+        )
+        for loop in loops:
+            loop(module)
+            for linear, old in zip(linears(module), weights, strict=True):
+                assert (linear.bias[:7] == start).all() and (linear.bias[7:].abs() < 1).all()
+                assert not torch.equal(linear.weight, old) and type(linear) is nn.Linear
+        assert module is original or all(map(torch.equal, original.parameters(), before))
 
-    class Signed(MinRNNCell):
-        cell_type, num_parts = name, 2
 
-        def scan(self, projected, initial_state=None, **options):
-            gate, candidate = projected.chunk(2, -1)
-            decay = torch.tanh(gate)
-            return linear_scan(decay, (1 - decay.abs()) * candidate, initial_state, **options)
+@each_holder
+def test_the_gate_bias_is_set_again_after_a_loop_over_linears(make, start):
+    module = make(gate_bias=2.0)
+    for linear in linears(module):
+        nn.init.zeros_(linear.bias)
+    module.reset_gate_bias()
+    for linear in linears(module):
+        assert (linear.bias[:7] == start).all() and not linear.bias[7:].any()
+    bare = make()
+    before = [weight.clone() for weight in bare.parameters()]
+    bare.reset_gate_bias()  # has none to set
+    assert all(type(linear) is nn.Linear for linear in linears(bare))
+    assert all(torch.equal(weight, old) for weight, old in zip(bare.parameters(), before))
 
-    return Signed
 
-
-def tiny(cell_type, **options):
+@each_holder
+def test_a_gate_bias_draws_the_same_other_weights(make, start):
     torch.manual_seed(0)
-    config = MinRNNConfig(vocab_size=11, hidden_size=8, num_hidden_layers=2, cell_type=cell_type, **options)
-    return MinRNNForCausalLM(config).eval()
+    first = make(gate_bias=2.0)
+    torch.manual_seed(0)
+    for one, other in zip(linears(first), linears(make()), strict=True):
+        assert torch.equal(one.weight, other.weight) and torch.equal(one.bias[7:], other.bias[7:])
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"learn_initial_state": True}, {"output_gate": False, "conv_kernel_size": 0}], ids=str
-)
-def test_a_registered_cell_works_everywhere(options, restore_registry, tmp_path):
-    register_cell(signed_cell())
-    model = tiny("signed", **options)
-    ids = torch.randint(11, (2, 9))
-    whole = model(ids).logits
-    first = model(ids[:, :5])
-    rest = [first]
-    for t in range(5, 9):  # token by token
-        rest.append(model(ids[:, t : t + 1], past_key_values=first.past_key_values))
-    torch.testing.assert_close(torch.cat([part.logits for part in rest], 1), whole, rtol=1e-4, atol=1e-5)
-    mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1, 1]]).expand(2, -1)
-    torch.testing.assert_close(
-        model(ids, attention_mask=mask).logits[:, 2:], model(ids[:, 2:]).logits, rtol=1e-4, atol=1e-5
-    )
-    packed = model(ids[:1], seq_idx=torch.tensor([[0] * 4 + [1] * 5])).logits
-    torch.testing.assert_close(packed[:, 4:], model(ids[:1, 4:]).logits, rtol=1e-4, atol=1e-5)
-    greedy = model.generate(ids, max_new_tokens=8, do_sample=False)
-    looked_up = model.generate(ids[:1], max_new_tokens=8, do_sample=False, prompt_lookup_num_tokens=3)
-    assert torch.equal(greedy[:1], looked_up)
-    model(ids, labels=ids).loss.backward()
-    assert all(p.grad is not None for name, p in model.named_parameters() if "cell" in name)
-    model.save_pretrained(tmp_path)
-    loaded = MinRNNForCausalLM.from_pretrained(tmp_path)
-    assert torch.equal(loaded(ids).logits, whole)
-
-
-def test_a_registered_cell_makes_a_layer(restore_registry):
-    register_cell(signed_cell())
-
-    class SignedRNN(MinRNNBase):
-        cell_type, mode = "signed", "GRU"
-
-    layer, x = SignedRNN(3, 4, num_layers=2, bidirectional=True), torch.randn(6, 2, 3)
-    output, state = layer(x)
-    assert output.shape == (6, 2, 8) and state.shape == (4, 2, 4) and type(layer.cells[0]).__name__ == "Signed"
-
-
-def test_a_config_of_an_unknown_cell_says_how_to_register_it(restore_registry, tmp_path):
-    register_cell(signed_cell())
-    tiny("signed").save_pretrained(tmp_path)
-    CELL_TYPES.remove("signed")
-    for make in (lambda: MinRNNConfig(cell_type="signed"), lambda: MinRNNConfig.from_pretrained(tmp_path)):
-        with pytest.raises(Exception, match="got 'signed': a cell that is not part of hf_minrnn must be registered"):
-            make()
-
-
-@pytest.mark.parametrize("method", ["project", "scan", "step and scan"])
-@pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
-def test_what_a_subclass_overrides_counts_in_training_and_in_decoding(cell_type, method, restore_registry):
-    """Every token read alone must give what the sequence gives, whatever part of a cell is replaced."""
-    base = CELLS[cell_type]
-
-    class Changed(base):
-        if method == "project":
-
-            def project(self, x):
-                projected, extra = super().project(x)
-                return 0.5 * projected, extra
-
-        else:
-
-            def scan(self, projected, *args, **kwargs):
-                return super().scan(0.5 * projected, *args, **kwargs)
-
-        if method == "step and scan":
-
-            def step(self, x, state=None, **options):
-                projected, extra = self.project(x)
-                h, state = MinRNNCell.scan(self, 0.5 * projected[:, None], state, **options)
-                return h[:, 0], state, extra
-
-    plain, ids = tiny(cell_type), torch.randint(11, (1, 6))
-    CELLS[cell_type] = Changed
-    model = tiny(cell_type)
-    whole = model(ids).logits
-    assert not torch.allclose(whole, plain(ids).logits, atol=1e-4)
-    with torch.no_grad():
-        cache, tokens = None, []
-        for t in range(6):
-            output = model(ids[:, t : t + 1], past_key_values=cache)
-            cache = output.past_key_values
-            tokens.append(output.logits)
-    torch.testing.assert_close(torch.cat(tokens, 1), whole, rtol=1e-4, atol=1e-5)
-
-
-def test_a_step_without_a_scan_is_refused():
-    with pytest.raises(TypeError, match="Half overrides step but not scan"):
-
-        class Half(MinGRUCell):
-            def step(self, x, state=None):
-                return x, state
-
-
-def test_what_cannot_be_registered_is_refused(restore_registry):
-    class WithoutName(MinRNNCell):
-        num_parts = 2
-
-    class WithoutParts(MinRNNCell):
-        cell_type = "without-parts"
-
-    class WithoutScan(MinRNNCell):
-        cell_type, num_parts = "without-scan", 2
-
-    for cell, message in (
-        (torch.nn.GRUCell, "subclass of MinRNNCell"),
-        (WithoutName, "WithoutName needs a cell_type"),
-        (WithoutParts, "WithoutParts needs num_parts"),
-        (WithoutScan, "WithoutScan must define scan"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            register_cell(cell)
-    with pytest.raises(ValueError, match="cell_type 'mingru' is taken by MinGRUCell"):
-        register_cell(signed_cell("mingru"))
-    first = register_cell(signed_cell())
-    assert register_cell(signed_cell()) is not first  # the same class, defined again in a notebook
-    with pytest.raises(ValueError, match="cell_type 'signed' is taken by Signed"):
-        register_cell(type("Other", (signed_cell(),), {}))
-
-
-def test_a_cell_that_is_not_part_of_the_package_is_named_when_code_is_carried(restore_registry, caplog):
-    register_cell(signed_cell("signed-and-carried"))
-    tiny("signed-and-carried").carry_code()
-    assert "cell_type 'signed-and-carried' is not part of hf_minrnn" in caplog.text
+def test_a_cell_with_a_gate_bias_is_freed_with_its_last_name():
+    gc.disable()
+    try:
+        cell = MinGRUCell(5, 7, gate_bias=2.0)
+        weight = weakref.ref(cell.in_proj.weight)
+        del cell
+        assert weight() is None
+    finally:
+        gc.enable()
