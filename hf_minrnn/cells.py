@@ -39,6 +39,10 @@ class GateReset:
         set_gate_bias(linear)
 
 
+# As for ScanSpec: a saved cell may hold one. Calling it with a Linear makes no more than a weak reference.
+torch.serialization.add_safe_globals([GateReset])
+
+
 def set_gate_bias(linear: nn.Linear) -> None:
     """Sets the first `linear.gate_channels` biases to `linear.gate_bias`, unless that is 0."""
     if linear.gate_bias:

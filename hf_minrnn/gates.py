@@ -51,6 +51,10 @@ class ScanSpec(NamedTuple):
         return "lerp" if self.cell_type == "mingru" or self.normalize_gates else "complement"
 
 
+# A saved module holds one. torch.load with weights_only=True should not ask the user for a class that is not public.
+torch.serialization.add_safe_globals([ScanSpec])
+
+
 def step(h, w, x, form: str, out=None):
     """One step of the recurrence, element by element.
 

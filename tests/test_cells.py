@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import copy
 import gc
+import io
 import pickle
 import weakref
 
@@ -11,6 +12,7 @@ from definition import define
 from torch import nn
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from hf_minrnn.layers import MinRNNBase
 
 OPTIONS = [
     (MinGRUCell, {}),
@@ -253,3 +255,22 @@ def test_a_cell_with_a_gate_bias_is_freed_with_its_last_name():
         assert weight() is None
     finally:
         gc.enable()
+
+
+@each_holder
+@pytest.mark.parametrize("options", [{}, {"gate_bias": 2.0}], ids=str)
+def test_whole_modules_load_with_public_classes_as_safe_globals(make, start, options):
+    module, file = make(**options), io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    kinds = [MinGRUCell if start < 0 else MinLSTMCell, nn.Linear]
+    if isinstance(module, MinRNNBase):
+        kinds += [type(module), nn.ModuleList]
+    with torch.serialization.safe_globals(kinds):
+        loaded = torch.load(file, weights_only=True)
+    x = torch.randn(3, 6, 5)
+    assert torch.equal(loaded(x)[0], module(x)[0])
+    for child in loaded.modules():
+        if hasattr(child, "reset_parameters"):
+            child.reset_parameters()
+    assert not options or all((linear.bias[:7] == start).all() for linear in linears(loaded))
