@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .calls_minrnn import is_eager, leaf_node
 from .cells import CELLS
+from .packed import packed_resets, resets_backwards, sequence_order, turn_index
 from .scan import is_one_step
 
 OUTPUT_GATES = (None, "gate", "highway")
@@ -209,7 +210,7 @@ class MinRNNBase(nn.Module):
         # Sequence by sequence instead of step by step, the sequences one after the other: what cu_seqlens describes.
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         self._check_features(data)
-        resets = None if resets is None else _packed_resets(resets, packed)
+        resets = None if resets is None else packed_resets(resets, packed)
         rows = int(batch_sizes[0])
         torch._check(rows >= 1)  # a compiled graph knows nothing else of it
         if hx is not None and torch.compiler.is_compiling():
@@ -217,7 +218,7 @@ class MinRNNBase(nn.Module):
         self._check_state(hx, rows)
         if hx is not None and sorted_indices is not None:
             hx = hx.index_select(1, sorted_indices)
-        back, cu_seqlens = (index.to(data.device) for index in _sequence_order(batch_sizes, rows, len(data)))
+        back, cu_seqlens = (index.to(data.device) for index in sequence_order(batch_sizes, rows, len(data)))
         order = torch.empty_like(back).scatter_(0, back, torch.arange(len(back), device=back.device))
         resets = None if resets is None else resets[order].unsqueeze(0)
         output, states = self._run(data[order].unsqueeze(0), hx, resets, cu_seqlens)
@@ -235,8 +236,8 @@ class MinRNNBase(nn.Module):
         """
         turn = turned_resets = None
         if self.bidirectional:
-            turn = _turn(x.shape[1], cu_seqlens, x.device)
-            turned_resets = _turned(resets, turn, cu_seqlens)
+            turn = turn_index(x.shape[1], cu_seqlens, x.device)
+            turned_resets = resets_backwards(resets, turn, cu_seqlens)
         states, directions = [], self.num_directions
         for layer in range(self.num_layers):
             outputs = []
@@ -268,55 +269,6 @@ class MinRNNBase(nn.Module):
         elif self.output_gate == "highway":
             h = torch.lerp(x.to(h.dtype), h, torch.sigmoid(gate[0]))
         return h, last
-
-
-def _packed_resets(resets, packed):
-    """What a PackedSequence of resets holds, once it is seen to fit the input's."""
-    if not isinstance(resets, PackedSequence):
-        raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
-    if is_eager():  # lengths and orders are values
-        if not torch.equal(resets.batch_sizes, packed.batch_sizes):
-            raise ValueError("resets of a packed input must be a PackedSequence of the same lengths")
-        if not torch.equal(_rows_in_order(resets), _rows_in_order(packed)):
-            raise ValueError("resets of a packed input must be packed in the input's order")
-    if resets.data.dtype != torch.bool or resets.data.shape != packed.data.shape[:1]:
-        raise ValueError(f"resets must hold one bool a step, got {resets.data.dtype} of {tuple(resets.data.shape)}")
-    return resets.data
-
-
-def _rows_in_order(packed):
-    """The batch's rows, from the longest to the shortest; they are packed as they are where no order is given."""
-    data, batch_sizes, order, _ = packed
-    return torch.arange(int(batch_sizes[0]), device=data.device) if order is None else order
-
-
-def _sequence_order(batch_sizes, rows: int, steps: int):
-    """Where each step of a PackedSequence stands if its sequences follow one another; and their bounds."""
-    device = batch_sizes.device  # the CPU, whatever torch.set_default_device says
-    lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows, device=device)).sum(0)
-    cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
-    time = torch.repeat_interleave(batch_sizes, output_size=steps)  # whose length a compiled graph must know
-    sequence = torch.arange(steps, device=device) - (batch_sizes.cumsum(0) - batch_sizes)[time]
-    return cu_seqlens[sequence] + time, cu_seqlens
-
-
-def _turn(time, cu_seqlens, device):
-    """The index that turns every sequence round."""
-    position = torch.arange(time, device=device)
-    if cu_seqlens is None:
-        return time - 1 - position
-    sequence = torch.searchsorted(cu_seqlens, position, right=True) - 1
-    return cu_seqlens[sequence] + cu_seqlens[sequence + 1] - 1 - position
-
-
-def _turned(resets, turn, cu_seqlens):
-    """Resets for the way back: an episode begins there with its last step, which comes before the next one's first."""
-    if resets is None:
-        return None
-    # Rolled, as one step less could be one step, of which an exported graph would make an exception. The first step of a
-    # sequence is none of the one's before it.
-    ends = turn[:1] if cu_seqlens is None else cu_seqlens[1:] - 1
-    return resets.roll(-1, 1).index_fill(1, ends, False).index_select(1, turn)
 
 
 class MinGRU(MinRNNBase):

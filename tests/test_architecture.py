@@ -35,6 +35,7 @@ FLOORS = {
     "scan": 4,
     "cells": 5,
     "block_minrnn": 6,
+    "packed": 1,
     "layers": 6,
     "rl": 7,
     "modeling_minrnn": 7,
