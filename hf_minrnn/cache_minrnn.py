@@ -49,6 +49,8 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     `history` holds what was recorded since the last crop, one entry a forward: the states `(batch, n, state_size)` before
     each of its last n tokens and the tails `(batch, n, conv_kernel_size - 1, channels)` or `None`.
+
+    `ended` and `ending`, bool `(batch, 1)` or `None`, are the record of ended rows while `generate` decodes.
     """
 
     _layer_type = LAYER_TYPE
@@ -64,6 +66,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.recorded_tokens, self.kept_tokens = RECORDED_TOKENS, 0
         self.made_by = None
         self.last_tokens, self.of_beams = None, False
+        self.ended = self.ending = self.ended_rows = None
 
     def update(self, key_states, value_states, *args, **kwargs):
         """Raises: there are no keys and values."""
@@ -78,6 +81,8 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             elif name == "history":
                 value = [tuple(None if x is None else x.detach().clone() for x in entry) for entry in value]
             setattr(new, name, copy.deepcopy(value, memo))
+        if self.ended_rows is not None:
+            self.ended_rows.layers.add(new)
         return new
 
     def carried(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -143,9 +148,9 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def reset(self) -> None:
         """Forgets everything but whether it records."""
-        kept = self.record_past, self.recorded_tokens, self.kept_tokens
+        kept = self.record_past, self.recorded_tokens, self.kept_tokens, self.ended_rows
         self.__init__()
-        self.record_past, self.recorded_tokens, self.kept_tokens = kept
+        self.record_past, self.recorded_tokens, self.kept_tokens, self.ended_rows = kept
 
     def activate_past_recording(self):
         """From now on, keeps the states before each new token until the next `crop`.
@@ -206,7 +211,9 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
                 if state is not None:
                     states[index] = select(state)
         self.history = [tuple(None if x is None else select(x) for x in entry) for entry in self.history]
-        self.last_tokens = None if self.last_tokens is None else select(self.last_tokens)
+        for name in ("last_tokens", "ended", "ending"):
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else select(value))
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Takes the rows `beam_idx`, as beam search does: they are its beams then, and `generate` does not go on from them.
@@ -264,6 +271,7 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
         LinearAttentionLayer.reset(self)
         self.cumulative_length.zero_()
         self.last_tokens, self.of_beams = None, False
+        self.ended = self.ending = None
 
 
 def detach_cache(past_key_values):

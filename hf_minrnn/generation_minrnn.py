@@ -1,7 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """What `generate` needs beyond transformers' own, so that no mode of it corrupts a state."""
 
+from contextvars import ContextVar
 from functools import wraps
+from weakref import WeakSet
 
 import torch
 
@@ -67,37 +69,73 @@ def _refuse_right_padding(mask):
 
 
 class _EndedRows:
-    """Rows of a batch that have ended, while others are still being written.
+    """Which rows of a batch have ended, while others are still being written.
 
-    They are fed padding. Masked, it leaves their state alone, so that the returned cache can be continued.
+    Ended rows are fed padding. The mask keeps it out of their state, so that the returned cache can be continued. The first
+    layer of a cache holds the record, so that it moves with the rows: `ended` is True where a row's end has been fed, and
+    `ending` is what the stopping criteria said of the tokens to be fed next. The record ends with the call of `generate`.
     """
 
-    def __init__(self):
-        self.before = self.now = None
+    def __init__(self, layer, padding):
+        self.layers, self.padding = WeakSet((layer,)), padding
+        layer.ended = layer.ending = None
+        layer.ended_rows = self
 
-    def watch(self, criteria):
-        """The same stopping criteria, which tell this object what they find."""
-        watched = _WatchedCriteria(criteria)
-        watched.rows = self
-        return watched
+    def note(self, done):
+        """Takes what the criteria said of the newest tokens, `(batch,)`."""
+        if done.shape[0] == 1:  # decoding ends with its only row
+            return
+        for layer in self.layers:
+            # A copy that was put aside has not been fed since the criteria were last asked, and has nothing to do with them.
+            if layer.ending is None and layer.batch_size == done.shape[0]:
+                layer.ending = done.unsqueeze(1)
 
-    def add(self, done):
-        """Takes what the criteria said of the newest token: a row that ends with it is still to be fed it."""
-        self.before = torch.zeros_like(done) if self.now is None else self.now
-        self.now = self.before | done
+    def mask(self, layer, tokens):
+        """The mask of `tokens` `(batch, time)`, which are to be fed next; `None` where the record says nothing of them."""
+        ended, ending, layer.ending = layer.ended, layer.ending, None
+        if ending is not None and ended is None:
+            ended = torch.zeros_like(ending)
+        if ended is None or ended.shape[0] != tokens.shape[0]:
+            layer.ended = None
+            return None
+        # A row that is fed anything but padding goes on, as when a loop has written another row over it.
+        padding = ended.to(tokens.device) & (tokens == self.padding.to(tokens.device))
+        ended = padding[:, -1:]
+        layer.ended = ended if ending is None else ended | ending.to(tokens.device)
+        return ~padding
 
-    def mask(self):
-        """The mask `(batch, 1)` of the newest tokens."""
-        return None if self.before is None else self.before.logical_not().unsqueeze(1)
+    def __deepcopy__(self, memo):
+        return self  # the copies of a cache share it
+
+    def __reduce__(self):
+        return type(None), ()  # a cache that is saved goes on without it
+
+    def forget(self):
+        """Ends the record, in all copies of the cache too."""
+        for layer in self.layers:
+            layer.ended = layer.ending = layer.ended_rows = None
+
+
+def _mask_of_ended_rows(cache, tokens):
+    layer = cache.layers[0] if getattr(cache, "layers", None) else None
+    rows = getattr(layer, "ended_rows", None)
+    return None if rows is None else rows.mask(layer, tokens)
 
 
 class _WatchedCriteria(StoppingCriteriaList):
+    """The same stopping criteria, which pass on what they find."""
+
     rows: _EndedRows
 
     def __call__(self, input_ids, scores, **kwargs):
         done = super().__call__(input_ids, scores, **kwargs)
-        self.rows.add(done)
+        self.rows.note(done)
         return done
+
+
+# The records of the running call of `generate`, one for each decoding in it, or None where nothing is recorded: a function
+# given as custom_generate may call transformers' own `generate` again, as those on the Hub do.
+_RECORDS = ContextVar("ended rows")
 
 
 class MinRNNGenerationMixin(GenerationMixin):
@@ -128,12 +166,17 @@ class MinRNNGenerationMixin(GenerationMixin):
             )
         # An assistant's cache goes on recording from one call to the next, and so does one that did before.
         keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
-        caches = [cache]
+        caches, records = [cache], []
+        outer = _RECORDS.set(records)
         try:
             result = super().generate(inputs, generation_config, *args, **kwargs)
             caches.append(getattr(result, "past_key_values", cache))  # of a tensor: what it left in the one given
             _note_last_tokens(caches[-1], getattr(result, "sequences", result), embeds)
         finally:
+            _RECORDS.reset(outer)
+            for record in records:
+                if record is not None:
+                    record.forget()
             if not keep:
                 for layer in (layer for cache in caches if cache is not None for layer in cache.layers):
                     layer.record_past, layer.history = False, []
@@ -151,10 +194,15 @@ class MinRNNGenerationMixin(GenerationMixin):
         if generation_config.is_assistant and cache is not None:
             for layer in cache.layers:
                 layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
-        several = batch_size * (generation_config.num_return_sequences or 1) > 1
+        _RECORDS.get([]).append(self._record_ended_rows(generation_config, cache))
+
+    def _record_ended_rows(self, generation_config, cache):
+        padding, layers = getattr(generation_config, "_pad_token_tensor", None), getattr(cache, "layers", None)
+        beams = (generation_config.num_beams or 1) > 1
         # Without an ending token, transformers feeds ended rows what they would have gone on with.
-        if several and generation_config.eos_token_id is not None and (generation_config.num_beams or 1) == 1:
-            generation_config._ended_rows = model_kwargs["ended_rows"] = _EndedRows()
+        if generation_config.eos_token_id is None or padding is None or beams or not layers:
+            return None
+        return _EndedRows(layers[0], padding)
 
     def _prepare_generated_length(self, generation_config, has_default_max_length, input_ids_length, **kwargs):
         by_default = has_default_max_length and generation_config.max_new_tokens is None
@@ -170,8 +218,12 @@ class MinRNNGenerationMixin(GenerationMixin):
         for criterion in criteria:
             if isinstance(criterion, MaxLengthCriteria):
                 criterion.max_position_embeddings = None  # it would warn of longer texts
-        ended_rows = getattr(generation_config, "_ended_rows", None)
-        return criteria if ended_rows is None else ended_rows.watch(criteria)
+        records = _RECORDS.get([])
+        if not records or records[-1] is None:
+            return criteria
+        watched = _WatchedCriteria(criteria)
+        watched.rows = records[-1]
+        return watched
 
     def _get_static_cache_init_shape(self):
         # There are no heads to lay a static cache out for: it takes its shape from the first state.
@@ -185,7 +237,6 @@ class MinRNNGenerationMixin(GenerationMixin):
         attention_mask=None,
         inputs_embeds=None,
         is_first_iteration=False,
-        ended_rows=None,
         **kwargs,
     ):
         seen = getattr(past_key_values, "_seen_of_whole", 0)
@@ -197,11 +248,11 @@ class MinRNNGenerationMixin(GenerationMixin):
             newest = newest if device.type == "meta" else newest.to(device)  # offloaded weights find their inputs
             # With strides that grow with the text, a compiled forward would be compiled anew for each token.
             newest = newest.clone(memory_format=torch.contiguous_format)
-            mask = None if ended_rows is None else ended_rows.mask()
+            mask = _mask_of_ended_rows(past_key_values, newest)
             for name in ("position_ids", "token_type_ids", "labels"):
                 kwargs.pop(name, None)
             return {"input_ids": newest, "past_key_values": past_key_values, "attention_mask": mask, **kwargs}
-        return super().prepare_inputs_for_generation(
+        inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
             past_key_values=past_key_values,
@@ -210,3 +261,9 @@ class MinRNNGenerationMixin(GenerationMixin):
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
+        tokens = inputs.get("input_ids")
+        mask = None if is_first_iteration or tokens is None else _mask_of_ended_rows(past_key_values, tokens)
+        if mask is not None:
+            given = inputs.get("attention_mask")
+            inputs["attention_mask"] = mask if given is None else mask & given[:, -mask.shape[1] :].bool()
+        return inputs
