@@ -68,6 +68,20 @@ def _refuse_right_padding(mask):
         )
 
 
+def _refuse_cache(name):
+    if name == "paged":
+        raise NotImplementedError(
+            "continuous batching (cache_implementation='paged', generate_batch, init_continuous_batching) keeps pages of keys "
+            "and values for attention layers, and has no place for a recurrent state: call generate on prompts that are padded "
+            "on the left"
+        )
+    if name == "quantized":
+        raise ValueError(
+            "cache_implementation='quantized' is for keys and values that grow with the text: leave it out, the state of this "
+            "model does not grow"
+        )
+
+
 class _EndedRows:
     """Which rows of a batch have ended, while others are still being written.
 
@@ -150,6 +164,7 @@ class MinRNNGenerationMixin(GenerationMixin):
                 raise ValueError(
                     f"generate writes one sequence a row, and cannot take {name}: give each a row of its own"
                 )
+        _refuse_cache(kwargs.get("cache_implementation"))
         cache = kwargs.get("past_key_values")
         cache = cache if isinstance(cache, Cache) else None
         embeds, ids = kwargs.get("inputs_embeds"), kwargs.get("input_ids") if inputs is None else inputs
@@ -182,8 +197,13 @@ class MinRNNGenerationMixin(GenerationMixin):
                     layer.record_past, layer.history = False, []
         return result
 
+    def init_continuous_batching(self, *args, **kwargs):
+        """Raises: continuous batching has no place for a recurrent state."""
+        _refuse_cache("paged")
+
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, batch_size, *args):
         # The last stop before anything is computed, where the mask is known: the one given, or inferred from padding tokens.
+        _refuse_cache(generation_config.cache_implementation)
         _refuse_right_padding(model_kwargs.get("attention_mask"))
         super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, batch_size, *args)
         cache = model_kwargs.get("past_key_values")
