@@ -16,6 +16,7 @@ try:
         LinearAttentionLayer,
     )
     from transformers.configuration_utils import PreTrainedConfig
+    from transformers.distributed import DistributedConfig
     from transformers.dynamic_module_utils import get_relative_import_files
     from transformers.generation import GenerationMixin, MaxLengthCriteria, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
@@ -58,6 +59,7 @@ __all__ = [
     "Cache",
     "CacheLayerMixin",
     "CausalLMOutputWithPast",
+    "DistributedConfig",
     "DynamicCache",
     "GenerationMixin",
     "GenerationMode",

@@ -16,6 +16,7 @@ from .compat import (
     BaseModelOutputWithPast,
     Cache,
     CausalLMOutputWithPast,
+    DistributedConfig,
     DynamicCache,
     PreTrainedModel,
     TransformersKwargs,
@@ -119,6 +120,27 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             initialization.copy_(module.bias, start)
         elif getattr(module, "initial_state", None) is not None:
             initialization.zeros_(module.initial_state)
+
+    def _check_and_adjust_attn_implementation(self, attn_implementation, *args, **kwargs):
+        return "eager"  # the model has no attention, so every implementation gives the same, whether it is installed or not
+
+    def get_correct_attn_implementation(self, *args, **kwargs):
+        return "eager"
+
+    def get_correct_experts_implementation(self, *args, **kwargs):
+        return "eager"  # it has no experts either
+
+    @classmethod
+    def prepare_distribute_model(cls, distributed_config, *args, **kwargs):
+        """Raises `ValueError` for tensor and expert parallelism, of which the model has no plan."""
+        if isinstance(distributed_config, dict):
+            distributed_config = DistributedConfig.from_dict(distributed_config)
+        if distributed_config is not None and max(distributed_config.tp_size, distributed_config.ep_size) > 1:
+            raise ValueError(
+                f"{cls.__name__} cannot be split by tensor or expert parallelism (tp_plan, tp_size, ep_size): give each device "
+                "whole blocks with device_map='auto', or split the weights with fsdp_size in DistributedConfig"
+            )
+        return super().prepare_distribute_model(distributed_config, *args, **kwargs)
 
 
 @auto_docstring
