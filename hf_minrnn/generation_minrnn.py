@@ -224,6 +224,32 @@ class MinRNNGenerationMixin(GenerationMixin):
             return None
         return _EndedRows(layers[0], padding)
 
+    def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
+        super()._validate_generation_mode(generation_mode, generation_config, generation_mode_kwargs)
+        if generation_config.is_assistant and not generation_config.output_scores:
+            raise ValueError("transformers sets is_assistant for the drafts of an assistant_model: leave it out")
+        draft = generation_mode_kwargs.get("assistant_model")
+        dflash = draft is not None and getattr(generation_config, "speculation_type", None) == "dflash"
+        if dflash and not hasattr(draft.config, "target_layer_ids"):
+            raise ValueError(
+                f"speculation_type='dflash' needs a draft model made for it, got {type(draft).__name__}: leave it out, and any "
+                "causal language model can be the assistant"
+            )
+        generation_config.output_attentions = False  # there are none, and transformers would index into them
+
+    def heal_tokens(self, input_ids, tokenizer=None):
+        """The prompts with their last tokens replaced by those that begin with them, see transformers.
+
+        Raises:
+            ValueError: If there is no tokenizer, or it lacks a `bos_token` or a `pad_token`.
+        """
+        if tokenizer is not None and None in (tokenizer.bos_token_id, tokenizer.pad_token_id):
+            raise ValueError(
+                "token_healing needs a tokenizer with a bos_token and a pad_token, got "
+                f"{tokenizer.bos_token!r} and {tokenizer.pad_token!r}: set them, or leave out token_healing"
+            )
+        return super().heal_tokens(input_ids, tokenizer)
+
     def _prepare_generated_length(self, generation_config, has_default_max_length, input_ids_length, **kwargs):
         by_default = has_default_max_length and generation_config.max_new_tokens is None
         max_new_tokens = generation_config.max_length
