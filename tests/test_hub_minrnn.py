@@ -148,7 +148,9 @@ def world(tmp_path_factory):
         head.save_pretrained(root / name)
         with torch.no_grad():
             heads[name] = [head(IDS)[0]]
-    tokenizer = build_tokenizer("chars", ["".join(map(chr, range(32, 127)))])  # of 97 tokens, as the models
+    tokenizer = build_tokenizer(
+        "chars", ["".join(map(chr, range(32, 127)))], padding=False
+    )  # of 97 tokens, as the models
     tokenizer.save_pretrained(root / "causal")
     tokenizer.save_pretrained(root / CLASSIFIER)
     by_class = build("no-conv")

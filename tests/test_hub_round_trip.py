@@ -124,7 +124,9 @@ def world(tmp_path_factory):
     """The Hub, what the three doors said, and what a process without this package makes of what they pushed."""
     root = tmp_path_factory.mktemp("doors")
     torch.save(IDS, root / "ids.pt")
-    tokenizer = build_tokenizer("chars", ["".join(map(chr, range(32, 127)))])  # of 97 tokens, as the models
+    tokenizer = build_tokenizer(
+        "chars", ["".join(map(chr, range(32, 127)))], padding=False
+    )  # of 97 tokens, as the models
     for folder, name in (("model", "mingru"), ("other", "minlstm-paper"), ("sharded", "no-conv")):
         build(name).save_pretrained(root / folder, max_shard_size="20KB" if folder == "sharded" else "50GB")
         tokenizer.save_pretrained(root / folder)

@@ -116,7 +116,8 @@ def load_text(corpus: str, path: str | None, vocab_size: int) -> Text:
     if (corpus == "shakespeare") != (path is not None):
         raise InputError(f"{corpus} {'needs' if path is None else 'takes no'} --text FILE: only shakespeare is a file")
     found = load_corpus(path or "stdlib")
-    tokenizer = build_tokenizer(CORPORA[corpus], found.train, vocab_size)
+    # Nothing is padded here, and with the vocabulary as it was new runs compare with the committed ones.
+    tokenizer = build_tokenizer(CORPORA[corpus], found.train, vocab_size, padding=False)
     parts = (found.train, *halves(found.heldout))
     return Text(tokenizer, *(encode_documents(tokenizer, part) for part in parts))
 

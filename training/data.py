@@ -30,6 +30,7 @@ class Data:
     tokenizer_seconds: float
     encode_seconds: float
     stream: object = None  # `datasets.IterableDataset`
+    padding: bool = True  # whether the tokenizer was to have a padding token of its own
 
     @property
     def fingerprint(self) -> str:
@@ -56,8 +57,11 @@ class Data:
         )
 
 
-def load_data(args: argparse.Namespace) -> Data:
+def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
     """Reads, tokenizes and checks the data.
+
+    Args:
+        padding (`bool`): Whether the tokenizer gets a padding token of its own, as in `build_tokenizer`.
 
     Raises:
         InputError: The data cannot be used, or the training split is shorter than a window.
@@ -68,7 +72,7 @@ def load_data(args: argparse.Namespace) -> Data:
     else:
         corpus = load_corpus(args.dataset, args.text_column)
     loaded = time.perf_counter()
-    tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size)
+    tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
     built = time.perf_counter()
     train = encode_documents(tokenizer, corpus.train)
     heldout = encode_documents(tokenizer, corpus.heldout)
@@ -81,4 +85,7 @@ def load_data(args: argparse.Namespace) -> Data:
         raise InputError(
             f"the held-out text comes to {len(heldout.ids)} tokens, which is nothing to predict: give more text"
         )
-    return Data(corpus, tokenizer, train, heldout, loaded - start, built - loaded, time.perf_counter() - built, stream)
+    encode_seconds = time.perf_counter() - built
+    return Data(
+        corpus, tokenizer, train, heldout, loaded - start, built - loaded, encode_seconds, stream, padding=padding
+    )

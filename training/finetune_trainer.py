@@ -64,17 +64,17 @@ def loss_per_token(model, pieces):
 
 
 def load_pieces(path, column, tokenizer, length):
-    """A file as training and held-out pieces of at most `length` tokens."""
+    """A file as training and held-out pieces of at most `length` tokens, an end-of-text token on both sides of a text."""
     if not Path(path).is_file():
         raise SystemExit(f"data file {path} is not there: give a text, .json, .jsonl or .parquet file")
     kind = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}.get(Path(path).suffix, "text")
     options = {"sample_by": "document"} if kind == "text" else {}
 
     def cut(batch):
-        texts = (tokenizer.eos_token + text for text in batch[column] if text)
-        rows = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
-        pieces = [ids[i : i + length] for ids in rows for i in range(0, len(ids), length)]
-        return {"input_ids": [piece for piece in pieces if len(piece) > 1]}
+        texts = [tokenizer(text, add_special_tokens=False).input_ids for text in batch[column] if text]
+        rows = [[tokenizer.eos_token_id, *ids, tokenizer.eos_token_id] for ids in texts]
+        # The loss leaves out a piece's first token, so that one is the last of the piece before.
+        return {"input_ids": [ids[i : i + length] for ids in rows for i in range(0, len(ids) - 1, length - 1)]}
 
     try:
         rows = load_dataset(kind, data_files=str(path), split="train", **options)
@@ -107,8 +107,8 @@ def main(argv=None) -> dict:
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    if min(args.steps, args.batch_size, args.length) < 1 or not 0 < args.learning_rate < math.inf or args.seed < 0:
-        parser.error("--steps, --batch-size, --length and --learning-rate must be above 0, and --seed not negative")
+    if min(args.steps, args.batch_size, args.length - 1) < 1 or not 0 < args.learning_rate < math.inf or args.seed < 0:
+        parser.error("--steps, --batch-size and --learning-rate must be above 0, --length above 1, --seed not negative")
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise SystemExit(f"{args.output} is not an empty folder: give another")
     model, tokenizer = load(args.model)
@@ -133,7 +133,7 @@ def main(argv=None) -> dict:
             seed=args.seed,
         ),
         train_dataset=pieces["train"],
-        data_collator=DataCollatorWithFlattening(),  # pieces one after another, no padding, no state from one to the next
+        data_collator=DataCollatorWithFlattening(),  # the pieces stand in one row; no state passes from one to the next
     )
     before = loss_per_token(model, pieces["test"])
     trainer.train()

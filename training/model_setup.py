@@ -8,7 +8,7 @@ import difflib
 
 import torch
 from corpus import InputError
-from tokenization import vocabulary_size
+from tokenization import has_padding, vocabulary_size
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
@@ -41,7 +41,9 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
             "leave it out, or ask for a smaller --vocab-size"
         )
     separator = tokenizer.eos_token_id
-    fields |= {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": separator}
+    padding = tokenizer.pad_token_id if has_padding(tokenizer) else separator
+    special = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": padding}
+    fields |= special
     torch.manual_seed(args.seed)
     try:
         config = MinRNNConfig.paper(**fields) if args.block == "paper" else MinRNNConfig(**fields)
@@ -50,9 +52,7 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
         # A strict dataclass wraps what its validators raise in words about itself.
         raise InputError(f"this model cannot be built: {error.__cause__ or error}") from error
     model.generation_config = GenerationConfig(
-        bos_token_id=separator,
-        eos_token_id=separator,
-        pad_token_id=separator,
+        **special,
         do_sample=True,
         temperature=0.8,
         top_p=0.95,

@@ -1,18 +1,21 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizers, made on the spot or loaded, and a split of documents as one array of token ids.
+"""Tokenizers, made here or loaded, and documents as one array of token ids.
 
-Three kinds are made, each a `transformers.PreTrainedTokenizerFast` that is saved beside the model:
+This module makes three kinds of tokenizer, each a `transformers.PreTrainedTokenizerFast` that is saved with the model:
 
 - `bytes`: one token per UTF-8 byte;
 - `bpe`: byte-level byte-pair encoding, learned from the training documents only;
-- `chars`: one token per character seen in training, and `<unk>` for the others.
+- `chars`: one token per character of the training documents, and `<unk>` for all others.
 
-All have one special token, `<|endoftext|>`: beginning, end and padding in one; it separates documents. Of a tokenizer from a
-folder or the Hub it is the end-of-text token.
+Each of them has `<|endoftext|>`, which separates documents and is both the beginning and the end of a text, and
+`<|padding|>`, which only fills up rows. The two differ because collators exclude the padding token from the loss: if it were
+also the end of the text, a fine-tuned model would never learn to stop. A loaded tokenizer separates documents with its own
+end-of-text token, and gets `<|padding|>` if it has no padding token of its own.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SEPARATOR = "<|endoftext|>"
+PADDING = "<|padding|>"
 UNKNOWN = "<unk>"
 KINDS = ("bytes", "bpe", "chars")
 UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among all
@@ -32,27 +36,36 @@ LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
 ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
 
 
-def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048) -> PreTrainedTokenizerBase:
+def build_tokenizer(
+    kind: str, documents: Sequence[str], vocab_size: int = 2048, *, padding: bool = True
+) -> PreTrainedTokenizerBase:
     """Builds a tokenizer from training documents, or loads one.
 
     Args:
         kind (`str`): `bytes`, `bpe` or `chars`, or the folder or Hub name of a tokenizer.
         documents (`Sequence[str]`): Training documents; `bytes` ignores them.
-        vocab_size (`int`): Size of the `bpe` vocabulary, separator included; at least 257. The other kinds ignore it.
+        vocab_size (`int`): Size of the `bpe` vocabulary, special tokens included; at least 258. The other kinds ignore it.
+        padding (`bool`): Whether the tokenizer gets a padding token that differs from its end of text. False is for
+            experiments that never pad, and for runs that were started with a tokenizer without one.
 
     Raises:
         InputError: No such tokenizer, one without an end-of-text token, or a vocabulary too small to hold every byte.
     """
+    special = [SEPARATOR, PADDING] if padding else [SEPARATOR]
     if kind == "bytes":
         tokenizer = _byte_level(use_regex=False)
     elif kind == "bpe":
-        if vocab_size < 257:
-            raise InputError(f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and a separator need 257")
+        smallest = 256 + len(special)
+        if vocab_size < smallest:
+            raise InputError(
+                f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and {len(special)} special tokens need "
+                f"{smallest}"
+            )
         tokenizer = _byte_level(use_regex=True)
         tokenizer.train_from_iterator(
             _without_long_words(documents),
             trainers.BpeTrainer(
-                vocab_size=vocab_size,
+                vocab_size=vocab_size - len(special) + 1,
                 special_tokens=[SEPARATOR],
                 initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
                 show_progress=False,
@@ -61,17 +74,37 @@ def build_tokenizer(kind: str, documents: Sequence[str], vocab_size: int = 2048)
     elif kind == "chars":
         tokenizer = _characters(documents)
     else:
-        return _load_tokenizer(kind)
-    tokenizer.add_special_tokens([SEPARATOR])
+        loaded = _load_tokenizer(kind)
+        return with_padding(loaded) if padding else loaded
+    tokenizer.add_special_tokens(special)  # the padding token comes last, so that it moves no other id
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=SEPARATOR,
         eos_token=SEPARATOR,
-        pad_token=SEPARATOR,
+        pad_token=special[-1],
         unk_token=UNKNOWN if kind == "chars" else None,
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
+
+
+def has_padding(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a padding token that is not its end of text."""
+    return tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+
+
+def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy of a tokenizer that also has `<|padding|>`, or the tokenizer itself if it needs none or cannot take one."""
+    if has_padding(tokenizer):
+        return tokenizer
+    extended = copy.deepcopy(tokenizer)
+    try:
+        extended.add_special_tokens({"pad_token": PADDING})
+    except NotImplementedError:  # some classes have a fixed vocabulary
+        return tokenizer
+    # A vocabulary with gaps between its ids can give the new token the id of another one.
+    shared = sum(index == extended.pad_token_id for index in extended.get_vocab().values()) > 1
+    return tokenizer if shared else extended
 
 
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:

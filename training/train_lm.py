@@ -33,6 +33,7 @@ from finish import OUTPUT_FILES, finish_run, push
 from model_setup import build_model
 from options import FREE_TO_CHANGE, parse_arguments
 from report import amount
+from tokenization import has_padding
 from trainer import Trainer, run_arguments
 from transformers.utils.logging import disable_progress_bar
 
@@ -88,6 +89,11 @@ def describe(args: argparse.Namespace, accelerator: Accelerator, data: Data, mod
         f"{amount(parameters)} parameters, on {accelerator.device}\n"
         f"training  {budget}, {tokens:,} tokens a step" + (f", from step {saved['state']['step']:,}" if saved else "")
     )
+    if not has_padding(data.tokenizer):
+        accelerator.print(
+            "padding   this tokenizer pads with the end of text, which DataCollatorForLanguageModeling then leaves out of "
+            "the loss: fine-tune with DataCollatorWithFlattening"
+        )
 
 
 def run(args: argparse.Namespace) -> dict[str, float]:
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     if args.push_to_hub and accelerator.is_main_process:  # now and not after hours of training
         make_repository(args.push_to_hub)
     folder, saved = open_folder(args)
-    data = load_data(args)
+    data = load_data(args, padding=saved is None or "padding token" in saved["args"])
     model = build_model(args, data.tokenizer)
     if saved:
         current, state = run_arguments(args, data, accelerator.num_processes), saved["state"]

@@ -53,7 +53,9 @@ def run_arguments(args: argparse.Namespace, data: Data, processes: int) -> dict:
     about = {name: value for name, value in vars(args).items() if name not in NOT_ABOUT_TRAINING}
     rows = {"rows per step": args.batch_size * args.accumulate * processes}
     stream = {"stream": args.dataset} if args.streaming else {}
-    return {**about, **rows, **stream, "training text": data.fingerprint[:16]}
+    # Earlier checkpoints lack this entry: their tokenizer pads with the end of text, and a resumed run keeps it.
+    padding = {"padding token": True} if data.padding else {}
+    return {**about, **rows, **stream, **padding, "training text": data.fingerprint[:16]}
 
 
 class Trainer:

@@ -109,7 +109,7 @@ def save(folder, name="mingru", model_class=MinRNNForCausalLM, code=False, max_s
         model.carry_code()
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     if model_class is MinRNNForCausalLM:
-        build_tokenizer("chars", ["".join(map(chr, range(32, 127)))]).save_pretrained(folder)
+        build_tokenizer("chars", ["".join(map(chr, range(32, 127)))], padding=False).save_pretrained(folder)
     for name in SHOWN - {"README.md"}:
         (folder / name).write_text(name)
     (folder / "README.md").write_text(CARD)

@@ -372,7 +372,7 @@ def long_pieces(folder, options):
         (another_head, "holds a MinRNNForSequenceClassification of type minrnn"),
         (broken_config, r"model .* cannot be read \(.*\): give a folder"),
         (no_tokenizer, "no tokenizer can be loaded from .* name it with --tokenizer"),
-        (larger_tokenizer, "has 260 tokens, the model's vocabulary only 257: give the tokenizer that"),
+        (larger_tokenizer, "has 260 tokens, the model's vocabulary only 258: give the tokenizer that"),
         (no_separator, "has not got an eos_token, which separates documents: name another with --tokenizer"),
         (no_weights, r"the weights of .* cannot be loaded \(.*\): save the model again"),
         (cut_weights, r"the weights of .* cannot be loaded \(.*\): save the model again"),

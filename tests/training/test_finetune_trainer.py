@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import train_lm
 from tokenization import build_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from train_cases import QUICK
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, pipeline
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 
@@ -67,10 +69,31 @@ def test_a_text_file_is_one_document_in_pieces(finished_run, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
     path, text = tmp_path / "a.txt", "one line\nand another\n" * 20
     path.write_text(text)
-    pieces = finetune_trainer.load_pieces(path, "text", tokenizer, 50)
-    rows = [*pieces["train"]["input_ids"], *pieces["test"]["input_ids"]]
-    assert [len(row) for row in rows[:-1]] == [50] * (len(rows) - 1)
-    assert tokenizer.decode([token for row in rows for token in row]) == tokenizer.eos_token + text
+    end = tokenizer.eos_token_id
+    for length in (50, len(text), len(text) + 1):  # with the second, only the end is left for the last piece
+        pieces = finetune_trainer.load_pieces(path, "text", tokenizer, length)
+        rows = [*pieces["train"]["input_ids"], *pieces["test"]["input_ids"]]
+        assert [len(row) for row in rows[:-1]] == [length] * (len(rows) - 1) and len(rows[-1]) > 1
+        assert [after[0] for after in rows[1:]] == [before[-1] for before in rows[:-1]]
+        predicted = [token for row in rows for token in row[1:]]
+        assert (rows[0][0], tokenizer.decode(predicted[:-1]), predicted[-1]) == (end, text, end)
+
+
+def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
+    base, path, output = tmp_path / "base", tmp_path / "lines.jsonl", tmp_path / "out"
+    size = ["--hidden-size", "32", "--batch-size", "4", "--sequence-length", "64", "--learning-rate", "0.03"]
+    quiet = ["--samples", "0", "--no-baselines", "--eval-every", "2", "--output-dir", str(base)]
+    train_lm.main([*QUICK, *size, *quiet, "--dataset", text_file, "--steps", "150"])  # a single text without an end
+    path.write_text("".join(json.dumps({"text": f"the {word} sees"}) + "\n" for word in ["cat", "dog"] * 40))
+    finetune_trainer.main([str(base), str(path), str(output), "--steps", "60", *OPTIONS])
+    written = {}
+    for folder in (base, output):
+        generator = pipeline("text-generation", model=str(folder))
+        prompt = generator.tokenizer.eos_token + "the dog"
+        (found,) = generator(prompt, max_new_tokens=40, do_sample=False, return_full_text=False)
+        written[folder] = found["generated_text"]
+    assert written[output] == " sees"
+    assert len(written[base]) == 40
 
 
 # --- bad input
@@ -110,12 +133,12 @@ def test_rows_that_cannot_be_read(finished_run, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "options", ["--steps 0", "--batch-size 0", "--length 0", "--learning-rate -1", "--learning-rate nan", "--seed -1"]
+    "options", ["--steps 0", "--batch-size 0", "--length 1", "--learning-rate -1", "--learning-rate nan", "--seed -1"]
 )
 def test_numbers_that_train_nothing(options, capsys):
     with pytest.raises(SystemExit):
         finetune_trainer.main(["model", "data", "out", *options.split()])
-    assert "--length and --learning-rate must be above 0, and --seed not negative" in capsys.readouterr().err
+    assert "--learning-rate must be above 0, --length above 1, --seed not negative" in capsys.readouterr().err
 
 
 def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):

@@ -4,19 +4,23 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from corpus import InputError
 from tokenization import (
     KINDS,
+    PADDING,
     SEPARATOR,
     UNKNOWN_BITS,
     TokenStream,
     _without_long_words,
     build_tokenizer,
     encode_documents,
+    has_padding,
     vocabulary_size,
+    with_padding,
 )
 from tokenizers import Tokenizer, models
-from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 DOCUMENTS = ["def add(a, b):\n    return a + b\n", "naïve café — 日本 🎉\t\r\n  two  spaces ,and 's\n"] * 20
 AWKWARD = [" leading", "trailing \n", "a\r\n\tb", "", "don 't , no clean-up .", "\x00\x7f", "新しい 🦜"]
@@ -45,16 +49,16 @@ def test_any_text_round_trips_through_bytes(kind, text, tmp_path):
 
 
 def test_special_tokens(tokenizer):
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id
-    assert tokenizer.eos_token == SEPARATOR
-    ids = tokenizer("a")["input_ids"]
-    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id
+    assert (tokenizer.eos_token, tokenizer.pad_token) == (SEPARATOR, PADDING)
+    assert tokenizer.pad_token_id == len(tokenizer) - 1 == max(tokenizer.get_vocab().values())  # no other id moves
+    assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & {*tokenizer("a")["input_ids"]}
 
 
 def test_vocabulary_sizes():
-    assert len(build_tokenizer("bytes", [])) == 257
+    assert len(build_tokenizer("bytes", [])) == 258
     assert len(build_tokenizer("bpe", DOCUMENTS, vocab_size=300)) == 300
-    assert len(build_tokenizer("chars", ["abca"])) == 3 + 2
+    assert len(build_tokenizer("chars", ["abca"])) == 3 + 3
     assert len(build_tokenizer("bytes", [])("é日")["input_ids"]) == 5
 
 
@@ -78,8 +82,10 @@ def test_words_without_end_are_learned_from_in_pieces():
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(InputError, match="256 is too small"):
-        build_tokenizer("bpe", DOCUMENTS, vocab_size=256)
+    with pytest.raises(InputError, match=r"257 is too small for bpe: .* need 258"):
+        build_tokenizer("bpe", DOCUMENTS, vocab_size=257)
+    with pytest.raises(InputError, match=r"256 is too small for bpe: .* need 257"):
+        build_tokenizer("bpe", DOCUMENTS, vocab_size=256, padding=False)
     with pytest.raises(
         InputError, match=r"could not load tokenizer 'words', which is neither one of bytes, bpe, chars nor"
     ):
@@ -101,11 +107,12 @@ def test_batches_do_not_change_the_stream(tokenizer, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bpe"])
-def test_separator_spelled_in_a_text_is_ordinary_text(kind):
+def test_special_tokens_spelled_in_a_text_are_ordinary_text(kind):
     tokenizer = build_tokenizer(kind, DOCUMENTS, vocab_size=300)
-    text = f"x {SEPARATOR} y"
+    text = f"x {SEPARATOR} y {PADDING} z"
     stream = encode_documents(tokenizer, [text])
     assert (stream.ids == tokenizer.eos_token_id).sum() == 1
+    assert tokenizer.pad_token_id not in stream.ids
     assert tokenizer.decode(stream.ids[1:]) == text
 
 
@@ -159,3 +166,62 @@ def test_settings_left_in_a_saved_tokenizer_do_not_cut_or_pad_the_corpus(tmp_pat
     assert '"max_length":64' in (tmp_path / "tokenizer.json").read_text().replace(" ", "")
     found = encode_documents(build_tokenizer(str(tmp_path), documents), documents)
     assert found.ids.tolist() == want.ids.tolist()
+
+
+# --- the padding token
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_end_of_text_is_a_label(kind, tmp_path):
+    build_tokenizer(kind, DOCUMENTS, vocab_size=300).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    texts = [f"a + b{tokenizer.eos_token}", f"def add(a, b){tokenizer.eos_token}"]
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        batch = DataCollatorForLanguageModeling(tokenizer, mlm=False)([dict(tokenizer(text)) for text in texts])
+        assert (batch["labels"] == tokenizer.eos_token_id).sum(1).tolist() == [1, 1]
+        assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)
+        assert torch.equal(batch["labels"] == -100, batch["input_ids"] == tokenizer.pad_token_id)
+
+
+def test_the_padding_token_takes_no_other_tokens_id():
+    with_one, without = (build_tokenizer("bpe", DOCUMENTS, 300, padding=padding) for padding in (True, False))
+    assert not has_padding(without) and without.pad_token_id == without.eos_token_id
+    vocabulary = without.get_vocab()
+    last = max(vocabulary, key=vocabulary.get)  # the merge whose place it takes in a vocabulary of equal size
+    assert {**with_one.get_vocab(), last: 299} == {**vocabulary, PADDING: 299}
+
+
+@pytest.mark.parametrize("pad_token", [None, SEPARATOR, "[PAD]"])
+def test_a_loaded_tokenizer_gets_a_padding_token_if_it_has_none(pad_token, tmp_path):
+    given = build_tokenizer("bytes", [], padding=False)
+    given.pad_token = None
+    if pad_token:
+        given.add_special_tokens({"pad_token": pad_token})
+    given.save_pretrained(tmp_path / "given")
+    tokenizer = build_tokenizer(str(tmp_path / "given"), [])
+    assert tokenizer.pad_token == ("[PAD]" if pad_token == "[PAD]" else PADDING)
+    assert has_padding(tokenizer) and vocabulary_size(tokenizer) == 258 == tokenizer.pad_token_id + 1
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert AutoTokenizer.from_pretrained(tmp_path / "again").pad_token_id == 257
+    assert np.array_equal(encode_documents(tokenizer, DOCUMENTS).ids, encode_documents(given, DOCUMENTS).ids)
+    kept = build_tokenizer(str(tmp_path / "given"), [], padding=False)
+    assert (len(kept), kept.pad_token) == (len(given), given.pad_token)
+
+
+def test_a_vocabulary_that_cannot_grow_stays_as_it_is():
+    # The next id after three tokens is 3, which is taken.
+    model = models.WordLevel(vocab={"a": 0, "</s>": 1, "b": 3}, unk_token="a")
+    gaps = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
+
+    class Fixed(ByT5Tokenizer):
+        def add_special_tokens(self, *args, **kwargs):
+            raise NotImplementedError
+
+    fixed = Fixed()
+    fixed.pad_token = fixed.eos_token
+    for tokenizer in (gaps, fixed):
+        before = dict(tokenizer.get_vocab())
+        assert with_padding(tokenizer) is tokenizer
+        assert tokenizer.get_vocab() == before and not has_padding(tokenizer)
+    assert with_padding(ByT5Tokenizer()).pad_token == "<pad>"

@@ -60,9 +60,10 @@ def test_measured_number_belongs_to_the_saved_model(finished_run, text_file):
 
 def test_pipeline_loads_the_folder(finished_run):
     generator = pipeline("text-generation", model=str(finished_run[0]))
-    separator = generator.tokenizer.eos_token_id
+    separator, padding = generator.tokenizer.eos_token_id, generator.tokenizer.pad_token_id
+    assert separator != padding
     for config in (generator.model.config, generator.model.generation_config):
-        assert config.bos_token_id == config.eos_token_id == config.pad_token_id == separator
+        assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (separator, separator, padding)
     assert generator.model.generation_config.do_sample
     text = generator("the cat", min_new_tokens=8, max_new_tokens=8)[0]["generated_text"]
     assert text.startswith("the cat") and len(text) > 7
@@ -267,7 +268,7 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
         (["--config", "return_dict=false"], "return_dict: .* no such field to set; the fields are bidirectional, "),
         (["--config", "eos_token_id=3"], "eos_token_id: .* no such field to set"),
         (["--config", "hidden_size=8"], "use --hidden-size 8"),
-        (["--config", "vocab_size=100"], "vocab_size=100 is below the tokenizer's 257 tokens"),
+        (["--config", "vocab_size=100"], "vocab_size=100 is below the tokenizer's 258 tokens"),
         (["--config", "vocab_size"], "is not KEY=VALUE"),
         (["--config", "initializer_range=wide"], "cannot be built: Field 'initializer_range' .*got str"),
         (["--config", "conv_kernel_size=-1"], "cannot be built: conv_kernel_size must not be negative"),

@@ -18,8 +18,11 @@ import torch
 import train_lm
 from checkpoint import check_same_run, checkpoints, load_checkpoint
 from corpus import InputError
+from data import load_data
 from stop_request import StopRequest
+from tokenization import build_tokenizer
 from train_cases import QUICK, SCRIPT, losses
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 RESUMED_STEPS = 120
 
@@ -186,6 +189,25 @@ def test_the_argument_that_changes_the_tokens_is_named_before_them():
     before = {"vocab_size": 300, "training text": "aa"}
     with pytest.raises(InputError, match="made with vocab_size 300, not 400"):
         check_same_run(before, {"vocab_size": 400, "training text": "bb"}, set())
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe", "chars", "loaded"])
+def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_file, tmp_path, monkeypatch):
+    if kind == "loaded":
+        kind = str(tmp_path / "given")
+        build_tokenizer("bytes", [], padding=False).save_pretrained(kind)
+    argv = [*QUICK, "--dataset", text_file, "--tokenizer", kind, "--vocab-size", "300", "--no-baselines"]
+    argv += ["--output-dir", str(tmp_path / "run")]
+    with monkeypatch.context() as patches:  # as before there was one
+        patches.setattr(train_lm, "load_data", lambda args, padding: load_data(args, padding=False))
+        train_lm.main([*argv, "--steps", "2"])
+    before = AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab()
+    for steps in ("3", "4"):  # the checkpoint that the first of them writes is resumed in the same way
+        assert train_lm.main([*argv, "--steps", steps, "--resume"])["steps"] == int(steps)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert tokenizer.get_vocab() == before and tokenizer.pad_token_id == tokenizer.eos_token_id
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    assert (model.config.vocab_size, model.config.pad_token_id) == (len(before), tokenizer.eos_token_id)
 
 
 def test_checkpoint_of_changed_data_is_refused(text_file, tmp_path):
