@@ -19,6 +19,11 @@ import argparse
 from copy import deepcopy
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from by_definition import by_definition
 from report import plot_lines, usable_cores, write_json

@@ -13,6 +13,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from report import write_json
 from timing import measure, provenance, settings

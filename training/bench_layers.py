@@ -18,6 +18,11 @@ import argparse
 import gc
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from by_definition import check_layer
 from contestants import LAYERS, SAME_AS_MINGRU, left_out

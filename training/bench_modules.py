@@ -18,6 +18,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from by_definition import EXACT, by_definition, outer_rows
 from report import plot_bars, write_json

@@ -21,6 +21,11 @@ import argparse
 import json
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from bench_scan import TOLERANCES, log_space
 from contestants import LAYERS

@@ -17,6 +17,11 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 import torch.nn.functional as F
 from bench_decode import make_models

@@ -18,6 +18,11 @@ import shlex
 from functools import lru_cache
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from corpus import InputError
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template, UndefinedError

@@ -14,6 +14,11 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from chomsky import CHOMSKY
 from comparators import Size, build
 from experiment import Recipe, evaluate

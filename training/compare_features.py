@@ -15,6 +15,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN, "minGRU_pytorch")
+
 import torch
 from bench_scan import loop
 from compare_modes import (

@@ -19,6 +19,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 import transformers
 from report import write_json

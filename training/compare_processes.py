@@ -16,6 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from checkpoint import load_checkpoint
 from report import machine, versions, write_json
 

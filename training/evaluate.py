@@ -21,6 +21,11 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import numpy as np
 import torch
 from corpus import Corpus, InputError, load_corpus, read_text, table_kind

@@ -10,17 +10,24 @@ import argparse
 import math
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN, "peft")
+
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorWithFlattening, set_seed
+from datasets import load_dataset
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorWithFlattening,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
-
-try:
-    from datasets import load_dataset
-    from peft import LoraConfig, get_peft_model
-    from transformers import Trainer, TrainingArguments
-except ImportError as error:
-    raise SystemExit(f'finetune_trainer.py: {error}; pip install -e ".[train,ecosystem]" brings it') from error
 
 CARD = """---
 library_name: transformers

@@ -20,6 +20,11 @@ import statistics
 import time
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import torch
 from option_types import positive, positive_int, result_file
 from report import write_json

@@ -19,6 +19,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import cards
 from corpus import SHAKESPEARE, InputError, read_shakespeare
 from report import write_text

@@ -21,6 +21,11 @@ import sys
 import time
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN, "gymnasium")
+
 import gymnasium
 import torch
 import torch.nn.functional as F

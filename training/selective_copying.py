@@ -13,6 +13,11 @@ file is one training; running the script again goes on where it stopped.
 
 from __future__ import annotations
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from comparators import Size, build
 from experiment import Recipe, evaluate
 from option_types import positive, positive_int

@@ -19,6 +19,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from comparators import Size, build
 from experiment import Recipe, evaluate
 from option_types import positive_int, share, whole

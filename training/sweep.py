@@ -15,6 +15,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import train_lm
 from report import machine, versions, write_json
 

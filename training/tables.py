@@ -14,6 +14,11 @@ import json
 import re
 from pathlib import Path
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 import ablation_report
 import claims_table
 import paper_speed_table

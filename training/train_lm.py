@@ -24,6 +24,11 @@ from pathlib import Path
 # from the one it waits for, and single steps were seen to take 30 times longer. Read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN)
+
 from accelerate import Accelerator
 from checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
 from corpus import InputError
