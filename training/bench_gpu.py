@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Are the GPU kernels right, and how fast are they: one command for a machine with a GPU, within ten minutes.
+"""Checks the GPU kernels and times them: one command on a machine with a GPU, within ten minutes.
 
-    pip install "hf-minrnn[gpu]" minGRU-pytorch accelerated-scan flash-linear-attention einops    # the last four are peers
+    pip install -e ".[train,gpu]" minGRU-pytorch accelerated-scan flash-linear-attention einops   # the last four are peers
     python training/bench_gpu.py                        # writes training/results/bench_gpu.json and .png
 
 First the kernels are compared with the default backend in float64, values and gradients: every pair of cell, candidate, dtype,
@@ -345,9 +345,10 @@ def main(argv=None) -> dict:
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json", help="a PNG is written beside it")
     options = parser.parse_args(argv)
-    if not (torch.cuda.is_available() and scan_triton.INSTALLED):
-        missing = "triton" if torch.cuda.is_available() else "a GPU that torch can use"
-        raise SystemExit(f"bench_gpu.py needs a GPU and triton (pip install 'hf-minrnn[gpu]'): {missing} is missing")
+    if not torch.cuda.is_available():
+        raise SystemExit("bench_gpu.py: torch finds no GPU here: run it on a machine with one")
+    if not scan_triton.INSTALLED:
+        raise SystemExit(f"bench_gpu.py: {extras.how_to_install(['triton'])}")
     sizes = QUICK if options.quick else {"cases": grid(), "scans": SCANS, "layers": LAYER_SHAPES}
     with settings(torch.get_num_threads()):
         results = provenance("bench_gpu.py", argv)

@@ -136,3 +136,16 @@ def test_the_extras_are_those_of_the_project():
     for package, extra in extras.EXTRA_OF.items():
         there = {re.split(r"[<>=;\[ ]", entry)[0].lower().replace("-", "_") for entry in project[extra]}
         assert package.lower() in there, package
+
+
+# --- remedies
+
+
+@pytest.mark.parametrize("path", [*TRAINING.glob("*.py"), *TRAINING.glob("*.md")], ids=lambda path: path.name)
+def test_no_remedy_installs_this_project_from_an_index(path):
+    commands = re.findall(r"pip install[^\n`]*", path.read_text(encoding="utf-8"))
+    assert not [command for command in commands if re.search(r"hf.minrnn", command)]
+    project = tomllib.loads((extras.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for command in commands:
+        for names in re.findall(r'-e "\.\[([\w,]+)\]"', command):
+            assert {*names.split(",")} <= {*project}
