@@ -90,7 +90,7 @@ def data_facts(args: argparse.Namespace, corpus_name: str) -> dict[str, str]:
     return {"name": name, "license": args.dataset_license or KNOWN.get(name, {}).get("license", "unknown")}
 
 
-def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
+def command(args: dict, processes: int = 1, folder: str | None = None, script: str = "training/train_lm.py") -> str:
     """The command line of a run, from the `args` of its results.json: what differs from the defaults, and the output folder
     where it is given.
 
@@ -101,7 +101,7 @@ def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
     source = ["--streaming"] if args.get("streaming") else []
     default = vars(parse_arguments(["--dataset", dataset, *source]))
     launcher = ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
-    words = [*launcher, "training/train_lm.py", *(["--dataset", dataset] if dataset != "stdlib" else []), *source]
+    words = [*launcher, script, *(["--dataset", dataset] if dataset != "stdlib" else []), *source]
     for name, value in args.items():
         if name not in default or name in NOT_IN_COMMAND or value is None or value == default[name]:
             continue
@@ -230,7 +230,8 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
     row = math.prod(value_of(args, key) for key in ("batch_size", "accumulate", "sequence_length"))
     processes = round(value_of(metrics, "train_tokens") / (value_of(metrics, "steps") * row))
     corpus = value_of(data, "name")
-    known = {"title": corpus, "about": f"{corpus}.", "license_note": "", "prompt": "The "} | KNOWN.get(corpus, {})
+    known = {"title": corpus, "about": f"{corpus}.", "license_note": "", "prompt": data.get("prompt") or "The "}
+    known |= KNOWN.get(corpus, {})
     folder = value_of(args, "output_dir")
     card = compiled(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import torch
 from datasets import load_dataset
 from peft import LoraConfig, get_peft_model
+from snippets import opening
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -42,7 +43,7 @@ tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} be
 from transformers import pipeline
 
 name = "{folder}"  # the model's folder, or its repository on the Hub
-print(pipeline("text-generation", model=name, trust_remote_code=True)("The ", max_new_tokens=60)[0]["generated_text"])
+print(pipeline("text-generation", model=name, trust_remote_code=True)({prompt!r}, max_new_tokens=60)[0]["generated_text"])
 ```
 """
 TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
@@ -155,8 +156,11 @@ def main(argv=None) -> dict:
     ids = merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)
     sample = tokenizer.decode(ids[0], skip_special_tokens=True)
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
-    names = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # not where they lie
-    card = CARD.format(**(vars(args) | names), before=before, after=after, folder=Path(args.output).as_posix())
+    known = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # without their folders
+    known["prompt"] = args.prompt or opening(
+        [tokenizer.decode(pieces["test"][0]["input_ids"], skip_special_tokens=True)]
+    )
+    card = CARD.format(**(vars(args) | known), before=before, after=after, folder=Path(args.output).as_posix())
     Path(args.output, "README.md").write_text(card, encoding="utf-8")
     try:
         if repository:

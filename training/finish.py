@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The end of a run: measure, compare, sample, plot, save, print."""
+"""The end of a run: measures and samples the model, compares it, saves it with its plot and card, and prints the results."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import argparse
 import shlex
 import time
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from baselines import run_baselines
-from cards import data_facts, write_card
+from cards import KNOWN, command, data_facts, write_card
 from corpus import InputError
 from evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from report import amount, machine, plot_curve, table, thinned, versions, write_json
 from saved_model import fingerprint
-from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, parse_share, real_snippets
+from snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from tokenization import vocabulary_size
 
 from hf_minrnn.tools.hub import PushError, push_folder
@@ -107,6 +108,8 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
     )
     keep = thinned(state.losses)
+    facts = data_facts(args, data.corpus.name)
+    first_words = KNOWN.get(facts["name"], {}).get("prompt") or opening(data.corpus.heldout)
     write_json(
         folder / "results.json",
         {
@@ -121,7 +124,8 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
                 "top_p": TOP_P,
             },
             "data": {
-                **data_facts(args, data.corpus.name),
+                **facts,
+                "prompt": first_words,
                 "split": data.corpus.split,
                 "streaming": args.streaming,  # then what is said of train is said of its first documents
                 "train_documents": len(data.corpus.train),
@@ -153,7 +157,32 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         (folder / earlier).unlink(missing_ok=True)
     write_card(folder)
     _show(name, folder, metrics, references, shares, shown)
+    print(next_steps(args, state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics
+
+
+def next_steps(args: argparse.Namespace, steps: int, processes: int, folder: Path, prompt: str) -> str:
+    """What to do with a finished run: commands for where it was started, and a program that writes with the model.
+
+    The command that repeats the run counts its steps, as a time is not reproducible, and names a folder that is free.
+    """
+    counted = {name: value for name, value in vars(args).items() if name != "minutes"} | {"steps": steps}
+    free = next(f"{folder}-{number}" for number in count(2) if not Path(f"{folder}-{number}").exists())
+    again = command(counted, processes, free, shown_path("train_lm.py"))
+    return (
+        f"\nmeasure it further:\n{shlex.join(['python', shown_path('evaluate.py'), str(folder)])}\n\n"
+        f"train it again, in as many steps:\n{again}\n\n"
+        f"write with it, in Python:\n"
+        f"import hf_minrnn\n"
+        f"from transformers import pipeline\n"
+        f'print(pipeline("text-generation", model={str(folder)!r})({prompt!r})[0]["generated_text"])'
+    )
+
+
+def shown_path(script: str) -> str:
+    """The path of a script here, relative to the working directory if it lies below it."""
+    path, here = Path(__file__).with_name(script), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def push(name: str, folder: Path) -> None:
@@ -192,8 +221,5 @@ def _show(
         f"({amount(metrics['train_tokens_per_second'])} tokens/s, {metrics['flops_utilisation']:.0%} of the peak); "
         f"perplexity {metrics['heldout_perplexity']:.2f} "
         f"on {metrics['heldout_tokens']:,} tokens\n"
-        f"saved to {folder}: the model, its card README.md, results.json, loss.png, samples.txt\n\n"
-        f"import hf_minrnn\n"
-        f"from transformers import pipeline\n"
-        f'print(pipeline("text-generation", model="{folder}")("import ")[0]["generated_text"])'
+        f"saved to {folder}: the model, its card README.md, results.json, loss.png, samples.txt"
     )

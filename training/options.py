@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Command line of train_lm.py, and the refusals that need no data."""
+"""The command line of train_lm.py, and the refusals that need no data."""
 
 from __future__ import annotations
 
@@ -157,6 +157,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
             f"argument --output-dir: {args.output_dir} lies in --dataset {args.dataset}, and would be read as data"
         )
     return args
+
+
+def how_to_resume(args: argparse.Namespace) -> str:
+    """What to change in a run's command so that the same command goes on with the run, in words."""
+    return "--resume in place of --overwrite" if args.overwrite else "--resume"
 
 
 def parse_config(pairs: list[str]) -> dict:

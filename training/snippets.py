@@ -31,6 +31,22 @@ def complete_lines(text: str) -> str:
     return text[: text.rfind("\n") + 1]
 
 
+def opening(documents: Sequence[str]) -> str:
+    """The first words of a line of the documents, for a prompt: three if a line near the beginning has as many.
+
+    The very first line is left out if there are others, since a text that was cut in two begins within a line.
+
+    >>> opening(["st of a line\\n\\nROMEO:\\nO, she doth teach the torches to burn bright!\\n"])
+    'O, she doth'
+    >>> opening(["ACGT" * 100])
+    'ACGTACGTACGTACGTACGTACGT'
+    """
+    beginning = (document[:10_000] for document in documents[:20])
+    lines = [words for text in beginning for line in text.splitlines() if (words := line.split()[:3])]
+    longest = max(lines[1:20] or lines, key=len, default=[])  # the first of those with the most words
+    return " ".join(longest)[:24]
+
+
 class Sample(NamedTuple):
     """One generated text, and whether the model ended it itself."""
 

@@ -36,7 +36,7 @@ from data import Data, load_data
 from distributed import make_accelerator, whole_state
 from finish import OUTPUT_FILES, finish_run, push
 from model_setup import build_model
-from options import FREE_TO_CHANGE, parse_arguments
+from options import FREE_TO_CHANGE, how_to_resume, parse_arguments
 from report import amount
 from tokenization import has_padding
 from trainer import Trainer, run_arguments
@@ -59,9 +59,8 @@ def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
         return folder, load_checkpoint(folder)
     # A first checkpoint that was never finished is nothing to go on from, and nothing to lose.
     if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()) and not args.overwrite:
-        raise InputError(
-            f"{folder} is not empty: go on with --resume, start anew with --overwrite, or change --output-dir"
-        )
+        resume = "go on with --resume, " if checkpoints(folder) else ""
+        raise InputError(f"{folder} is not empty: {resume}replace it with --overwrite, or change --output-dir")
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"--output-dir {folder}: nothing can be written to {there}: give another folder")
@@ -163,7 +162,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         reason = first_cause(error)
         if os.strerror(errno.ENOSPC) not in reason:
             raise
-        raise SystemExit(f"train_lm.py: {args.output_dir}: {reason}; make room, then go on with --resume") from error
+        raise SystemExit(
+            f"train_lm.py: {args.output_dir}: {reason}; make room, then go on with {how_to_resume(args)}"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from data import Data
 from distributed import load_whole_state, shard, whole_state
 from evaluation import quick_bits_per_byte
 from model_setup import build_optimizer
-from options import NOT_ABOUT_TRAINING
+from options import NOT_ABOUT_TRAINING, how_to_resume
 from report import Progress
 from schedule import learning_rate_factor
 from stateful import CarriedStates
@@ -197,7 +197,9 @@ class Trainer:
             with StopRequest() as request:
                 self._run(request)
         except CheckpointError as error:
-            how = "go on with --resume" if checkpoints(self.folder) else "give the same command again"
+            how = (
+                f"go on with {how_to_resume(self.args)}" if checkpoints(self.folder) else "give the same command again"
+            )
             raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {how}") from error
 
     def _run(self, request: StopRequest) -> None:
@@ -243,7 +245,8 @@ class Trainer:
                 bar.close()
                 self.save()
                 self.accelerator.print(
-                    f"\nstopped after step {state.step}, checkpoint saved: the same command with --resume goes on"
+                    f"\nstopped after step {state.step}, checkpoint saved: "
+                    f"the same command with {how_to_resume(args)} goes on"
                 )
                 # A launcher ends all processes when the first one exits, so none may before the file is whole.
                 self.accelerator.wait_for_everyone()
@@ -284,6 +287,6 @@ class Trainer:
         args = self.args
         raise SystemExit(
             f"stopped at step {self.state.step}: {why}. {checkpoints(self.folder)[0].name}, from before that, is kept; go on "
-            f"with --resume and a --learning-rate below {args.learning_rate:g}"
+            f"with {how_to_resume(args)} and a --learning-rate below {args.learning_rate:g}"
             + (", or without --bf16" if args.bf16 else "")
         )

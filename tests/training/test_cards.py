@@ -20,7 +20,7 @@ from train_cases import QUICK
 
 COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
 # The card says less without these: results of before they were kept have none, or the system doesn't tell them.
-OPTIONAL = {("data", "streaming"), ("samples",)}
+OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
 NULLABLE = OPTIONAL | {
     ("machine", "accelerator"),
     ("metrics", "reading_mib"),
@@ -197,11 +197,12 @@ def test_a_finished_run_has_a_card(finished_run, capsys):
     assert found["perplexity"] == pytest.approx(metrics["heldout_perplexity"], abs=1e-4)
     assert card.data.model_name == "pets" and card.data.datasets is None and card.data.language is None
     assert "Licence of the text: unknown." in card.text and "--tokenizer bytes" in card.text
-    samples = json.loads((folder / "results.json").read_text())["samples"]
+    results = json.loads((folder / "results.json").read_text())
+    samples = results["samples"]
     assert len(samples) == 1 and cards.fenced(samples[0]) in card.text
     (code,) = re.findall(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
     exec(code, {})
-    assert capsys.readouterr().out.startswith("The ")
+    assert capsys.readouterr().out.startswith(results["data"]["prompt"])
 
 
 def test_name_and_licence_of_the_text_are_the_given_ones(measured):

@@ -3,6 +3,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,8 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
         (found,) = generator(prompt, max_new_tokens=40, do_sample=False, return_full_text=False)
         written[folder] = found["generated_text"]
     assert written[output] == " sees"
+    prompt = re.search(r"\)\('(.*)', max_new_tokens=60\)", (output / "README.md").read_text())[1]
+    assert prompt in ("the cat sees", "the dog sees")  # what its card goes on from is its own kind of text
     assert len(written[base]) == 40
 
 
@@ -157,7 +160,7 @@ def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):
 
 
 def test_stays_short():
-    assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 175
+    assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 180
 
 
 def test_the_loss_counts_every_token_alike():
