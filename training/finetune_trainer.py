@@ -8,6 +8,7 @@ A short example to copy from; needs `pip install -e ".[train,ecosystem]"`.
 
 import argparse
 import math
+import shlex
 from pathlib import Path
 
 import extras
@@ -166,7 +167,7 @@ def main(argv=None) -> dict:
         if repository:
             print(f"pushed to {push_folder(args.output, repository)}")
     except PushError as error:
-        again = f"hf-minrnn push {args.output} {repository}"
+        again = shlex.join(["hf-minrnn", "push", args.output, repository])
         raise SystemExit(f"the model is in {args.output}, but could not be pushed: {error}. Then: {again}") from None
     return {"loss_before": before, "loss_after": after, "sample": sample}
 
