@@ -70,7 +70,7 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     return path
 
 
-ANEW = "start anew with --overwrite"
+ANEW = "start again with --overwrite in place of --resume"
 
 
 def load_checkpoint(folder: str | os.PathLike, anew: str = ANEW) -> dict:

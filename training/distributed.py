@@ -80,7 +80,7 @@ def load_whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, s
     if foreign := shapes.items() ^ wanted.items():
         raise InputError(
             f"the checkpoint is of another model, they differ in {min(foreign)[0]}: finish it with the version that it was "
-            "made with, or start anew with --overwrite"
+            "made with, or start again with --overwrite in place of --resume"
         )
     model.load_state_dict({name: _as(whole[name], own) for name, own in weights.items()})
     names = {parameter: name for name, parameter in model.named_parameters()}

@@ -126,7 +126,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--keep", type=positive_int, default=2, help="how many checkpoints to keep")
     fresh = output.add_mutually_exclusive_group()
     fresh.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
-    fresh.add_argument("--overwrite", action="store_true", help="start anew in a folder that is not empty")
+    fresh.add_argument("--overwrite", action="store_true", help="start again in a folder that is not empty")
     output.add_argument("--eval-every", type=positive, default=0.1, metavar="SHARE", help="share of the budget")
     output.add_argument("--samples", type=whole, default=2, help="texts to print and save")
     output.add_argument("--snippets", type=whole, default=100, help="texts for the share that parses; Python only")

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     parser.add_argument("--text", type=Path, help="a file with tiny Shakespeare, where the Hub can't be reached")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from a run's checkpoint")
-    start.add_argument("--overwrite", action="store_true", help="start anew in a folder that is not empty")
+    start.add_argument("--overwrite", action="store_true", help="start again in a folder that is not empty")
     args = parser.parse_args(argv)
     names = list(RECIPES) if "all" in args.names else args.names
     paths = []

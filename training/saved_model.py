@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A saved language model and its tokenizer, or one line that says why they are none."""
+"""Loads a saved language model and its tokenizer, or says in one line why that is impossible."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Do samples look like Python? The share of sampled snippets that the parser accepts.
+"""Prompts, and the share of sampled snippets that Python's parser accepts.
 
-Protocol, the same for every model: a sample goes on from `PROMPT`, the begin of a function, at a document's beginning
-(after one separator), runs for about `SNIPPET_BYTES` bytes at temperature 0.8 within the top 95 % of the probability
-mass, and ends early where the model ends the document. A sample that was cut off loses its last, partial line;
-`ast.parse` judges the prompt and the rest. The first bytes of real top-level functions, cut the same way, give the share
-that perfect samples would reach: less than 1, because a cut can fall inside a string or a bracket.
+The protocol is the same for every model. A sample starts a document with `PROMPT`, the beginning of a function. It is about
+`SNIPPET_BYTES` bytes long, drawn at temperature 0.8 from the top 95 % of the probability mass, and shorter if the model ends
+the document. If a sample was cut off, its last line, which is incomplete, is dropped. `ast.parse` then judges the prompt and
+the rest. The first bytes of real top-level functions, cut in the same way, show what perfect samples would reach: less than
+1, because a cut can fall inside a string or a bracket.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
     torchrun --nproc_per_node 4 training/train_lm.py --bf16 --minutes 30
     python training/train_lm.py --resume                           # after a crash, a kill or Ctrl-C
 
-The output folder is a model that `pipeline("text-generation", model=folder)` loads, with results.json, loss.png
-and samples.txt beside it. With --steps a run is reproducible and a resumed one equals an uninterrupted one; with
---minutes the clock decides where the learning rate is, so it's only nearly so.
+The output folder holds a model that `pipeline("text-generation", model=folder)` loads, its card README.md, results.json,
+loss.png and samples.txt. With --steps a run is reproducible, and a resumed run equals an uninterrupted one. With --minutes
+the learning rate follows the clock, so runs repeat only approximately.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def describe(args: argparse.Namespace, accelerator: Accelerator, data: Data, mod
     )
     if not has_padding(data.tokenizer):
         accelerator.print(
-            "padding   this tokenizer pads with the end of text, which DataCollatorForLanguageModeling then leaves out of "
-            "the loss: fine-tune with DataCollatorWithFlattening"
+            "padding   the tokenizer has no padding token of its own, so DataCollatorForLanguageModeling would leave every "
+            "end of text out of the loss: fine-tune with DataCollatorWithFlattening"
         )
 
 

@@ -61,7 +61,7 @@ def test_nothing_readable_is_refused(tmp_path):
         load_checkpoint(tmp_path)
     save_checkpoint(tmp_path, 1, {})
     damage(tmp_path / "checkpoint-0000000001.pt", "empty")
-    with pytest.raises(InputError, match=r"nothing to resume: 1 checkpoints .*start anew with --overwrite"):
+    with pytest.raises(InputError, match=r"nothing to resume: 1 checkpoints .*start again with --overwrite in place"):
         load_checkpoint(tmp_path)
 
 

@@ -174,7 +174,7 @@ def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, 
 )
 def test_checkpoint_of_another_run_is_refused(finished_run, text_file, option, name):
     argv = [*QUICK, "--dataset", text_file, "--steps", "30", "--output-dir", str(finished_run[0]), "--resume", *option]
-    with pytest.raises(SystemExit, match=f"made with {name}"):
+    with pytest.raises(SystemExit, match=f"made with {name}.*, or start again with --overwrite in place of --resume$"):
         train_lm.main(argv)
 
 
@@ -192,7 +192,7 @@ def test_the_argument_that_changes_the_tokens_is_named_before_them():
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bpe", "chars", "loaded"])
-def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_file, tmp_path, monkeypatch):
+def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_file, tmp_path, monkeypatch, capsys):
     if kind == "loaded":
         kind = str(tmp_path / "given")
         build_tokenizer("bytes", [], padding=False).save_pretrained(kind)
@@ -204,6 +204,7 @@ def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_fi
     before = AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab()
     for steps in ("3", "4"):  # the checkpoint that the first of them writes is resumed in the same way
         assert train_lm.main([*argv, "--steps", steps, "--resume"])["steps"] == int(steps)
+        assert "\npadding   the tokenizer has no padding token of its own, so " in capsys.readouterr().out
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     assert tokenizer.get_vocab() == before and tokenizer.pad_token_id == tokenizer.eos_token_id
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
