@@ -7,7 +7,6 @@ times the memory of the other backends.
 
 import torch
 import torch.nn.functional as F
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .gates import ScanSpec, coefficients, to_dtype
 
@@ -23,9 +22,12 @@ def _longest_of_trace(time) -> int:
 def _doublings(time) -> int:
     if torch.jit.is_tracing():
         return (_longest_of_trace(time) - 1).bit_length()
-    exporting, k = torch.compiler.is_exporting(), 0
+    exporting, known = torch.compiler.is_exporting(), bool
+    if exporting:  # imported here, as it brings all of sympy
+        from torch.fx.experimental.symbolic_shapes import statically_known_true as known
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
-    while not (statically_known_true(time <= 1 << k) if exporting else time <= 1 << k):
+    k = 0
+    while not known(time <= 1 << k):
         if exporting and 1 << k == MAX_SYMBOLIC_TIME:
             torch._check(time <= MAX_SYMBOLIC_TIME)
             break

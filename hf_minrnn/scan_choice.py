@@ -22,7 +22,6 @@ NUMBA_ELEMENTS = 1 << 14
 _warned = []
 
 
-@torch.compiler.assume_constant_result
 def _numba_problem(wanted: bool = False) -> str | None:
     # Asked while torch.compile traces, too: it cannot look into imports. Where numba would have been taken (`wanted`), a
     # warning says why it is not, once.
@@ -35,6 +34,10 @@ def _numba_problem(wanted: bool = False) -> str | None:
             stacklevel=2,
         )
     return reason
+
+
+# What torch.compiler.assume_constant_result sets. The decorator itself imports all of the compiler, which takes seconds.
+_numba_problem._dynamo_marked_constant = True
 
 
 def _on_cpu(device) -> bool:
