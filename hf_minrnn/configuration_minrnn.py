@@ -5,10 +5,8 @@ import math
 import shutil
 from pathlib import Path
 
-from huggingface_hub.dataclasses import strict
-
 from .cache_minrnn import LAYER_TYPE
-from .compat import ACT2FN, PreTrainedConfig, get_relative_import_files
+from .compat import ACT2FN, PreTrainedConfig, get_relative_import_files, strict
 from .gates import CELL_TYPES
 
 CHOICES = {

@@ -2,9 +2,9 @@
 """The classification heads: a label for a text, for each token, and the span that answers a question."""
 
 import torch
-from transformers import AutoModel
 
 from .compat import (
+    AutoModel,
     Cache,
     GenericForQuestionAnswering,
     GenericForSequenceClassification,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from packaging.version import Version
 
@@ -127,15 +128,74 @@ def test_slice_logits_to_keep():
     assert torch.equal(compat.slice_logits_to_keep(x, 1), x[:, -1:])
 
 
-def test_an_older_transformers_is_refused_in_one_line(tmp_path):
-    (tmp_path / "transformers").mkdir()
-    (tmp_path / "transformers" / "__init__.py").write_text('__version__ = "4.57.6"\n')
+def refusal(folder, files):
+    """The last line of an import of compat.py beside a package transformers that is made of these files."""
+    for name, text in files.items():
+        path = folder / "transformers" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     program = f"""
-import importlib.util
+import importlib.util, sys
+if not {bool(files)}:
+    sys.modules["transformers"] = None
 spec = importlib.util.spec_from_file_location("compat", {compat.__file__!r})
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    last = run.stderr.strip().splitlines()[-1]
-    assert run.returncode != 0
-    assert f"hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later" in last and "found 4.57.6" in last
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
+    assert run.returncode != 0 and "direct cause" in run.stderr
+    return run.stderr.strip().splitlines()[-1]
+
+
+VERSION = '__version__ = "{}"\n'
+INSTALL = f'pip install "transformers=={compat.TESTED_TRANSFORMERS}"'
+NEEDED = f"ImportError: hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later"
+# What a package transformers is made of, and how the refusal of it begins and ends.
+BROKEN = "import package_that_is_missing\n"
+REFUSED = {
+    "missing": ({}, f"{NEEDED}, and transformers is not installed: ", INSTALL),
+    "older": ({"__init__.py": VERSION.format("4.57.6")}, f"{NEEDED}, found 4.57.6 (cannot import name", INSTALL),
+    "older and broken": (
+        {"__init__.py": VERSION.format("5.9.0.dev0") + "initialization = 1\n", "activations.py": BROKEN},
+        f"{NEEDED}, found 5.9.0.dev0 (No module named 'package_that_is_missing'): ",
+        INSTALL,
+    ),
+    "newer": (
+        {"__init__.py": VERSION.format("5.100.0")},
+        f"{NEEDED} and was tested up to {compat.TESTED_TRANSFORMERS}, found 5.100.0 (cannot import name 'initialization'",
+        INSTALL,
+    ),
+    "newer, without a module": (
+        {"__init__.py": VERSION.format("6.0") + "initialization = 1\n"},
+        f"{NEEDED} and was tested up to {compat.TESTED_TRANSFORMERS}, found 6.0 (No module named 'transformers.activations'",
+        INSTALL,
+    ),
+    "broken": (
+        {"__init__.py": VERSION.format(compat.TESTED_TRANSFORMERS) + "initialization = 1\n", "activations.py": BROKEN},
+        f"ImportError: hf_minrnn needs transformers ({compat.TESTED_TRANSFORMERS}), whose import failed with Module",
+        "ModuleNotFoundError: No module named 'package_that_is_missing'",
+    ),
+    "broken, behind a general message": (
+        {
+            "__init__.py": VERSION.format(compat.TESTED_TRANSFORMERS)
+            + "def __getattr__(name):\n"
+            + "    try:\n        raise RuntimeError('operator x::nms does not exist')\n"
+            + "    except RuntimeError as error:\n"
+            + "        raise ModuleNotFoundError(f'Could not import module {name!r}') from error\n"
+        },
+        f"ImportError: hf_minrnn needs transformers ({compat.TESTED_TRANSFORMERS}), whose import failed with RuntimeError: ",
+        "operator x::nms does not exist",
+    ),
+    "broken from the start": (
+        {"__init__.py": "raise ImportError('tokenizers 9 is required')\n"},
+        "ImportError: hf_minrnn needs transformers (of unknown version), whose import failed with ImportError: ",
+        "tokenizers 9 is required",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_failed_import_says_what_failed(tmp_path, case):
+    files, begin, end = REFUSED[case]
+    last = refusal(tmp_path, files)
+    assert last.startswith(begin) and last.endswith(end), last
+    assert ("pip install" in last) == (end == INSTALL)
