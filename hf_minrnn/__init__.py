@@ -1,38 +1,30 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) for Hugging Face Transformers.
 
-Importing the package registers its models with `AutoConfig`, `AutoModel` and the `AutoModelFor...` of each head.
+Importing the package makes its models known to `AutoConfig`, `AutoModel` and the `AutoModelFor...` of each head, in whatever
+order transformers is imported. The layers, the cells and the scan need torch alone: a name is imported when it is first used.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .cache_minrnn import detach_cache
-from .cells import MinGRUCell, MinLSTMCell, MinRNNCell, register_cell
-from .configuration_minrnn import MinRNNConfig
-from .heads_minrnn import (
-    MinRNNForQuestionAnswering,
-    MinRNNForSequenceClassification,
-    MinRNNForTokenClassification,
-)
-from .layers import MinGRU, MinLSTM
-from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
-from .scan import linear_scan, minrnn_scan
-from .scan_choice import explain_backend, resolve_backend
+from .registration import install
+
+if TYPE_CHECKING:
+    from .cache_minrnn import detach_cache
+    from .cells import MinGRUCell, MinLSTMCell, MinRNNCell, register_cell
+    from .configuration_minrnn import MinRNNConfig
+    from .heads_minrnn import (
+        MinRNNForQuestionAnswering,
+        MinRNNForSequenceClassification,
+        MinRNNForTokenClassification,
+    )
+    from .layers import MinGRU, MinLSTM
+    from .modeling_minrnn import MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel
+    from .scan import linear_scan, minrnn_scan
+    from .scan_choice import explain_backend, resolve_backend
 
 __version__ = "0.1.0"
-
-AutoConfig.register("minrnn", MinRNNConfig, exist_ok=True)
-# AutoModel: see heads_minrnn.py
-AutoModelForCausalLM.register(MinRNNConfig, MinRNNForCausalLM, exist_ok=True)
-AutoModelForSequenceClassification.register(MinRNNConfig, MinRNNForSequenceClassification, exist_ok=True)
-AutoModelForTokenClassification.register(MinRNNConfig, MinRNNForTokenClassification, exist_ok=True)
-AutoModelForQuestionAnswering.register(MinRNNConfig, MinRNNForQuestionAnswering, exist_ok=True)
 
 __all__ = [
     "MinGRU",
@@ -54,3 +46,32 @@ __all__ = [
     "register_cell",
     "resolve_backend",
 ]
+
+_MODULES = {
+    "cache_minrnn": ["detach_cache"],
+    "cells": ["MinGRUCell", "MinLSTMCell", "MinRNNCell", "register_cell"],
+    "configuration_minrnn": ["MinRNNConfig"],
+    "heads_minrnn": ["MinRNNForQuestionAnswering", "MinRNNForSequenceClassification", "MinRNNForTokenClassification"],
+    "layers": ["MinGRU", "MinLSTM"],
+    "modeling_minrnn": ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"],
+    "scan": ["linear_scan", "minrnn_scan"],
+    "scan_choice": ["explain_backend", "resolve_backend"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+install()

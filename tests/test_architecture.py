@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_minrnn"
 FLOORS = {
     "compat": 0,
+    "registration": 0,
     "calls_minrnn": 0,
     "gates": 0,
     "conv_minrnn": 0,
@@ -100,24 +101,33 @@ def test_no_docstring_line_looks_like_a_relative_import(path):
     assert found == {module for level, module, _ in imports(ast.parse(path.read_text())) if level == 1}
 
 
-def test_scan_files_import_without_transformers(tmp_path):
-    program = f"""
-import sys, types
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_transformers_is_imported_by_compat_alone(path):
+    # Which says what is wrong where it cannot be imported.
+    found = {module.split(".")[0] for level, module, _ in imports(ast.parse(path.read_text())) if level == 0}
+    assert path.stem == "compat" or not found & {"transformers", "huggingface_hub"}
+
+
+def test_the_layers_need_torch_alone(tmp_path):
+    program = """
+import sys, time
+import torch
 class Refuse:
     def find_spec(self, name, *args):
         if name.split(".")[0] in ("transformers", "huggingface_hub"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-package = types.ModuleType("hf_minrnn")
-package.__path__ = [{str(PACKAGE)!r}]
-sys.modules["hf_minrnn"] = package
-import torch
-from hf_minrnn.scan import minrnn_scan
-from hf_minrnn.cells import MinGRUCell
-print(minrnn_scan(torch.zeros(1, 3, 4), "mingru")[0].shape, MinGRUCell(2, 3))
+before, start = set(sys.modules), time.process_time()
+from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell, explain_backend, linear_scan, minrnn_scan, resolve_backend
+took, new = time.process_time() - start, set(sys.modules) - before
+roots = {name.split(".")[0] for name in new if not name.startswith("hf_minrnn")}  # the op has a module of its own
+assert roots <= {"torch", "numpy"} | sys.stdlib_module_names, roots
+assert not {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes"} & new
+assert took < 0.5, took
+print(MinGRU(2, 3)(torch.zeros(1, 3, 2))[0].shape, MinLSTMCell(2, 3).step(torch.zeros(1, 2))[0].shape)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 0 and "torch.Size([1, 3, 2])" in run.stdout, run.stderr
+    assert run.returncode == 0 and "torch.Size([1, 3, 3]) torch.Size([1, 3])" in run.stdout, run.stderr
 
 
 def test_a_bare_import_is_enough_to_generate(tmp_path):
