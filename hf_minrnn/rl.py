@@ -14,7 +14,7 @@ try:
     from torchrl.envs import TensorDictPrimer
     from torchrl.modules import recurrent_mode
 except ImportError as error:
-    raise ImportError(f'hf_minrnn.rl needs TorchRL ({error}): pip install "hf-minrnn[rl]"') from error
+    raise ImportError(f"hf_minrnn.rl needs TorchRL ({error}): pip install torchrl") from error
 
 
 class MinRNNModuleBase(TensorDictModuleBase):

@@ -14,8 +14,7 @@ from .scan_triton import INSTALLED as TRITON_INSTALLED
 from .scan_triton import runs_on as triton_runs_on
 
 BACKENDS = ("auto", "reference", "torch", "numba", "triton", "associative")
-INSTALL = "pip install 'hf-minrnn[cpu]'"
-INSTALL_TRITON = "pip install 'hf-minrnn[gpu]'"
+INSTALL_TRITON = "pip install triton"
 
 # "auto" takes numba on a CPU from so many elements of h on: for fewer, importing and compiling is not worth it.
 NUMBA_ELEMENTS = 1 << 14
@@ -29,7 +28,7 @@ def _numba_problem(wanted: bool = False) -> str | None:
     if reason and wanted and reason not in _warned:
         _warned.append(reason)
         warnings.warn(
-            f"minGRU and minLSTM could run several times faster on this CPU, but {reason}: {INSTALL}, or choose "
+            f"minGRU and minLSTM could run several times faster on this CPU, but {reason}, or choose "
             "backend='torch' (scan_backend='torch' in a model's config) and this is not said again",
             stacklevel=2,
         )
@@ -78,7 +77,7 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
         what = f"float32, float64, bfloat16 or float16 on {where}"
         raise ValueError(f"backend {backend!r} needs {what}, got {dtype} on {device}: choose 'auto' or 'torch'")
     if backend == "numba" and _numba_problem():
-        raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}: {INSTALL}")
+        raise ImportError(f"backend 'numba' cannot run: {_numba_problem()}")
     if backend == "triton" and not TRITON_INSTALLED:
         raise ImportError(f"backend 'triton' cannot run: triton is not installed: {INSTALL_TRITON}")
     if backend != "auto":
@@ -96,7 +95,7 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
     if elements < NUMBA_ELEMENTS:
         return "torch", f"for less than {NUMBA_ELEMENTS} elements no kernel is compiled"
     if _numba_problem(wanted=True):
-        return "torch", f"numba is missing: {INSTALL}"
+        return "torch", f"numba cannot run: {_numba_problem()}"
     return "numba", "kernels compiled for this CPU"
 
 
@@ -115,8 +114,8 @@ def resolve_backend(
 ) -> str:
     """The backend that a scan would run.
 
-    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install 'hf-minrnn[cpu]'`),
-    "triton" on a GPU where triton is installed (`pip install 'hf-minrnn[gpu]'`) for all but float64, and "torch" everywhere
+    "auto" is "numba" for all but small scans on a CPU where numba can be imported (`pip install numba`),
+    "triton" on a GPU where triton is installed (`pip install triton`) for all but float64, and "torch" everywhere
     else and in exported programs. Where numba would be taken and is missing, a warning says so, once in a process.
 
     Args:

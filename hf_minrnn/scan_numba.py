@@ -28,7 +28,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def problem() -> str | None:
-    """Why this backend cannot run here; `None` if it can. Imports numba, which takes half a second the first time."""
+    """Why this backend cannot run here, and the remedy; `None` if it can. The first call imports numba (half a second)."""
     return load()[1]
 
 

@@ -283,18 +283,23 @@ def _kernels(cell, with_g, real, kept):
 
 
 def load():
-    """`(numba, None)`, taught what the functions above are, or `(None, why not)`. The first call takes half a second."""
+    """`(numba, None)`, taught what the functions above are, or `(None, why not, and the remedy)`.
+
+    The first call takes half a second.
+    """
     with _lock:
         if not _loaded:
             try:
                 import numba
                 import numba.extending
                 from llvmlite import ir
-            except ImportError as error:
-                _loaded.extend((None, str(error)))
+            except ModuleNotFoundError as error:
+                _loaded.extend((None, f"{error}: pip install numba"))
+            except ImportError as error:  # numba is there, and refuses the numpy that it finds
+                _loaded.extend((None, f"{error}: pip install --upgrade numba"))
             else:
                 if numba.config.DISABLE_JIT:
-                    _loaded.extend((None, "numba is switched off by NUMBA_DISABLE_JIT"))
+                    _loaded.extend((None, "numba is switched off: unset NUMBA_DISABLE_JIT"))
                 else:
                     _teach(numba, ir)
                     _loaded.extend((numba, None))
@@ -351,7 +356,7 @@ def compiled(cell: int, with_g: bool, kept: str):
     """
     numba, problem = load()
     if problem:
-        raise ImportError(f"{problem}: pip install 'hf-minrnn[cpu]'")
+        raise ImportError(problem)
     real = np.float64 if kept == "float64" else np.float32
     pair = _kernels(cell, with_g, real, getattr(np, kept))
     try:

@@ -18,7 +18,7 @@ LARGE = (2, 128, 64)  # the smallest that numba is taken for
 
 @pytest.fixture
 def without_numba(monkeypatch):
-    monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba'")
+    monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba': pip install numba")
     monkeypatch.setattr(scan_choice, "_warned", [])
 
 
@@ -44,7 +44,7 @@ def test_auto_on_a_gpu(monkeypatch):
     assert explain_backend("auto", "cuda", shape=(1, 1, 1)) == "triton: kernels compiled for this GPU"
     assert explain_backend("auto", "cuda", dtype=torch.float64) == "torch: no kernels for this dtype"
     monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", False)
-    assert explain_backend("auto", "cuda") == "torch: triton is missing: pip install 'hf-minrnn[gpu]'"
+    assert explain_backend("auto", "cuda") == "torch: triton is missing: pip install triton"
 
 
 def test_triton_where_it_cannot_run(monkeypatch):
@@ -58,7 +58,7 @@ def test_triton_where_it_cannot_run(monkeypatch):
         resolve_backend("triton", "cuda", dtype=torch.float8_e4m3fn)
     assert MinGRUCell(2, 3, backend="triton").backend == "triton"  # it may be moved to a GPU
     monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", False)
-    with pytest.raises(ImportError, match=r"triton is not installed: pip install 'hf-minrnn\[gpu\]'"):
+    with pytest.raises(ImportError, match=r"triton is not installed: pip install triton"):
         MinGRUCell(2, 3, backend="triton")
     assert "triton" not in scan_choice.available_backends("cuda")
 
@@ -69,7 +69,7 @@ def test_reasons(without_numba):
     assert explain_backend(dtype=torch.float8_e4m3fn) == "torch: no kernels for this dtype"
     assert explain_backend(shape=(1, 8, 8)) == "torch: for less than 16384 elements no kernel is compiled"
     with pytest.warns(UserWarning, match="No module named 'numba'"):
-        assert explain_backend(shape=LARGE) == "torch: numba is missing: pip install 'hf-minrnn[cpu]'"
+        assert explain_backend(shape=LARGE) == "torch: numba cannot run: No module named 'numba': pip install numba"
 
 
 def test_the_reason_for_one_step_says_what_runs_without_gradients():
@@ -89,7 +89,7 @@ def test_numba_where_it_cannot_run():
 
 
 def test_missing_numba_is_an_error_where_it_is_asked_for(without_numba):
-    with pytest.raises(ImportError, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]'"):
+    with pytest.raises(ImportError, match=r"No module named 'numba': pip install numba"):
         minrnn_scan(torch.zeros(1, 5, 4), "mingru", backend="numba")
 
 
@@ -100,7 +100,7 @@ def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
         assert resolve_backend(shape=small) == resolve_backend("torch", shape=LARGE) == "torch"
         assert resolve_backend(device="meta", shape=LARGE) == "torch"
     projected = torch.zeros(2, 128, 128)
-    with pytest.warns(UserWarning, match=r"No module named 'numba': pip install 'hf-minrnn\[cpu\]', or choose") as said:
+    with pytest.warns(UserWarning, match=r"No module named 'numba': pip install numba, or choose") as said:
         for _ in range(2):
             minrnn_scan(projected, "mingru")
     assert len(said) == 1
