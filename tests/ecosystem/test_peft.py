@@ -1,9 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""LoRA through PEFT, on the targets that the README names."""
+"""PEFT: LoRA on the targets that the README names, and every method with the targets that it has by default."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 from model_cases import build, close, token_ids
+
+from hf_minrnn import registration
 
 peft = pytest.importorskip("peft")
 
@@ -20,6 +25,75 @@ def adapted(name="mingru", **options):
             if "lora_B" in key:
                 parameter.normal_(std=0.1)
     return model
+
+
+# What a method's config needs on models as small as these.
+OPTIONS = {
+    "AdaLora": {"total_step": 10},
+    "C3A": {"block_size": 12},
+    "Miss": {"r": 8},
+    "Psoft": {"r": 8},
+    "Road": {"group_size": 8},
+    "Shira": {"r": 4},
+    "VBLoRA": {"vector_length": 12, "num_vectors": 8},
+    "WaveFT": {"n_frequency": 100},
+}
+METHODS = ["Lora", "IA3", "LoHa", "LoKr", "OFT", "HRA", "LNTuning", "Vera", "FourierFT", "RandLora", *OPTIONS]
+
+
+@pytest.mark.parametrize("cell", ["mingru", "minlstm", "bare"])
+@pytest.mark.parametrize("method", dict.fromkeys(METHODS))
+def test_default_targets(method, cell):
+    config = getattr(peft, f"{method}Config")(task_type="CAUSAL_LM", **OPTIONS.get(method, {}))
+    model, ids = peft.get_peft_model(build(cell), config).train(), token_ids(2, 9)
+    parts = {name.rpartition(".")[2] for name in model.base_model.targeted_module_names}
+    wanted = registration.OTHER_TARGETS.get(method.upper(), registration.TARGETS)
+    missing = {"out_proj", "down_proj", "mlp_norm"} if cell == "bare" else set()
+    assert parts == set(wanted) - missing
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_lora_without_targets_trains_and_merges():
+    model, ids = peft.get_peft_model(build("mingru"), peft.LoraConfig()).train(), token_ids(4, 12)
+    optimizer, losses = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1), []
+    for _ in range(25):
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    want = model.eval()(input_ids=ids).logits
+    assert close(model.merge_and_unload()(ids).logits, want, 1e-4)
+
+
+def test_ia3_counts_the_mlp_as_feed_forward():
+    model = peft.get_peft_model(build("mingru"), peft.IA3Config())
+    feed_forward = {
+        name.rpartition(".")[2]: m.is_feedforward for name, m in model.named_modules() if hasattr(m, "ia3_l")
+    }
+    assert feed_forward == {"in_proj": False, "down_proj": True}
+
+
+def test_every_table_of_peft_has_the_model_type_and_keeps_what_a_user_has_put_there():
+    tables = {name: table for name, table in vars(peft.utils.constants).items() if name.endswith("_MODULES_MAPPING")}
+    assert len(tables) > 20 and all(registration.MODEL_TYPE in table for table in tables.values())
+    lora = tables["TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING"]
+    assert lora is peft.tuners.lora.LoraModel.target_module_mapping
+    program = f"""
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as table
+assert "minrnn" not in table
+table["minrnn"] = ["up_proj"]
+import hf_minrnn
+assert table["minrnn"] == ["up_proj"]
+import hf_minrnn.registration
+hf_minrnn.registration.install()
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as table
+assert table["minrnn"] == {registration.OTHER_TARGETS["IA3"]}
+"""
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_every_target_is_adapted_and_nothing_else_is_trained():

@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""TRL's supervised fine-tuning with packing: texts packed into a row do not leak into each other."""
+"""TRL: texts packed into a row do not leak into each other, and every trainer takes the path of a saved model."""
 
 import pytest
 import torch
 from datasets import Dataset
 from model_cases import build, close, token_ids
+from transformers import AutoModelForCausalLM
+
+from hf_minrnn import MinRNNForSequenceClassification
 
 trl = pytest.importorskip("trl")
 
@@ -18,21 +21,22 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="0", eos_token="1")
 
 
+ONE_STEP = {
+    "max_steps": 1,
+    "learning_rate": 0.01,
+    "logging_steps": 1,
+    "report_to": "none",
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "gradient_checkpointing": False,
+    "bf16": False,
+}
+
+
 def fine_tuned(folder, rows, **options):
     model = build("no-conv").train()
-    config = trl.SFTConfig(
-        output_dir=str(folder),
-        max_steps=1,
-        learning_rate=0.01,
-        logging_steps=1,
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        save_strategy="no",
-        gradient_checkpointing=False,
-        bf16=False,
-        **options,
-    )
+    config = trl.SFTConfig(output_dir=str(folder), **ONE_STEP, **options)
     trainer = trl.SFTTrainer(
         model=model, args=config, train_dataset=Dataset.from_dict({"input_ids": rows}), processing_class=tokenizer()
     )
@@ -66,3 +70,49 @@ def test_packed_fine_tuning_equals_padded(tmp_path, options):
         for begin, end in zip(begins, [*begins[1:], 24])
     ]
     assert len(begins) == 4 and close(hidden, torch.cat(alone))
+
+
+PAIRS = [{"prompt": "5 6", "chosen": " 7", "rejected": " 8"}] * 4
+JUDGED = [{"prompt": "5 6", "completion": f" {n}", "label": n == 7} for n in (7, 8)] * 4
+GENERATING = {"beta": 0.1, "num_generations": 2, "max_completion_length": 4}  # beta: without it there is no reference
+# The examples of each trainer, and its options; all but the first keep the model that they start from as a reference.
+TRAINERS = {
+    "SFT": ([{"text": "5 6 7"}] * 4, {}),
+    "DPO": (PAIRS, {}),
+    "KTO": (JUDGED, {}),
+    "GRPO": ([{"prompt": "5 6"}] * 4, GENERATING),
+    "RLOO": ([{"prompt": "5 6"}] * 4, GENERATING),
+}
+
+
+@pytest.mark.parametrize("given", ["path", "model"])
+@pytest.mark.parametrize("name", TRAINERS)
+def test_trainers_take_what_save_pretrained_wrote(tmp_path, name, given):
+    folder, (examples, options) = tmp_path / "model", TRAINERS[name]
+    build("mingru", pad_token_id=0).save_pretrained(folder)
+    start = AutoModelForCausalLM.from_pretrained(folder)
+    rewards = {}
+    if options is GENERATING:
+        rewards = {"reward_funcs": lambda completions, **_: [float(n) for n in range(len(completions))]}
+    config = getattr(trl, f"{name}Config")(str(tmp_path), per_device_train_batch_size=2, **ONE_STEP, **options)
+    trainer = getattr(trl, f"{name}Trainer")(
+        str(folder) if given == "path" else AutoModelForCausalLM.from_pretrained(folder),
+        args=config,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer(),
+        **rewards,
+    )
+    trainer.train()
+    before, after = start.state_dict(), trainer.model.state_dict()
+    assert type(trainer.model) is type(start) and any(not torch.equal(before[key], after[key]) for key in before)
+    if name != "SFT":
+        assert all(torch.equal(before[key], value.float()) for key, value in trainer.ref_model.state_dict().items())
+
+
+def test_a_reward_model_of_a_language_model(tmp_path):
+    build("mingru", pad_token_id=0).save_pretrained(tmp_path)
+    config = trl.RewardConfig(str(tmp_path / "out"), **ONE_STEP)
+    pairs = Dataset.from_list(PAIRS)
+    trainer = trl.RewardTrainer(str(tmp_path), args=config, train_dataset=pairs, processing_class=tokenizer())
+    trainer.train()
+    assert type(trainer.model) is MinRNNForSequenceClassification
