@@ -159,7 +159,7 @@ class MinRNNGenerationMixin(GenerationMixin):
 
     @wraps(GenerationMixin.generate)
     def generate(self, inputs=None, generation_config=None, *args, **kwargs):
-        for name in ("cu_seq_lens_q", "seq_idx"):
+        for name in ("cu_seq_lens_q", "seq_idx", "resets"):
             if kwargs.get(name) is not None:
                 raise ValueError(
                     f"generate writes one sequence a row, and cannot take {name}: give each a row of its own"
@@ -270,6 +270,10 @@ class MinRNNGenerationMixin(GenerationMixin):
         watched = _WatchedCriteria(criteria)
         watched.rows = records[-1]
         return watched
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor, model_kwargs):
+        # A forward that names position_ids is given some. The model has no use for them here: they could only mark packing.
+        return None
 
     def _get_static_cache_init_shape(self):
         # There are no heads to lay a static cache out for: it takes its shape from the first state.

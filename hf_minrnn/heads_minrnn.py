@@ -18,7 +18,7 @@ from .compat import (
     can_return_tuple,
 )
 from .configuration_minrnn import MinRNNConfig
-from .inputs_minrnn import marks_of_several
+from .inputs_minrnn import PACKING_ARGS, marks_of_several
 from .modeling_minrnn import MinRNNModel, MinRNNPreTrainedModel
 
 # transformers' heads make their base model through AutoModel. Where this file is remote code nothing else would have told it
@@ -29,7 +29,7 @@ AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
 @auto_docstring
 class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPreTrainedModel):
     @can_return_tuple
-    @auto_docstring
+    @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -38,11 +38,16 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
+        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
+        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
+        resets: torch.BoolTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutputWithPast:
         r"""
-        The label is read off at the last token that `attention_mask` leaves in, with `bidirectional` off their mean;
-        without a mask, what is no padding token counts. There is one label for each row: packed rows are refused.
+        The label is read off at the last token that `attention_mask` leaves in; with `bidirectional=True` it is read off
+        the mean over all of them. Without a mask, every token except `pad_token_id` counts. There is one label for each
+        row, so rows of several sequences are refused.
 
         Example:
 
@@ -57,10 +62,12 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         True
 
         ```"""
+        packing = {"seq_idx": seq_idx, "cu_seq_lens_q": cu_seq_lens_q, "resets": resets}
+        if attention_mask is None and past_key_values is None:  # else position_ids are no more than positions
+            packing["position_ids"] = position_ids
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = input_ids != self.config.pad_token_id
-        plain = attention_mask is None and past_key_values is None  # else position_ids are no more than positions
-        if name := marks_of_several(kwargs, ("position_ids",) if plain else ()):
+        if name := marks_of_several(packing, attention_mask):
             raise ValueError(f"{name}: a row has one label, so give each sequence a row of its own")
         outputs = self.model(
             input_ids=input_ids,
@@ -68,6 +75,10 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            position_ids=position_ids,
+            seq_idx=seq_idx,
+            cu_seq_lens_q=cu_seq_lens_q,
+            resets=resets,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
@@ -100,7 +111,7 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
 @auto_docstring
 class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrainedModel):
     @can_return_tuple
-    @auto_docstring
+    @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -109,6 +120,10 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
+        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
+        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
+        resets: torch.BoolTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
         outputs = self.model(
@@ -117,6 +132,10 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            position_ids=position_ids,
+            seq_idx=seq_idx,
+            cu_seq_lens_q=cu_seq_lens_q,
+            resets=resets,
             **kwargs,
         )
         logits = self.score(self.dropout(outputs.last_hidden_state))
@@ -129,7 +148,7 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
 @auto_docstring
 class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedModel):
     @can_return_tuple
-    @auto_docstring
+    @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -138,6 +157,10 @@ class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedMo
         inputs_embeds: torch.FloatTensor | None = None,
         start_positions: torch.LongTensor | None = None,
         end_positions: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
+        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
+        resets: torch.BoolTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
         r"""
@@ -149,6 +172,10 @@ class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedMo
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            position_ids=position_ids,
+            seq_idx=seq_idx,
+            cu_seq_lens_q=cu_seq_lens_q,
+            resets=resets,
             **kwargs,
         )
         logits = self.qa_outputs(outputs.last_hidden_state)

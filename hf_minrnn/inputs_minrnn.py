@@ -12,7 +12,20 @@ from .calls_minrnn import is_eager
 from .compat import Cache
 
 _INTEGERS = (torch.int32, torch.int64)
-PACKING = frozenset({"cu_seq_lens_q", "seq_idx", "position_ids", "resets"})
+# What the forward of the model and of each head says of these arguments. Trainer passes on only the columns of a data set
+# that a forward names, so each argument that changes the result is named by each of them.
+PACKING_ARGS = r"""
+position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+    A new sequence starts wherever a number is not the one before it plus one. The numbers have no other effect, and none
+    at all together with `attention_mask` or `past_key_values`; `seq_idx` and `resets` go with a mask.
+seq_idx (`torch.LongTensor` or `torch.IntTensor` of shape `(batch_size, sequence_length)`, *optional*):
+    The number of each token's sequence. A new sequence starts wherever the number changes.
+cu_seq_lens_q (`torch.LongTensor` or `torch.IntTensor` of shape `(num_sequences + 1,)` or `(1, num_sequences + 1)`, *optional*):
+    The bounds of the sequences in a batch of one row, from 0 to `sequence_length`.
+resets (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*):
+    True at each token that starts a new sequence. It may be True at a row's first token, and it may be given with
+    `past_key_values`: the row then leaves the cached state behind.
+"""
 
 
 def _readable(x) -> bool:
@@ -104,14 +117,12 @@ def check_labels(labels, shape, vocab_size: int, ignore_index: int = -100):
             )
 
 
-def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=None, cache=None, record: bool = False):
+def sequence_starts(batch: int, time: int, packing: dict, packable: bool, mask=None, cache=None, record: bool = False):
     """True where a sequence begins that is packed into a row behind others, bool `(batch, time)`, or `None`.
 
     Args:
         batch, time (`int`): Shape of the input.
-        kwargs (`dict`): May hold `cu_seq_lens_q` `(sequences + 1,)` for a batch of one, `seq_idx` `(batch, time)`, which
-            changes from a sequence to the next, or `position_ids` `(batch, time)`, which grow by one within a sequence.
-            `resets`, bool `(batch, time)`, is the answer itself; it may be True at a row's first token, and go with a cache.
+        packing (`dict`): The arguments of `PACKING_ARGS` by name. `resets` is the answer itself.
         packable (`bool`): Whether a row may be packed: not where it goes on from a cache, or a cache records it.
         mask, cache (*optional*): What the caller was given: with either, `position_ids` are no more than positions.
         record (`bool`): Whether a cache records the row.
@@ -119,8 +130,8 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     Raises:
         ValueError: If bounds or numbers do not fit the input, or the row may not be packed.
     """
-    cu_seqlens, seq_idx, position_ids = (kwargs.get(name) for name in ("cu_seq_lens_q", "seq_idx", "position_ids"))
-    resets = kwargs.get("resets")
+    position_ids, seq_idx = packing["position_ids"], packing["seq_idx"]
+    cu_seqlens, resets = packing["cu_seq_lens_q"], packing["resets"]
     if mask is not None or cache is not None:
         position_ids = None
     if cu_seqlens is None and seq_idx is None and position_ids is None and resets is None:
@@ -154,21 +165,28 @@ def sequence_starts(batch: int, time: int, kwargs: dict, packable: bool, mask=No
     return starts.expand(batch, time)
 
 
-def marks_of_several(kwargs: dict, also: tuple = ()) -> str | None:
-    """The name of what says that a row holds several sequences, where that can be looked at; `also` may name `position_ids`.
+def marks_of_several(packing: dict, real=None) -> str | None:
+    """The name of the argument which says that a row holds several sequences, where its values can be looked at.
+
+    Args:
+        packing (`dict`): The arguments of `PACKING_ARGS` by name, those that are to count.
+        real (`torch.Tensor`, *optional*): Bool `(batch, time)`, False at padding, where positions mean nothing.
 
     >>> marks_of_several({"resets": torch.tensor([[True, False]])}), marks_of_several({"resets": torch.tensor([[False, True]])})
     (None, 'resets')
     """
     for name in ("seq_idx", "cu_seq_lens_q"):
-        if kwargs.get(name) is not None:
+        if packing.get(name) is not None:
             return name
-    for name in ("resets", *also):
-        value = kwargs.get(name)
-        if isinstance(value, torch.Tensor) and value.dim() == 2 and _readable(value):
-            starts = value if name == "resets" else _breaks(value, 1)
-            if bool(starts[:, 1:].any()):
-                return name
+    resets, positions = packing.get("resets"), packing.get("position_ids")
+    if isinstance(resets, torch.Tensor) and resets.dim() == 2 and _readable(resets) and bool(resets[:, 1:].any()):
+        return "resets"
+    if isinstance(positions, torch.Tensor) and positions.dim() == 2 and _readable(positions):
+        starts = _breaks(positions, 1)[:, 1:]
+        if real is not None and real.shape[1] == positions.shape[1]:
+            starts = starts & real[:, 1:] & real[:, :-1]
+        if bool(starts.any()):
+            return "position_ids"
     return None
 
 
@@ -179,11 +197,13 @@ def _breaks(numbers, step: int):
 
 
 def _from_bounds(cu_seqlens, batch: int, time: int):
-    integer = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dtype in _INTEGERS
-    if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
-        raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if batch != 1:
         raise ValueError(f"cu_seq_lens_q needs batch size 1, got {batch}: flatten the batch first")
+    integer = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dtype in _INTEGERS
+    if integer and cu_seqlens.dim() == 2 and cu_seqlens.shape[0] == 1:  # a data set's row, as a collator stacks it
+        cu_seqlens = cu_seqlens[0]
+    if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
+        raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if _readable(cu_seqlens):
         bounds = cu_seqlens.tolist()
         if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):

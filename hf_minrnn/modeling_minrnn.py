@@ -31,7 +31,7 @@ from .configuration_minrnn import AUTO_MAP, MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .gates import NUM_PARTS
 from .generation_minrnn import MinRNNGenerationMixin
-from .inputs_minrnn import PACKING, check_cache, check_labels, padding_mask, sequence_starts
+from .inputs_minrnn import PACKING_ARGS, check_cache, check_labels, padding_mask, sequence_starts
 from .norm_minrnn import MinRNNRMSNorm
 
 logger = logging.get_logger(__name__)
@@ -156,7 +156,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    @auto_docstring
+    @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -165,9 +165,14 @@ class MinRNNModel(MinRNNPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
+        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
+        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
+        resets: torch.BoolTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
-        inputs = (input_ids, attention_mask, past_key_values, inputs_embeds, use_cache)
+        packing = {"position_ids": position_ids, "seq_idx": seq_idx, "cu_seq_lens_q": cu_seq_lens_q, "resets": resets}
+        inputs = (input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, packing)
         if return_dict is None:
             return_dict = self.config.return_dict
         asked = kwargs.get("output_hidden_states")
@@ -184,7 +189,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         hidden_states, past_key_values = self._run(*inputs, kwargs)
         return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
 
-    def _run(self, input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, kwargs):
+    def _run(self, input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, packing, kwargs):
         embed_tokens, norm = forwards(self, "embed_tokens", "norm")
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -216,10 +221,8 @@ class MinRNNModel(MinRNNPreTrainedModel):
                 asked = kwargs.get("logits_to_keep")
                 record = min(time, max(asked if isinstance(asked, int) else 0, cached[0].recorded_tokens))
         mask = padding_mask(attention_mask, batch, time, continued)
-        starts = None
-        if not PACKING.isdisjoint(kwargs):
-            packable = not (continued or record)
-            starts = sequence_starts(batch, time, kwargs, packable, attention_mask, given, bool(record))
+        packable = not (continued or record)
+        starts = sequence_starts(batch, time, packing, packable, attention_mask, given, bool(record))
 
         hidden_states = F.dropout(inputs_embeds, config.dropout, True) if self.training else inputs_embeds
         states = []
@@ -260,7 +263,7 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    @auto_docstring
+    @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -271,9 +274,17 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         return_dict: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
+        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
+        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
+        resets: torch.BoolTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         r"""
+        The loss of packed rows also counts each sequence's first token, predicted from the sequence before it: set its label
+        to -100. Labels that are shifted already are given as `shift_labels`, beside `labels`. `Trainer` passes that column
+        on with `TrainingArguments(label_names=["labels", "shift_labels"])`.
+
         Example:
 
         ```python
@@ -290,6 +301,8 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
 
         ```"""
         config = self.config
+        # shift_labels is not in the signature: Trainer takes each argument there whose name has "label" in it for one that
+        # every batch must have, and would evaluate other data sets without a loss.
         if labels is not None or "shift_labels" in kwargs:
             self._check_labels(input_ids if inputs_embeds is None else inputs_embeds, labels, logits_to_keep, kwargs)
         asked = kwargs.pop("output_hidden_states", None)
@@ -305,6 +318,10 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
             logits_to_keep=logits_to_keep,
             output_hidden_states=asked,
             return_dict=bool(asked),  # a tuple is quicker to make
+            position_ids=position_ids,
+            seq_idx=seq_idx,
+            cu_seq_lens_q=cu_seq_lens_q,
+            resets=resets,
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state if asked else outputs[0]

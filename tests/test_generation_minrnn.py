@@ -250,10 +250,21 @@ def test_continuing_with_what_does_not_fit_the_cache_is_refused():
         ):
             with pytest.raises(ValueError, match="past_key_values has seen 7 tokens"):
                 model.generate(past_key_values=cache, max_new_tokens=2, **inputs)
-        for name in ("seq_idx", "cu_seq_lens_q"):
+        for name in ("seq_idx", "cu_seq_lens_q", "resets"):
             with pytest.raises(ValueError, match=f"cannot take {name}"):
                 model.generate(ids, max_new_tokens=2, **{name: torch.zeros_like(ids)})
         assert cache.get_seq_length() == 7
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_positions_are_not_made_for_a_model_that_would_take_them_for_packing(use_cache):
+    model, ids, given = build("mingru"), token_ids(2, 7), []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(kwargs.get("position_ids")), with_kwargs=True
+    )
+    mask = torch.tensor([[0] * 3 + [1] * 4, [1] * 7])
+    model.generate(ids, attention_mask=mask, max_new_tokens=3, eos_token_id=None, use_cache=use_cache)
+    assert given == [None] * 3
 
 
 def test_ended_rows_are_known_by_what_the_call_says():

@@ -198,6 +198,15 @@ def test_a_row_of_several_texts_has_no_one_label():
         model(ids, position_ids=torch.arange(9)[None])
 
 
+def test_packed_positions_are_refused_where_padding_tokens_make_the_mask():
+    model, ids, pad = build("sequence"), token_ids(1, 6), 0
+    with pytest.raises(ValueError, match="position_ids: a row has one label"):
+        model(ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]))
+    ids[0, :2] = ids[0, 5] = pad
+    positions = torch.tensor([[0, 0, 0, 1, 2, 0]])  # as generate numbers a row with padding at both ends
+    assert torch.equal(model(ids, position_ids=positions).logits, model(ids).logits)
+
+
 def test_a_compiled_head_that_cannot_look_keeps_packed_texts_apart():
     model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
     compiled = torch.compile(model, backend="eager")

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import copy
 import importlib
+import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from model_definition import logits as defined_logits
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, scan_choice
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, hub_minrnn, scan_choice
 from hf_minrnn.configuration_minrnn import AUTO_MAP
+from hf_minrnn.inputs_minrnn import PACKING_ARGS
 
 NAMES = tuple(CONFIGS)
 
@@ -349,3 +352,22 @@ def test_a_scan_backend_that_cannot_be_had_is_a_wish_too(monkeypatch):
     assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "numba"
     monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba'")
     assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "auto"
+
+
+# What may come as a keyword that no signature names: none of these is a column of a data set that Trainer should pass on,
+# but shift_labels, for which see `MinRNNForCausalLM.forward`.
+UNNAMED = {"logits_to_keep", "output_hidden_states", "num_items_in_batch", "ignore_index", "shift_labels"}
+
+
+def test_every_argument_that_changes_the_result_is_in_the_signature():
+    """Trainer removes the columns of a data set that are not in the signature."""
+    packing = re.findall(r"^(\w+) \(", PACKING_ARGS, flags=re.MULTILINE)
+    assert packing == ["position_ids", "seq_idx", "cu_seq_lens_q", "resets"]
+    for name in set(hub_minrnn.__all__) - {"MinRNNConfig"}:
+        forward = getattr(hf_minrnn, name).forward
+        assert set(packing) <= inspect.signature(forward).parameters.keys(), name
+        assert all(f"{argument} (`torch." in forward.__doc__ for argument in packing), name
+    for name in ("modeling_minrnn.py", "heads_minrnn.py", "inputs_minrnn.py"):
+        text = Path(hf_minrnn.__file__).with_name(name).read_text()
+        assert set(re.findall(r"\bkwargs(?:\.\w+\(|\[)[\"'](\w+)", text)) <= UNNAMED, name
+        assert set(re.findall(r"[\"'](\w+)[\"'] in kwargs", text)) <= UNNAMED, name
