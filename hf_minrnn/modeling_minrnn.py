@@ -2,8 +2,11 @@
 """MinRNN models: minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) as transformers models."""
 
 import math
-from functools import update_wrapper, wraps
+import os
+import sys
+from functools import update_wrapper
 from types import MethodType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +50,16 @@ class _OnClassOrInstance:
         return MethodType(self.__wrapped__, owner if instance is None else instance)
 
 
+def _is_saved_for_a_push() -> bool:
+    """Whether a Trainer that has a repository on the Hub is saving. It uploads its folder by itself, and what it passes to
+    `save_pretrained` does not tell, so it is looked for among the callers.
+    """
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") != "transformers.trainer":
+        frame = frame.f_back
+    return frame is not None and getattr(frame.f_locals.get("self"), "hub_model_id", None) is not None
+
+
 @auto_docstring
 class MinRNNPreTrainedModel(PreTrainedModel):
     config: MinRNNConfig
@@ -88,10 +101,21 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             )
         config.auto_map = dict(AUTO_MAP)
 
-    @wraps(PreTrainedModel.save_pretrained)
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: dict | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """`PreTrainedModel.save_pretrained`, which also saves the code after `carry_code()`. Where blocks have been taken out
+        or put in, the config gets the forget-gate floor of each block.
+        """
         if self._carries_code:
             self.carry_code()
+        if push_to_hub or _is_saved_for_a_push():
+            self._warn_of_a_push_without_code()
         # Where blocks have been taken out or put in, the config's rule would give those that are left other floors.
         blocks = [module for module in self.modules() if isinstance(module, MinRNNLayer)]
         floors, known = [block.mixer.cell.spec.forget_gate_floor for block in blocks], self.config.forget_gate_floor
@@ -99,7 +123,26 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             known = [self.config.layer_forget_gate_floor(n) for n in range(len(floors))]
         if floors != known[: len(floors)]:
             self.config.forget_gate_floor = floors
-        return super().save_pretrained(*args, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """`PreTrainedModel.push_to_hub`, which warns once where the model does not carry its code.
+
+        Args:
+            repo_id (`str`): The repository, `owner/name`, or a name of one's own. It is made if there is none.
+            kwargs: The other arguments of `PreTrainedModel.push_to_hub`, such as `private`, `revision` and `commit_message`.
+        """
+        self._warn_of_a_push_without_code()
+        return super().push_to_hub(repo_id, **kwargs)
+
+    def _warn_of_a_push_without_code(self):
+        config = self.config
+        if self._carries_code or self._auto_class or config._auto_class or getattr(config, "auto_map", None):
+            return
+        logger.warning_once(
+            "the model is pushed without its code, so it loads only where hf_minrnn is installed and imported: call "
+            "model.carry_code() before the push"
+        )
 
     @torch.no_grad()
     def _init_weights(self, module):

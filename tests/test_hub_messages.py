@@ -1,0 +1,92 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What is said when a model is pushed without its code."""
+
+import json
+
+import pytest
+from hub_stand_in import WITH, Hub
+from model_cases import build
+from tokenization import build_tokenizer
+
+PUSHES = (
+    WITH
+    + """
+import torch
+from model_cases import build, token_ids
+from tokenization import build_tokenizer
+from transformers import Trainer, TrainingArguments
+from transformers.utils import logging
+from hf_minrnn import MinRNNForCausalLM
+from hf_minrnn.tools.hub import push_folder
+
+logger = logging.get_logger("hf_minrnn.modeling_minrnn")
+said = []
+logger.addFilter(lambda record: said.append(record.getMessage()))
+
+def trainer(name, model, **options):
+    rows = [{"input_ids": row, "labels": row} for row in token_ids(2, 9)]
+    options = {"hub_model_id": f"me/{name}", "max_steps": 1, "report_to": [], "use_cpu": True} | options
+    return Trainer(model, TrainingArguments(name, **options), train_dataset=rows)
+
+def plain(name):
+    model = build("mingru")
+    if name == "model":
+        model.push_to_hub("me/model")
+        model.push_to_hub("me/model")
+    elif name == "saved":
+        model.save_pretrained("saved", push_to_hub=True, repo_id="me/saved")
+    elif name == "trainer":  # which is told to push by the call alone
+        trainer(name, model).push_to_hub()
+    elif name == "checkpoints":
+        trainer(name, model, push_to_hub=True).train()
+    elif name == "local":
+        trainer(name, model).train()
+        model.save_pretrained(name)
+    elif name == "config":
+        model.config.push_to_hub("me/config")
+    elif name == "tokenizer":
+        build_tokenizer("chars", ["abc"]).push_to_hub("me/tokenizer")
+    elif name == "folder":
+        push_folder("model", "me/folder")
+
+def with_code(name):
+    model = build("mingru")
+    model.carry_code()
+    model.push_to_hub("me/code")
+    trainer("coded", model, push_to_hub=True).train()
+    model.save_pretrained("coded", push_to_hub=True, repo_id="me/coded")
+    MinRNNForCausalLM._carries_code = True
+    build("mingru").push_to_hub("me/by-class")
+    MinRNNForCausalLM._carries_code = False
+
+for name, function in [*((name, plain) for name in os.environ["NAMES"].split()), ("with code", with_code)]:
+    logger.warning_once.cache_clear()
+    function(name)
+    found[name], said[:] = list(said), []
+(root / "found.json").write_text(json.dumps(found))
+"""
+)
+WARNED = ("model", "saved", "trainer", "checkpoints")
+SILENT = ("local", "config", "tokenizer", "folder", "with code")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("messages")
+    build("mingru").save_pretrained(root / "model")
+    build_tokenizer("chars", ["".join(map(chr, range(32, 127)))]).save_pretrained(root / "model")
+    (root / "model" / "README.md").write_text("# A model\n")
+    with Hub() as hub:
+        hub.run(PUSHES, root, NAMES=" ".join([*WARNED, *SILENT[:-1]]))
+    return json.loads((root / "found.json").read_text())
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_a_push_without_code_warns_once_and_names_the_remedy(world, name):
+    (message,) = world[name]
+    assert "without its code" in message and "model.carry_code()" in message
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_needs_no_code_or_has_it_does_not_warn(world, name):
+    assert world[name] == []
