@@ -1,10 +1,12 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What is said when a model is pushed without its code."""
+"""What is said when a model is pushed without its code, and when its code is loaded for the first time."""
 
 import json
+import re
+import shutil
 
 import pytest
-from hub_stand_in import WITH, Hub
+from hub_stand_in import ROOT, WITH, WITHOUT, Hub
 from model_cases import build
 from tokenization import build_tokenizer
 
@@ -48,6 +50,7 @@ def plain(name):
         build_tokenizer("chars", ["abc"]).push_to_hub("me/tokenizer")
     elif name == "folder":
         push_folder("model", "me/folder")
+        push_folder("model", "me/stdlib-mingru")
 
 def with_code(name):
     model = build("mingru")
@@ -70,23 +73,63 @@ WARNED = ("model", "saved", "trainer", "checkpoints")
 SILENT = ("local", "config", "tokenizer", "folder", "with code")
 
 
+# Each from a repository of its own, so that none finds the code of another in the cache.
+LOADS = (
+    WITHOUT
+    + """
+import io, logging, re
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM
+
+handler = logging.StreamHandler(io.StringIO())
+logging.getLogger("transformers").addHandler(handler)
+def printed(load):
+    handler.setStream(io.StringIO())
+    load()
+    return handler.stream.getvalue().splitlines()
+def plain(repository, **options):
+    return printed(lambda: AutoModelForCausalLM.from_pretrained(repository, trust_remote_code=True, **options))
+found["no revision"] = plain("me/code")
+found["a commit"] = plain("me/by-class", revision=os.environ["COMMIT"])
+found["README"] = printed(lambda: exec(os.environ["README"], {}))
+card = re.search(r"```python\\n(.*?)```", ModelCard.load("me/folder").text, flags=re.DOTALL)[1]
+assert '"me/folder"' in card
+found["card"] = printed(lambda: exec(card, {}))
+(root / "loads.json").write_text(json.dumps(found))
+"""
+)
+ELSEWHERE = re.search(
+    r"```python\n(from huggingface_hub import whoami.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("messages")
     build("mingru").save_pretrained(root / "model")
     build_tokenizer("chars", ["".join(map(chr, range(32, 127)))]).save_pretrained(root / "model")
-    (root / "model" / "README.md").write_text("# A model\n")
+    shutil.copy(ROOT / "model_cards" / "stdlib-mingru.md", root / "model" / "README.md")
     with Hub() as hub:
         hub.run(PUSHES, root, NAMES=" ".join([*WARNED, *SILENT[:-1]]))
-    return json.loads((root / "found.json").read_text())
+        commit = hub.repositories["me/by-class"].commits[-1]["oid"]
+        hub.run(LOADS, root, home="bare", COMMIT=commit, README=ELSEWHERE[1])
+    return [json.loads((root / name).read_text()) for name in ("found.json", "loads.json")]
 
 
 @pytest.mark.parametrize("name", WARNED)
 def test_a_push_without_code_warns_once_and_names_the_remedy(world, name):
-    (message,) = world[name]
+    (message,) = world[0][name]
     assert "without its code" in message and "model.carry_code()" in message
 
 
 @pytest.mark.parametrize("name", SILENT)
 def test_what_needs_no_code_or_has_it_does_not_warn(world, name):
-    assert world[name] == []
+    assert world[0][name] == []
+
+
+def test_the_first_load_is_quiet_as_the_readme_and_the_card_load(world):
+    """Without a revision, transformers warns of each file of code."""
+    loads = world[1]
+    warnings = [line for line in loads["no revision"] if "A new version of the following files" in line]
+    assert len(warnings) > 20 and len(loads["no revision"]) > 90
+    assert loads["README"] == loads["card"] == loads["a commit"] == []

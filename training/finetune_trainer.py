@@ -44,7 +44,8 @@ tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} be
 from transformers import pipeline
 
 name = "{folder}"  # the model's folder, or its repository on the Hub
-print(pipeline("text-generation", model=name, trust_remote_code=True)({prompt!r}, max_new_tokens=60)[0]["generated_text"])
+writer = pipeline("text-generation", model=name, trust_remote_code=True, revision="main")  # or a commit, to pin the code
+print(writer({prompt!r}, max_new_tokens=60)[0]["generated_text"])
 ```
 """
 TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
