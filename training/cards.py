@@ -29,12 +29,14 @@ from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 from options import parse_arguments
 from report import amount, write_text
 
+from hf_minrnn.tools.card import CELLS, card_data, usage
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
 CARDS = ROOT / "model_cards"
 TEMPLATE = CARDS / "template.md"
 NAMES = ("stdlib-mingru", "stdlib-minlstm", "shakespeare-mingru", "shakespeare-minlstm")
-CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
+ARCHITECTURE = "MinRNNForCausalLM"
 
 # What a card says of texts that are known here; of any other it has what --dataset-name and --dataset-license say.
 KNOWN = {
@@ -191,12 +193,12 @@ def metadata(results: dict, name: str, data: dict) -> ModelCardData:
             ("perplexity", "perplexity per token", "heldout_perplexity"),
         )
     ]
-    return ModelCardData(
+    return card_data(
+        ARCHITECTURE,
+        cell,
+        code=True,
         language=KNOWN.get(corpus, {}).get("language"),
         license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["minrnn", cell, "recurrent", "rnn", "custom_code"],
         datasets=[corpus.partition(":")[0]] if corpus.count("/") == 1 else None,
         model_name=name,
         eval_results=found,
@@ -245,8 +247,8 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         streamed=bool(data.get("streaming")),
         samples=results.get("samples"),  # results of before these were kept have none, and neither
         changed=results.get("changed"),
-        folder=folder,
-        **{key: known[key] for key in ("title", "about", "license_note", "prompt")},
+        usage=usage(ARCHITECTURE, folder, code=True, prompt=known["prompt"]),
+        **{key: known[key] for key in ("title", "about", "license_note")},
     )
     return card.rstrip() + "\n"
 

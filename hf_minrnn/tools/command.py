@@ -4,7 +4,10 @@
 import argparse
 import sys
 
+from huggingface_hub import ModelCard
+
 from ..compat import logging
+from .card import write_card
 from .convert import Options, read_model, write_model
 from .convert_paper import describe
 from .hub import push_folder
@@ -89,6 +92,28 @@ def parser() -> argparse.ArgumentParser:
     )
     add.set_defaults(run=run_convert)
     add = commands.add_parser(
+        "card",
+        help="write the card, README.md, of a saved model",
+        description="Write the card, README.md, of a model that Trainer or save_pretrained saved, or of an adapter of PEFT, "
+        "from the files in its folder. A card that Trainer or PEFT wrote is replaced, and what its metadata say of base "
+        "model, data sets, language and licence is kept. A card that somebody wrote or edited stays as it is.",
+    )
+    add.add_argument("folder", help="what save_pretrained or Trainer.save_model wrote")
+    add.add_argument("--base-model", metavar="NAME", help="the model it was fine-tuned from, by its name on the Hub")
+    add.add_argument("--license", metavar="ID", help="such as apache-2.0, from the Hub's list of licences")
+    add.add_argument(
+        "--dataset",
+        dest="datasets",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a data set it was trained on, by its name on the Hub; repeatable",
+    )
+    add.add_argument("--language", metavar="CODE", help="of the data, such as en, or code")
+    add.add_argument("--name", help="the card's title (default: the folder's name)")
+    add.add_argument("--overwrite", action="store_true", help="replace a card that somebody wrote or edited")
+    add.set_defaults(run=run_card)
+    add = commands.add_parser(
         "push",
         help="push a finished model's folder to the Hub",
         description="Push a finished model to the Hub in one commit: weights, config, tokenizer, card, results and the code "
@@ -127,6 +152,17 @@ def run_convert(args) -> str:
         f"state size {config.state_size}, vocabulary {config.vocab_size}{'; taken: ' if model.taken else ''}"
         f"{'; '.join(model.taken)}"
     )
+
+
+def run_card(args) -> str:
+    """Runs `card` and says in one line where the card is, and what of importance it lacks."""
+    values = {key: getattr(args, key) for key in ("base_model", "license", "datasets", "language", "name", "overwrite")}
+    path = write_card(args.folder, **values)
+    data = ModelCard.load(path).data
+    options = {"license": "--license", "base_model": "--base-model", "datasets": "--dataset"}
+    lacking = [option for key, option in options.items() if not data.get(key)]
+    advice = f"; where they apply, add {', '.join(lacking)}" if lacking else ""
+    return f"{path}: written{advice}"
 
 
 def run_push(args) -> str:

@@ -166,10 +166,8 @@ def check_folder(folder) -> MinRNNConfig:
         PushError: It is none, by what it lacks.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "is not there"
-        raise PushError(f"{folder} {state}: give the folder of a saved model")
-    config = _read_config(folder)
+    check_is_folder(folder)
+    config = read_config(folder)
     _check_weights(folder, config)
     if config.architectures == [MinRNNForCausalLM.__name__] and not any(
         (folder / name).is_file() for name in TOKENIZER
@@ -179,13 +177,19 @@ def check_folder(folder) -> MinRNNConfig:
             "than text is pushed by model.push_to_hub"
         )
     if not (folder / CARD).is_file():
-        raise PushError(
-            f"{folder} has no {CARD}, the card: write there what it is, what it learned from and its limits"
-        )
+        raise PushError(f"{folder} has no {CARD}, the card: write one, or have it written by `hf-minrnn card {folder}`")
     return config
 
 
-def _read_config(folder: Path) -> MinRNNConfig:
+def check_is_folder(folder: Path):
+    """Raises a `PushError` where there is no folder."""
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "is not there"
+        raise PushError(f"{folder} {state}: give the folder of a saved model")
+
+
+def read_config(folder: Path) -> MinRNNConfig:
+    """The configuration of a model of this package; a `PushError` where the folder holds none."""
     path = folder / "config.json"
     if not path.is_file():
         raise PushError(f"{folder} has no config.json: give a folder that save_pretrained or train_lm.py wrote")
@@ -256,4 +260,4 @@ def _missing_code(folder: Path, config: MinRNNConfig, extra: Path) -> dict[str, 
     return {path.name: path for path in extra.iterdir()}
 
 
-__all__ = ["PushError", "check_folder", "make_repository", "push_folder"]
+__all__ = ["PushError", "check_folder", "check_is_folder", "make_repository", "push_folder", "read_config"]

@@ -350,7 +350,7 @@ def no_tokenizer(folder):
         ("sharded", lambda f: cut(f / "model.safetensors.index.json"), "index.json cannot be read"),
         ("sharded", other_index, "lack a.weight: save"),
         ("model", no_tokenizer, "has no tokenizer: put the model's there by tokenizer.save_pretrained"),
-        ("model", lambda f: (f / "README.md").unlink(), "has no README.md, the card: write there what it is"),
+        ("model", lambda f: (f / "README.md").unlink(), "has no README.md, the card: write one"),
     ],
 )
 def test_what_a_folder_lacks_is_one_line(whole, tmp_path, kind, damage, message):
