@@ -14,6 +14,7 @@ from .packed import packed_resets, resets_backwards, sequence_order, turn_index
 from .scan import is_one_step
 
 OUTPUT_GATES = (None, "gate", "highway")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
 
 
 class MinRNNBase(nn.Module):
@@ -186,16 +187,20 @@ class MinRNNBase(nn.Module):
 
     def _check_features(self, x):
         weight = self.cells._modules["0"].in_proj._parameters.get("weight")
+        if x.is_complex():
+            raise ValueError(
+                f"input is {x.dtype}, and the states are real: use torch.view_as_real(input).flatten(-2), which has twice "
+                "the features"
+            )
         if (
             type(weight) is nn.Parameter
             and x.dtype != weight.dtype
-            and weight.is_floating_point()  # what quantizes has a dtype of its own
-            and not torch._C._is_any_autocast_enabled()
+            and (weight.is_floating_point() or weight.is_complex())  # what quantizes has a dtype of its own
+            and not (torch._C._is_any_autocast_enabled() and x.dtype in DTYPES[:3])
         ):
-            raise ValueError(
-                f"input is {x.dtype} and the weights are {weight.dtype}: use input.to({weight.dtype}), or "
-                f"layer.to({x.dtype})"
-            )
+            remedies = [f"input.to({weight.dtype})"] if weight.dtype in DTYPES else []
+            remedies += [f"layer.to({x.dtype})"] if x.dtype in DTYPES else []
+            raise ValueError(f"input is {x.dtype} and the weights are {weight.dtype}: use {', or '.join(remedies)}")
         if x.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"

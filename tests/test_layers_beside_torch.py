@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Every call of layer_cases.py on torch's layers and on ours: equal, or in the short list of what differs."""
 
+import copy
 import re
 
 import layer_cases
@@ -66,3 +67,42 @@ def test_an_input_of_another_dtype_is_refused_unless_autocast_converts_it():
         want, _ = layer(x.bfloat16())
         got = torch.compile(layer, fullgraph=True, backend="eager")(x.bfloat16())[0]
     assert want.dtype == torch.bfloat16 and torch.equal(got, want)
+
+
+BAD = {  # what the input is, and what the weights are
+    "bfloat16": (torch.bfloat16, torch.float32),
+    "double": (torch.float64, torch.bfloat16),
+    "int64": (torch.int64, torch.float32),
+    "bool": (torch.bool, torch.float64),
+    "float8": (torch.float8_e4m3fn, torch.float32),
+    "complex64": (torch.complex64, torch.float32),
+    "complex128": (torch.complex128, torch.complex128),
+    "real-in-complex": (torch.float32, torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules", "ignore:Casting complex")
+@pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
+@pytest.mark.parametrize("dtype, weights", BAD.values(), ids=BAD)
+def test_each_remedy_of_a_refused_dtype_works(kind, dtype, weights):
+    layer, input = kind(3, 4).to(weights), torch.ones(5, 2, 3).to(dtype)
+    with pytest.raises(ValueError, match=f"input is {dtype}") as refused:
+        layer(input)
+    remedies = str(refused.value).partition("use ")[2].partition(", which")[0].split(", or ")
+    for remedy in remedies:
+        result = eval(remedy, {"torch": torch, "input": input, "layer": copy.deepcopy(layer)})
+        if isinstance(result, torch.Tensor):
+            features = result.shape[-1]
+            assert (layer if features == 3 else kind(features, 4).to(result.dtype))(result)[0].shape == (5, 2, 4)
+        else:
+            assert result(input)[0].shape == (5, 2, 4)
+    assert len(remedies) == (2 if dtype in (torch.bfloat16, torch.float64) else 1)
+
+
+def test_what_autocast_does_not_convert_is_refused():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert MinGRU(3, 4)(torch.ones(5, 2, 3).half())[0].dtype == torch.bfloat16
+        with pytest.raises(ValueError, match=r"input is torch.float64"):
+            MinGRU(3, 4)(torch.ones(5, 2, 3).double())
+        with pytest.raises(ValueError, match=r"use input.to\(torch.float32\)$"):
+            MinGRU(3, 4)(torch.ones(5, 2, 3).long())

@@ -390,3 +390,38 @@ def test_tensors_on_another_device_are_refused(name):
     for backend in ("auto", "numba", "associative"):
         with pytest.raises(ValueError, match=rf"{name} is on meta and the input on cpu: use {name}\.to\('cpu'\)"):
             minrnn_scan(projected, "mingru", backend=backend, **features)
+
+
+REMEDIES = {  # what is refused, what the error says, and that followed
+    "batch": (
+        lambda p, cu: minrnn_scan(p, "mingru", cu_seqlens=cu),
+        "flatten the batch first",
+        lambda p, cu: minrnn_scan(p.flatten(0, 1)[None], "mingru", cu_seqlens=torch.cat([cu, 4 + cu[1:]])),
+    ),
+    "device": (
+        lambda p, cu: minrnn_scan(p, "mingru", p.new_zeros(2, 3, device="meta")),
+        r"use initial_state\.to\('cpu'\)",
+        lambda p, cu: minrnn_scan(p, "mingru", p.new_zeros(2, 3).to("cpu")),
+    ),
+    "backend": (
+        lambda p, cu: minrnn_scan(p.to("meta"), "mingru", backend="numba"),
+        "choose 'auto' or 'torch'",
+        lambda p, cu: [minrnn_scan(p.to("meta"), "mingru", backend=backend) for backend in ("auto", "torch")],
+    ),
+    "transforms": (
+        lambda p, cu: torch.func.grad(lambda p: minrnn_scan(p, "mingru", backend="torch")[1].sum())(p),
+        "use backend='associative', or 'auto'",
+        lambda p, cu: [
+            torch.func.grad(lambda p, name=name: minrnn_scan(p, "mingru", backend=name)[1].sum())(p)
+            for name in ("associative", "auto")
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("refused, message, followed", REMEDIES.values(), ids=REMEDIES)
+def test_remedies_work(refused, message, followed):
+    projected, bounds = torch.randn(2, 4, 6), torch.tensor([0, 4])
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        refused(projected, bounds)
+    followed(projected, bounds)
