@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from definition import assert_same, define, recurrence, run
+from definition import assert_same, define, run
 from scan_cases import (
     CELLS,
     KINDS,
@@ -25,6 +25,7 @@ from scan_cases import (
     every_cell,
     feature_cases,
     grid,
+    make_features,
     poisoned,
     random_inputs,
     to,
@@ -139,24 +140,41 @@ def test_any_tiling(case, tiling, monkeypatch):
 
 
 @runs_kernels
+@pytest.mark.parametrize("features", ["plain", "mask+resets+reset_state", "resets+packed+reset_states"])
 @pytest.mark.parametrize("tiling", ["one run", "two runs, chunks"])
-def test_linear_scan(tiling, monkeypatch):
+def test_linear_scan(tiling, features, monkeypatch):
     set_tiling(monkeypatch, tiling)
+    batch = 1 if "packed" in features else 2
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(2, 11, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    a, b = (torch.randn(batch, 11, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     a[0, 5] = 0  # nothing of the state is left
+    options = make_features(features, batch, 11, 3)
+    if "reset_state" in options:
+        options["reset_state"] = options["reset_state"].double()
+    rows = len(options["cu_seqlens"]) - 1 if "packed" in features else batch
 
-    def scan(projected, _, initial_state):
-        inputs = to(DEVICE, *projected.chunk(2, -1), initial_state)
-        return [x.cpu() for x in linear_scan(*inputs, backend="triton")]
+    def scan(projected, _, initial_state, **options):
+        *inputs, options = to(DEVICE, *projected.chunk(2, -1), initial_state, options)
+        return [x.cpu() for x in linear_scan(*inputs, **options, backend="triton")]
 
-    def exact(projected, _, initial_state):
-        return recurrence(*projected.chunk(2, -1), initial_state)
-
-    args = (torch.cat([a, b], -1), "linear", torch.ones(2, 3, dtype=torch.float64))
+    args = (torch.cat([a, b], -1), "linear", torch.ones(rows, 3, dtype=torch.float64))
     with poisoned():
-        got = run(scan, *args)
-    assert_same(got, run(exact, *args), 1e-10)
+        got = run(scan, *args, **options)
+    assert_same(got, run(define, *args, **options), 1e-10)
+
+
+@runs_kernels
+@pytest.mark.parametrize("case", [Case("mingru", "g", 2, 11, 3, 0.4), Case("minlstm", "identity", 2, 11, 3)], ids=str)
+def test_a_reset_state_for_each_step(case, monkeypatch):
+    set_tiling(monkeypatch, "two runs, chunks")
+    case = case._replace(feature="mask+resets+reset_states")
+    projected, state, features = case.inputs(torch.float32)
+
+    def scan(projected, cell_type, state, **options):
+        inputs = to(DEVICE, projected, state, options)
+        return [x.cpu() for x in minrnn_scan(inputs[0], cell_type, inputs[1], **inputs[2], backend="triton")]
+
+    assert_defined(run(scan, projected, case.cell_type, state, **case.options, **features), case, torch.float32)
 
 
 @runs_kernels
