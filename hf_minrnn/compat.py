@@ -46,7 +46,7 @@ try:
     from transformers.configuration_utils import PreTrainedConfig
     from transformers.distributed import DistributedConfig
     from transformers.dynamic_module_utils import get_relative_import_files
-    from transformers.generation import GenerationMixin, MaxLengthCriteria, StoppingCriteriaList
+    from transformers.generation import GenerationConfig, GenerationMixin, MaxLengthCriteria, StoppingCriteriaList
     from transformers.generation.configuration_utils import GenerationMode
     from transformers.modeling_layers import (
         GenericForQuestionAnswering,
@@ -83,6 +83,7 @@ __all__ = [
     "CausalLMOutputWithPast",
     "DistributedConfig",
     "DynamicCache",
+    "GenerationConfig",
     "GenerationMixin",
     "GenerationMode",
     "GenericForQuestionAnswering",

@@ -2,13 +2,13 @@
 """What `generate` needs beyond transformers' own, so that no mode of it corrupts a state."""
 
 from contextvars import ContextVar
-from functools import wraps
+from typing import Any
 from weakref import WeakSet
 
 import torch
 
 from .cache_minrnn import ASSISTANT_TOKENS
-from .compat import Cache, GenerationMixin, GenerationMode, MaxLengthCriteria, StoppingCriteriaList
+from .compat import Cache, GenerationConfig, GenerationMixin, GenerationMode, MaxLengthCriteria, StoppingCriteriaList
 
 
 def _check_continuation(given, cache, mask, embedded: bool) -> int:
@@ -157,8 +157,24 @@ class MinRNNGenerationMixin(GenerationMixin):
     that no longer records.
     """
 
-    @wraps(GenerationMixin.generate)
-    def generate(self, inputs=None, generation_config=None, *args, **kwargs):
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """`GenerationMixin.generate` of transformers, with its arguments and results: ids `(batch, time)`, or an output that
+        holds them as `sequences` where `return_dict_in_generate=True`.
+
+        Raises:
+            ValueError: For prompts that end in padding, packed ones, and a cache that does not fit what is given.
+
+        >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+        >>> model = MinRNNForCausalLM(MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1))
+        >>> model.generate(torch.tensor([[1, 2]]), max_new_tokens=2).shape
+        torch.Size([1, 4])
+        """
         for name in ("cu_seq_lens_q", "seq_idx", "resets"):
             if kwargs.get(name) is not None:
                 raise ValueError(

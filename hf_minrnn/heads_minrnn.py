@@ -32,16 +32,16 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
     @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        position_ids: torch.LongTensor | None = None,
-        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
-        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
-        resets: torch.BoolTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        seq_idx: torch.Tensor | None = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutputWithPast:
         r"""
@@ -114,16 +114,16 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
     @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        position_ids: torch.LongTensor | None = None,
-        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
-        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
-        resets: torch.BoolTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        seq_idx: torch.Tensor | None = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
         outputs = self.model(
@@ -151,16 +151,16 @@ class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedMo
     @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        start_positions: torch.LongTensor | None = None,
-        end_positions: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
-        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
-        resets: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        seq_idx: torch.Tensor | None = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
         r"""

@@ -4,6 +4,7 @@
 import math
 import os
 import sys
+from collections.abc import Callable
 from functools import update_wrapper
 from types import MethodType
 from typing import Any
@@ -46,7 +47,7 @@ class _OnClassOrInstance:
     def __init__(self, function):
         update_wrapper(self, function)
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance, owner) -> Callable[[], None]:
         return MethodType(self.__wrapped__, owner if instance is None else instance)
 
 
@@ -202,16 +203,16 @@ class MinRNNModel(MinRNNPreTrainedModel):
     @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        position_ids: torch.LongTensor | None = None,
-        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
-        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
-        resets: torch.BoolTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        seq_idx: torch.Tensor | None = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         packing = {"position_ids": position_ids, "seq_idx": seq_idx, "cu_seq_lens_q": cu_seq_lens_q, "resets": resets}
@@ -309,18 +310,18 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
     @auto_docstring(custom_args=PACKING_ARGS)
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         return_dict: bool | None = None,
-        position_ids: torch.LongTensor | None = None,
-        seq_idx: torch.LongTensor | torch.IntTensor | None = None,
-        cu_seq_lens_q: torch.LongTensor | torch.IntTensor | None = None,
-        resets: torch.BoolTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        seq_idx: torch.Tensor | None = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         r"""

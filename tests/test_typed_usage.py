@@ -1,0 +1,54 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What type checkers see of the public API; `typed_usage.py` says how they are run."""
+
+import inspect
+from pathlib import Path
+
+import typed_usage
+from transformers import PreTrainedModel
+
+import hf_minrnn
+from hf_minrnn.cells import CELLS
+from hf_minrnn.gates import CELL_TYPES
+
+CLASSES = [value for value in (getattr(hf_minrnn, name) for name in hf_minrnn.__all__) if isinstance(value, type)]
+
+
+def test_the_documented_calls_run(tmp_path):
+    try:
+        typed_usage.run(tmp_path)
+    finally:  # no other test is to know its cell
+        CELLS.pop("average", None)
+        CELL_TYPES[:] = [name for name in CELL_TYPES if name != "average"]
+
+
+def test_every_public_name_is_used():
+    text = Path(typed_usage.__file__).read_text()
+    assert not [name for name in hf_minrnn.__all__ if text.count(name) < 2]  # once to import it
+
+
+def test_public_methods_have_signatures_of_their_own():
+    """functools.wraps gives a method the type of what it wraps, `self` included: checkers then refuse every call of it."""
+    found = {}
+    for cls in CLASSES:
+        for base in cls.__mro__:
+            if base.__module__.startswith("hf_minrnn"):
+                found |= {f"{base.__name__}.{name}": value for name, value in vars(base).items() if name[0] != "_"}
+    methods = {name: value for name, value in found.items() if inspect.isfunction(value)}
+    assert {"MinRNNPreTrainedModel.save_pretrained", "MinRNNGenerationMixin.generate"} <= methods.keys()
+    # transformers' decorator of a forward, which the heads share with its own, is typed as a function that takes anything.
+    wrapped = {name for name, value in methods.items() if hasattr(value, "__wrapped__")}
+    assert {name for name in wrapped if not name.endswith(".forward")} == set()
+    for name, value in methods.items():
+        parameters = list(inspect.signature(value, follow_wrapped=False).parameters.values())
+        assert parameters[0].name == "self" and parameters[0].kind is not parameters[0].VAR_POSITIONAL, name
+
+
+def test_what_is_overridden_takes_what_transformers_takes():
+    for name in ("save_pretrained", "push_to_hub"):
+        theirs = inspect.signature(getattr(PreTrainedModel, name)).parameters
+        ours = inspect.signature(getattr(hf_minrnn.MinRNNPreTrainedModel, name)).parameters
+        assert any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values())
+        named = [key for key, parameter in ours.items() if parameter.kind is not parameter.VAR_KEYWORD]
+        assert named == list(theirs)[: len(named)]
+        assert [ours[key].default for key in named] == [theirs[key].default for key in named]
