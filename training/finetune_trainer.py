@@ -29,6 +29,7 @@ from transformers import (
     set_seed,
 )
 
+from hf_minrnn.tools.card import usage
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
 
 CARD = """---
@@ -40,13 +41,7 @@ tags: [minrnn]
 {model}, fine-tuned on {data} by hf_minrnn's `finetune_trainer.py`: {steps} steps of {batch_size} pieces of at most {length}
 tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} before, {after:.4f} after.
 
-```python
-from transformers import pipeline
-
-name = "{folder}"  # the model's folder, or its repository on the Hub
-writer = pipeline("text-generation", model=name, trust_remote_code=True, revision="main")  # or a commit, to pin the code
-print(writer({prompt!r}, max_new_tokens=60)[0]["generated_text"])
-```
+{usage}
 """
 TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -159,10 +154,9 @@ def main(argv=None) -> dict:
     sample = tokenizer.decode(ids[0], skip_special_tokens=True)
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
     known = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # without their folders
-    known["prompt"] = args.prompt or opening(
-        [tokenizer.decode(pieces["test"][0]["input_ids"], skip_special_tokens=True)]
-    )
-    card = CARD.format(**(vars(args) | known), before=before, after=after, folder=Path(args.output).as_posix())
+    prompt = args.prompt or opening([tokenizer.decode(pieces["test"][0]["input_ids"], skip_special_tokens=True)])
+    example = usage(type(merged).__name__, Path(args.output).as_posix(), code=True, prompt=prompt)
+    card = CARD.format(**(vars(args) | known), before=before, after=after, usage=example)
     Path(args.output, "README.md").write_text(card, encoding="utf-8")
     try:
         if repository:

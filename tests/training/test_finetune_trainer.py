@@ -92,7 +92,7 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
         (found,) = generator(prompt, max_new_tokens=40, do_sample=False, return_full_text=False)
         written[folder] = found["generated_text"]
     assert written[output] == " sees"
-    prompt = re.search(r"\)\('(.*)', max_new_tokens=60\)", (output / "README.md").read_text())[1]
+    prompt = re.search(r'writer\("(.*)", max_new_tokens=60\)', (output / "README.md").read_text())[1]
     assert prompt in ("the cat sees", "the dog sees")  # what its card goes on from is its own kind of text
     assert len(written[base]) == 40
 
