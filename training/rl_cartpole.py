@@ -19,6 +19,7 @@ import shlex
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import extras
@@ -33,7 +34,7 @@ from option_types import positive_int, result_file, whole
 from report import machine, versions, write_json
 from torch import nn
 
-from hf_minrnn import MinGRU
+from hf_minrnn import MinGRU, MinLSTM
 
 RESULTS = Path(__file__).parent / "results"
 SEEN, SCALE = (
@@ -62,46 +63,57 @@ QUICK = {"steps": 2 * 4 * 32, "environments": 4, "rollout": 32, "width": 8, "epo
 # --- policy ----------------------------------------------------------------------------------------------------------
 
 
-def gru_over_episodes(gru: nn.GRU, x: torch.Tensor, state: torch.Tensor, resets: torch.Tensor):
-    """nn.GRU over rows in which episodes begin: `MinGRU.forward` with `resets`, as far as nn.GRU can do it."""
+def over_episodes(layer: nn.Module, x: torch.Tensor, state: torch.Tensor, resets: torch.Tensor):
+    """A recurrent layer over rows in which episodes begin; the state is one tensor, of nn.LSTM both parts in a row."""
+    if isinstance(layer, MinGRU):
+        return layer(x, state, resets)
+    if isinstance(layer, MinLSTM):
+        output, (state, _) = layer(x, (state, state), resets)
+        return output, state
     bounds = sorted({0, *resets.any(0).nonzero().flatten().tolist(), x.shape[1]})
     outputs = []
     for begin, end in zip(bounds, bounds[1:]):
-        output, state = gru(x[:, begin:end], state * ~resets[:, begin, None])
+        state = state * ~resets[:, begin, None]
+        if isinstance(layer, nn.LSTM):
+            output, parts = layer(x[:, begin:end], tuple(part.contiguous() for part in state.chunk(2, -1)))
+            state = torch.cat(parts, -1)
+        else:
+            output, state = layer(x[:, begin:end], state)
         outputs.append(output)
     return torch.cat(outputs, 1), state
 
 
 LAYERS = {
     # The highway lets the present through, which a state without look at itself can hardly tell from the past.
-    "mingru": (
-        lambda width: MinGRU(width, width, batch_first=True, output_gate="highway"),
-        lambda layer, *inputs: layer(*inputs),
-    ),
-    "gru": (lambda width: nn.GRU(width, width, batch_first=True), gru_over_episodes),
+    "mingru": lambda width: MinGRU(width, width, batch_first=True, output_gate="highway"),
+    "gru": lambda width: nn.GRU(width, width, batch_first=True),
 }
 
 
 class Policy(nn.Module):
     """Encoder, recurrent layer, and two heads: for the action and for the value.
 
-    `policy(observations, state, resets)` takes `(rows, time, 2)`, `(1, rows, width)` and bool `(rows, time)`, and returns
-    logits `(rows, time, 2)`, values `(rows, time)` and the state after the last step.
+    `policy(observations, state, resets)` takes `(rows, time, 2)`, `(1, rows, state_size)` and bool `(rows, time)`, and
+    returns logits `(rows, time, 2)`, values `(rows, time)` and the state after the last step.
+
+    Args:
+        recurrent (`nn.Module`): The recurrent layer, with `batch_first`, from `width` features.
+        width (`int`): Of the encoder and the heads.
     """
 
-    def __init__(self, layer: str, width: int):
+    def __init__(self, recurrent: nn.Module, width: int):
         super().__init__()
-        make, self.run = LAYERS[layer]
         self.encoder = nn.Sequential(nn.Linear(2, width), nn.SiLU())
-        self.recurrent = make(width)
+        self.recurrent, hidden = recurrent, recurrent.hidden_size
+        self.state_size = 2 * hidden if isinstance(recurrent, nn.LSTM) else hidden
         self.action, self.value = (
-            nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs)) for outputs in (2, 1)
+            nn.Sequential(nn.Linear(hidden, width), nn.SiLU(), nn.Linear(width, outputs)) for outputs in (2, 1)
         )
         with torch.no_grad():
             self.action[-1].weight *= 0.01  # at first, either action is as likely
 
     def forward(self, observations, state, resets):
-        h, state = self.run(self.recurrent, self.encoder(observations), state, resets)
+        h, state = over_episodes(self.recurrent, self.encoder(observations), state, resets)
         return self.action(h), self.value(h).squeeze(-1), state
 
 
@@ -201,10 +213,10 @@ def update(policy: Policy, optimizer, rollout: dict[str, torch.Tensor], settings
 
 
 @torch.no_grad()
-def evaluate(policy: Policy, width: int, seed: int, episodes: int = 100) -> float:
+def evaluate(policy: Policy, seed: int, episodes: int = 100) -> float:
     """Mean return of the likelier action over one episode in each of as many environments."""
     environments = Environments(episodes, seed)
-    state, running, total = torch.zeros(1, episodes, width), torch.ones(episodes, dtype=torch.bool), 0.0
+    state, running, total = torch.zeros(1, episodes, policy.state_size), torch.ones(episodes, dtype=torch.bool), 0.0
     while running.any():
         logits, _, state = policy(environments.seen[:, None], state, environments.resets[:, None])
         rewards, _, done = environments.step(logits[:, 0].argmax(-1))
@@ -213,14 +225,17 @@ def evaluate(policy: Policy, width: int, seed: int, episodes: int = 100) -> floa
     return total / episodes
 
 
-def train(layer: str, seed: int, settings: dict) -> dict:
-    """One run: its scores, its seconds and its curve, a point `(steps, seconds, score)` after each rollout."""
+def train(make: Callable[[int], nn.Module], seed: int, settings: dict) -> dict:
+    """One run: its scores, its seconds and its curve, a point `(steps, seconds, score)` after each rollout.
+
+    `make` returns the recurrent layer for the width of the encoder.
+    """
     torch.manual_seed(seed)
     count, width = settings["environments"], settings["width"]
-    policy, environments = Policy(layer, width), Environments(count, seed)
+    policy, environments = Policy(make(width), width), Environments(count, seed)
     optimizer = torch.optim.Adam(policy.parameters(), lr=settings["learning_rate"], eps=1e-5)
     iterations = settings["steps"] // (count * settings["rollout"])
-    state, returns, recent = torch.zeros(1, count, width), torch.zeros(count), []
+    state, returns, recent = torch.zeros(1, count, policy.state_size), torch.zeros(count), []
     seconds, curve, processor = {"rollout": 0.0, "update": 0.0}, [], time.process_time()
     for iteration in range(iterations):
         optimizer.param_groups[0]["lr"] = settings["learning_rate"] * (1 - iteration / iterations)
@@ -239,7 +254,7 @@ def train(layer: str, seed: int, settings: dict) -> dict:
     return {
         "seed": seed,
         "score": statistics.mean(recent) if recent else None,
-        "greedy": evaluate(policy, width, seed + 1000),
+        "greedy": evaluate(policy, seed + 1000),
         "seconds": seconds,
         "parameters": sum(weight.numel() for weight in policy.parameters()),
         "recurrent_parameters": sum(weight.numel() for weight in policy.recurrent.parameters()),
@@ -308,7 +323,7 @@ def main(argv: list[str] | None = None) -> dict:
     try:
         for seed in args.seeds:  # side by side, so that whatever else the machine does meets each of them
             for layer in args.layers:
-                run = train(layer, seed, settings)
+                run = train(LAYERS[layer], seed, settings)
                 runs[layer].append(run)
                 score = "-" if run["score"] is None else f"{run['score']:.0f}"
                 times = ", ".join(f"{name} {value:.1f} s" for name, value in run["seconds"].items())

@@ -44,7 +44,7 @@ def test_too_few_steps_are_refused(capsys):
 @both
 def test_a_rollout_in_one_pass_equals_its_steps(layer):
     torch.manual_seed(0)
-    policy = Policy(layer, WIDTH).double()
+    policy = Policy(rl_cartpole.LAYERS[layer](WIDTH), WIDTH).double()
     seen, state = torch.randn(ROWS, TIME, 2).double(), torch.randn(1, ROWS, WIDTH).double()
     resets = torch.rand(ROWS, TIME) > 0.7
     resets[0, 0], resets[1, 0] = True, False
@@ -66,7 +66,7 @@ def test_a_rollout_in_one_pass_equals_its_steps(layer):
 @both
 def test_what_collecting_saw_is_what_an_update_computes(layer):
     torch.manual_seed(1)
-    policy, environments = Policy(layer, WIDTH), Environments(4, 0)
+    policy, environments = Policy(rl_cartpole.LAYERS[layer](WIDTH), WIDTH), Environments(4, 0)
     state, returns = torch.zeros(1, 4, WIDTH), torch.zeros(4)
     ended = []
     for _ in range(3):  # the later ones begin within an episode
@@ -126,7 +126,10 @@ def test_idle_steps_teach_nothing():
     """What is chosen, and given, in a step that only sets an environment up again does not reach the weights."""
     settings = rl_cartpole.SETTINGS | rl_cartpole.QUICK
     torch.manual_seed(2)
-    policy, environments = Policy("mingru", settings["width"]), Environments(4, 0)
+    policy, environments = (
+        Policy(rl_cartpole.LAYERS["mingru"](settings["width"]), settings["width"]),
+        Environments(4, 0),
+    )
     state = torch.zeros(1, 4, settings["width"])
     rollout, _, _ = rl_cartpole.collect(policy, environments, state, 60, torch.zeros(4))
     idle = rollout["idle"]
