@@ -44,10 +44,19 @@ torch.serialization.add_safe_globals([GateReset])
 
 
 def set_gate_bias(linear: nn.Linear) -> None:
-    """Sets the first `linear.gate_channels` biases to `linear.gate_bias`, unless that is 0."""
-    if linear.gate_bias:
-        with torch.no_grad():
-            linear.bias[: linear.gate_channels] = linear.gate_bias
+    """Sets the first `linear.gate_channels` biases to `linear.gate_bias`, a number or a pair that is spread over them, unless
+    it is 0. With a pair, an input gate gets the negative.
+    """
+    start, channels = linear.gate_bias, linear.gate_channels
+    if not start:
+        return
+    with torch.no_grad():
+        if not isinstance(start, tuple):
+            linear.bias[:channels] = start
+            return
+        linear.bias[:channels] = torch.linspace(*start, channels, device=linear.bias.device)
+        if linear.has_input_gate:
+            linear.bias[channels : 2 * channels] = -linear.bias[:channels]
 
 
 class MinRNNCell(nn.Module):
@@ -68,8 +77,10 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
-        gate_bias (`float`, defaults to 0.0): Initial value of the bias on the forget side: without input, the decay of a
-            fresh cell is `sigmoid(gate_bias)`. Needs `bias`.
+        gate_bias (`float` or pair of `float`, defaults to 0.0): Initial value of the bias on the forget side: without input, the
+            decay of a fresh cell is `sigmoid(gate_bias)`. A pair is spread evenly over the channels: the first channel gets
+            the first number, the last channel the second. The input gate of minLSTM then gets the negative, so that its decay
+            is `sigmoid(gate_bias)` too. Needs `bias`.
         extra_size (`int`, defaults to 0): Features that `in_proj` computes in the same matmul for the caller.
         backend (`str`, defaults to `"auto"`): Backend of the scan.
         device, dtype: As for any `torch.nn` module.
@@ -81,6 +92,7 @@ class MinRNNCell(nn.Module):
     cell_type: str
     num_parts: int  # blocks of hidden_size features that scan takes; in_proj computes them in this order
     first_part_keeps = True  # whether a larger first block means a larger decay; gives gate_bias its sign
+    has_input_gate = False  # whether the second block is an input gate
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -100,7 +112,7 @@ class MinRNNCell(nn.Module):
         candidate_activation: str = "g",
         normalize_gates: bool = True,
         forget_gate_floor: float = 0.0,
-        gate_bias: float = 0.0,
+        gate_bias: float | tuple[float, float] = 0.0,
         extra_size: int = 0,
         backend: str = "auto",
         device: torch.device | str | None = None,
@@ -114,8 +126,10 @@ class MinRNNCell(nn.Module):
         ):
             if not isinstance(size, numbers.Integral) or size < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
-        if not (isinstance(gate_bias, numbers.Real) and math.isfinite(gate_bias)):
-            raise ValueError(f"gate_bias must be a finite number, got {gate_bias!r}")
+        pair = isinstance(gate_bias, tuple | list) and len(gate_bias) == 2
+        starts = tuple(gate_bias) if pair else (gate_bias,)
+        if not all(isinstance(start, numbers.Real) and math.isfinite(start) for start in starts):
+            raise ValueError(f"gate_bias must be a finite number or a pair of them, got {gate_bias!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.extra_size = extra_size
@@ -123,13 +137,16 @@ class MinRNNCell(nn.Module):
         self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
             resolve_backend(backend, None)
-        if gate_bias and not bias:
+        if any(starts) and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
         width = self.num_parts * hidden_size + extra_size
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
-        self.in_proj.gate_bias = gate_bias if self.first_part_keeps else -gate_bias
+        if not self.first_part_keeps:
+            starts = tuple(-start for start in starts)
+        self.in_proj.gate_bias = starts if pair else starts[0]
+        self.in_proj.has_input_gate = self.has_input_gate
         self.in_proj.gate_channels = hidden_size
-        if gate_bias:
+        if any(starts):
             self.in_proj.reset_parameters = GateReset(self.in_proj)
         set_gate_bias(self.in_proj)
 
@@ -346,6 +363,7 @@ class MinLSTMCell(MinRNNCell):
 
     cell_type = "minlstm"
     num_parts = NUM_PARTS["minlstm"]
+    has_input_gate = True
 
 
 CELLS: dict[str, type[MinRNNCell]] = {cell.cell_type: cell for cell in (MinGRUCell, MinLSTMCell)}
