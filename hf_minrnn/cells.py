@@ -77,8 +77,8 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
-        gate_bias (`float` or pair of `float`, defaults to 0.0): Initial value of the bias on the forget side: without input, the
-            decay of a fresh cell is `sigmoid(gate_bias)`. A pair is spread evenly over the channels: the first channel gets
+        gate_bias (`float` or pair of `float`, defaults to 0.0): Initial value of the bias on the forget side: without input,
+            the decay of a fresh cell is `sigmoid(gate_bias)`. A pair is spread evenly over the channels: the first channel gets
             the first number, the last channel the second. The input gate of minLSTM then gets the negative, so that its decay
             is `sigmoid(gate_bias)` too. Needs `bias`.
         extra_size (`int`, defaults to 0): Features that `in_proj` computes in the same matmul for the caller.

@@ -2,6 +2,7 @@
 """MinGRU and MinLSTM: layers to put where torch.nn.GRU and torch.nn.LSTM are. Needs torch only."""
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from .scan import is_one_step
 
 OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
+# Chosen by training/layer_defaults.py: the channels of a fresh layer remember from 2 to about 56 steps, 1 + exp(bias).
+GATE_BIAS = (0.0, 4.0)
 
 
 class MinRNNBase(nn.Module):
@@ -36,10 +39,11 @@ class MinRNNBase(nn.Module):
         dtype=None,
         *,
         proj_size: int = 0,
-        candidate_activation: str = "g",
+        paper: bool = False,
+        candidate_activation: str | None = None,
         normalize_gates: bool = True,
-        forget_gate_floor: float = 0.0,
-        gate_bias: float = 0.0,
+        forget_gate_floor: float | Sequence[float] = 0.0,
+        gate_bias: float | tuple[float, float] | None = None,
         output_gate: str | None = None,
         state_dtype: torch.dtype | None = None,
         backend: str = "auto",
@@ -54,7 +58,8 @@ class MinRNNBase(nn.Module):
                 raise TypeError(f"{name} must be a positive integer, got {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value}")
-        for name, value in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
+        switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional, "paper": paper}
+        for name, value in switches.items():
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be True or False, got {value!r}")
         if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
@@ -81,17 +86,28 @@ class MinRNNBase(nn.Module):
             0,
         )
         directions = 2 if bidirectional else 1
+        if candidate_activation is None:
+            candidate_activation = "g" if paper else "identity"
+        if gate_bias is None:
+            gate_bias = 0.0 if paper or not bias else GATE_BIAS
+        gate_bias = tuple(gate_bias) if isinstance(gate_bias, list) else gate_bias
+        self.candidate_activation, self.normalize_gates, self.gate_bias = (
+            candidate_activation,
+            normalize_gates,
+            gate_bias,
+        )
+        self.forget_gate_floor = forget_gate_floor
         options = {
             "candidate_activation": candidate_activation,
             "normalize_gates": normalize_gates,
-            "forget_gate_floor": forget_gate_floor,
             "gate_bias": gate_bias,
             "extra_size": 0 if output_gate is None else hidden_size,
             "backend": backend,
         }
         cells = []
-        for layer in range(num_layers):
+        for layer, floor in enumerate(_floors(forget_gate_floor, num_layers)):
             size = input_size if layer == 0 else directions * hidden_size
+            options["forget_gate_floor"] = floor
             cells += [
                 CELLS[self.cell_type](size, hidden_size, bias, device=device, dtype=dtype, **options)
                 for _ in range(directions)
@@ -124,7 +140,13 @@ class MinRNNBase(nn.Module):
     def extra_repr(self) -> str:
         shown = f"{self.input_size}, {self.hidden_size}"
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        defaults |= {"output_gate": None, "state_dtype": None}
+        defaults |= {
+            "candidate_activation": "identity",
+            "normalize_gates": True,
+            "output_gate": None,
+            "state_dtype": None,
+        }
+        defaults |= {"forget_gate_floor": 0.0, "gate_bias": GATE_BIAS if self.bias else 0.0}
         return shown + "".join(f", {n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d)
 
     # --- the door ----------------------------------------------------------------------------------------------------
@@ -276,13 +298,27 @@ class MinRNNBase(nn.Module):
         return h, last
 
 
+def _floors(floor, layers: int) -> list:
+    """The forget-gate floor of each layer."""
+    if not isinstance(floor, list | tuple):
+        return [floor] * layers
+    if len(floor) != layers:
+        raise ValueError(
+            f"forget_gate_floor must be one number, or one for each of the {layers} layers, got {len(floor)}: {floor!r}"
+        )
+    return list(floor)
+
+
 class MinGRU(MinRNNBase):
     """minGRU (arXiv 2410.01201, section 3.1) in `torch.nn.GRU`'s place: same arguments, shapes and return values.
 
     What differs: the gates look at the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
     [0, 1] and do not mix channels, so that it cannot keep track of parity-like states at finite precision (arXiv
     2411.12537), which a GRU can. The weights' names differ (`cells.0.in_proj.weight`), and their initial distribution is
-    `torch.nn.Linear`'s.
+    `torch.nn.Linear`'s, except for the gates' biases.
+
+    The defaults were chosen by measurement (training/layer_defaults.py), and differ from the paper's form, which
+    `paper=True` gives.
 
     Args:
         input_size (`int`): Features of the input.
@@ -294,10 +330,16 @@ class MinGRU(MinRNNBase):
         bidirectional (`bool`, defaults to `False`): A second cell in every layer reads backwards.
         device, dtype: As for any `torch.nn` module.
         proj_size (`int`): Refused unless 0.
-        candidate_activation (`str`, defaults to `"g"`): "g" (the paper's, never negative) or "identity".
-        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1): the higher, the longer the memory.
-        gate_bias (`float`, defaults to 0.0): Start of the forget side's bias; without input a fresh cell keeps the share
-            `sigmoid(gate_bias)` of its state at each step.
+        paper (`bool`, defaults to `False`): The paper's form: "g" and 0.0 become the defaults of `candidate_activation` and
+            `gate_bias`.
+        candidate_activation (`str`, *optional*): "identity", the default, or "g", which is never negative.
+        forget_gate_floor (`float` or list of `float`, defaults to 0.0): Floor of the decay, in [0, 1), of all or of
+            each layer: the higher, the longer the memory, and the less a step can change the state. A high floor in the last
+            layer hides the present from whatever reads the output.
+        gate_bias (`float` or pair of `float`, *optional*): Start of the forget side's bias; without input a fresh cell keeps
+            the share `sigmoid(gate_bias)` of its state at each step, which is a memory of `1 + exp(gate_bias)` steps. A pair
+            is spread evenly over the channels. The default is `(0.0, 4.0)`, 2 to 56 steps, and 0.0 without `bias`; raise
+            the second number for a longer memory.
         output_gate (`str`, *optional*): "gate" multiplies the output by a sigmoid of the input's projection; "highway" mixes
             it with the layer's input by one, which needs `input_size == hidden_size` and one direction.
         state_dtype (`torch.dtype`, *optional*): Of the returned `h_n`; the output's by default, as `torch.nn.GRU`'s is. A
@@ -309,7 +351,7 @@ class MinGRU(MinRNNBase):
 
     Raises:
         TypeError: For a size that is no integer, or a switch that is no bool.
-        ValueError: For an argument that does not fit, by name.
+        ValueError: For an argument that does not fit, by name; for a list of floors of another length than `num_layers`.
 
     >>> layer = MinGRU(8, 16, num_layers=2, batch_first=True)
     >>> output, h_n = layer(torch.randn(3, 5, 8))
@@ -330,7 +372,8 @@ class MinLSTM(MinRNNBase):
     Args:
         proj_size (`int`): Refused unless 0; stands where `torch.nn.LSTM` has it.
         normalize_gates (`bool`, defaults to `True`): Divide the two gates by their sum.
-        gate_bias (`float`, defaults to 0.0): Start of the forget gate's bias, before the two gates are divided by their sum.
+        gate_bias: A number is the start of the forget gate's bias, before the two gates are divided by their sum. Of a pair the
+            input gate starts from the negative, so that the decay starts from `sigmoid(gate_bias)` as in `MinGRU`.
         others: As `MinGRU`.
 
     `layer(input, (h_0, c_0), resets)` returns `(output, (h_n, h_n))`, shapes as there.

@@ -52,7 +52,10 @@ def defined(layer, x, h0=None, resets=None):
             gate = projected[:, cell.spec.num_parts * CHANNELS :]
             state = None if h0 is None else h0[len(finals)][None]
             reset = None if starts is None else starts[None]
-            h, last = define(projected[None, :, : cell.spec.num_parts * CHANNELS], cell.cell_type, state, resets=reset)
+            options = cell.spec._asdict()
+            h, last = define(
+                projected[None, :, : cell.spec.num_parts * CHANNELS], initial_state=state, resets=reset, **options
+            )
             h = h[0]
             if layer.output_gate == "gate":
                 h = h * torch.sigmoid(gate)

@@ -87,8 +87,9 @@ QUICK_SHAPES = [
 
 
 def make(layer: str, shape: Shape, hidden: int) -> nn.Module:
-    """A layer of a width for a shape."""
-    return LAYERS[layer](shape.input, hidden, shape.layers, bidirectional=shape.bidirectional)
+    """A layer of a width for a shape; ours in the paper's form, which the committed results were measured in."""
+    options = {"paper": True} if layer in PAIRS else {}
+    return LAYERS[layer](shape.input, hidden, shape.layers, bidirectional=shape.bidirectional, **options)
 
 
 def contestants(shape: Shape) -> dict[str, tuple[str, int]]:
