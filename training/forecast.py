@@ -143,14 +143,14 @@ def train(model: nn.Module, parts: dict, rate: float, seed: int, options, steps:
     """Trains on random windows; leaves in the model its best state on the validation part.
 
     Returns:
-        Validation error (mean over horizons), steps, seconds (validation excluded), and the test errors by horizon.
+        Validation error (mean over horizons), steps, processor seconds (validation excluded), and the test errors by horizon.
     """
     x, y = (values.float() for values in parts["train"])
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     best, seconds, since = (math.inf, copy.deepcopy(model.state_dict())), 0.0, 0
     for step in range(steps):
-        begin = time.perf_counter()
+        begin = time.process_time()
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         starts = torch.randint(len(x) - options.window, (options.batch,), generator=generator)
@@ -161,7 +161,7 @@ def train(model: nn.Module, parts: dict, rate: float, seed: int, options, steps:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seconds += time.perf_counter() - begin
+        seconds += time.process_time() - begin
         if (step + 1) % options.every and step + 1 < steps:
             continue
         error = statistics.mean(forecast(model, parts["validation"])[1])

@@ -236,21 +236,20 @@ def train(make: Callable[[int], nn.Module], seed: int, settings: dict) -> dict:
     optimizer = torch.optim.Adam(policy.parameters(), lr=settings["learning_rate"], eps=1e-5)
     iterations = settings["steps"] // (count * settings["rollout"])
     state, returns, recent = torch.zeros(1, count, policy.state_size), torch.zeros(count), []
-    seconds, curve, processor = {"rollout": 0.0, "update": 0.0}, [], time.process_time()
+    seconds, curve = {"rollout": 0.0, "update": 0.0}, []  # of the processor: other processes do not slow them down
     for iteration in range(iterations):
         optimizer.param_groups[0]["lr"] = settings["learning_rate"] * (1 - iteration / iterations)
-        began = time.perf_counter()
+        began = time.process_time()
         rollout, state, ended = collect(policy, environments, state, settings["rollout"], returns)
-        between = time.perf_counter()
+        between = time.process_time()
         update(policy, optimizer, rollout, settings)
         seconds["rollout"] += between - began
-        seconds["update"] += time.perf_counter() - between
+        seconds["update"] += time.process_time() - between
         recent = (recent + ended)[-RECENT:]
         if recent:
             steps = (iteration + 1) * count * settings["rollout"]
             curve.append((steps, round(sum(seconds.values()), 3), round(statistics.mean(recent), 2)))
-    # Beside the wall clock, which other processes slow down, the time this one was given.
-    seconds |= {"all": sum(seconds.values()), "processor": time.process_time() - processor}
+    seconds["all"] = sum(seconds.values())
     return {
         "seed": seed,
         "score": statistics.mean(recent) if recent else None,
@@ -285,7 +284,7 @@ def plot(path: Path, runs: dict[str, list[dict]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), dpi=130, layout="constrained", sharey=True)
-    for axes, column, label in zip(panels, (0, 1), ("thousands of steps", "seconds of training")):
+    for axes, column, label in zip(panels, (0, 1), ("thousands of steps", "processor seconds of training")):
         for (layer, found), color in zip(runs.items(), ("#cc3311", "#4477aa")):
             for number, run in enumerate(found):
                 points = [(point[column] / (1 if column else 1000), point[2]) for point in run["curve"]]

@@ -33,6 +33,12 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "traini
 LAYERS = ("bench_layers", "bench_layers_kept_memory", "bench_layers_2_threads")
 # Tables of bench_<name>.json, which have targets.
 SPEED = ("scan", "layers", "modules", "decode", "step", "generate", "gpu")
+DEFAULTS_TASKS = {
+    "waves": "waves, accuracy",
+    "vowels": "vowels, accuracy",
+    "forecast": "forecast, error",
+    "cartpole": "CartPole, return",
+}
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -181,12 +187,53 @@ def rl_table() -> str:
     rows = []
     for name, entry in result["summary"].items():
         cells = [f"{entry[key]['mean']:.0f} ± {entry[key]['deviation']:.0f}" for key in ("score", "greedy")]
-        times = ("update_seconds", "all_seconds", "processor_seconds")
+        times = ("update_seconds", "all_seconds")
         cells += [f"{entry[key]['mean']:.1f} ± {entry[key]['deviation']:.1f}" for key in times]
         sizes = [f"{entry[key]:,}" for key in ("parameters", "recurrent_parameters")]
         rows.append([{"mingru": "MinGRU", "gru": "nn.GRU"}[name], *cells, *sizes])
-    header = ["", "score", "greedy", "updates, s", "all, s", "processor, s", "parameters", "recurrent ones"]
+    header = ["", "score", "greedy", "updates, s", "all, s", "parameters", "recurrent ones"]
     return markdown(header, rows) + f"\n{result['measured'].capitalize()}. {where(result)}.\n"
+
+
+def setting_title(settings: dict) -> str:
+    """A contestant of layer_defaults.py.
+
+    >>> setting_title({"layer": "nn.GRU", "setting": None})
+    'nn.GRU'
+    >>> given = {"candidate_activation": "identity", "floors": [0.0, 0.9], "gate_bias": 1.0}
+    >>> setting_title({"layer": "MinGRU", "setting": "x", **given})
+    'MinGRU, identity, floors 0 to 0.9, bias 1'
+    """
+    if settings["setting"] is None:
+        return settings["layer"]
+    first, last = settings["floors"]
+    floors = f"floor {first:g}" if first == last else f"floors {first:g} to {last:g}"
+    bias = settings["gate_bias"]
+    bias = f"{bias[0]:g} to {bias[1]:g}" if isinstance(bias, list) else f"{bias:g}"
+    return f"{settings['layer']}, {settings['candidate_activation']}, {floors}, bias {bias}"
+
+
+def defaults_table() -> str:
+    """Settings of MinGRU and MinLSTM beside nn.GRU and nn.LSTM on the tasks of layer_defaults.py."""
+    rows = list(load("layer_defaults")["rows"].values())
+    found = {(setting_title(row["settings"]), row["settings"]["task"]): row for row in rows}
+    header = ["", *(cell for task in DEFAULTS_TASKS for cell in (DEFAULTS_TASKS[task], "s"))]
+    limits = (f"{found['nn.GRU', task]['parameters']:,}" for task in DEFAULTS_TASKS)
+    lines = [["parameters, at most", *(cell for limit in limits for cell in (limit, ""))]]
+    layers = ("nn.GRU", "nn.LSTM", "MinGRU", "MinLSTM")
+    for name in sorted(dict.fromkeys(name for name, _ in found), key=lambda name: layers.index(name.split(",")[0])):
+        line = [name]
+        for task in DEFAULTS_TASKS:
+            row, digits = found.get((name, task)), 0 if task == "cartpole" else 3
+            if row is None:
+                line += ["", ""]
+            else:
+                line += [f"{row['median']:.{digits}f} ({row['worst']:.{digits}f})", f"{row['seconds']:.1f}"]
+        lines.append(line)
+    return markdown(header, lines) + (
+        f"\nMedian and, in parentheses, worst of {len(rows[0]['settings']['seeds'])} seeds; s: processor seconds of one "
+        f"run. {where(rows[0])}.\n"
+    )
 
 
 def sweep_table(group: str) -> str:
@@ -251,6 +298,7 @@ TABLES = {
     "features": features_table,
     "forecast": forecast_table,
     "rl": rl_table,
+    "layer-defaults": defaults_table,
     "selective-copying": lambda: paper_tables.copying(load_presets("selective_copying")),
     "chomsky": lambda: paper_tables.chomsky(load_presets("chomsky_tasks")),
     "recall": lambda: paper_tables.recall(load_presets("recall")),

@@ -20,6 +20,18 @@ def test_the_python_example_runs(finished_run, capsys):
     assert names["first"].past_key_values.get_seq_length() >= names["ids"].shape[1]
 
 
+def test_the_layer_example_runs(capsys):
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", README, flags=re.DOTALL)
+    exec(code, {})
+    printed = re.findall(r"\(\[(.*?)\]\)", capsys.readouterr().out)
+    assert printed == re.findall(r"\((\d+, \d+, \d+)\)", code.splitlines()[-1]) and len(printed) == 2
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)(?:#[\w-]+)?\)", README))))
+def test_links_lead_to_files(link):
+    assert (ROOT / link).exists()
+
+
 @pytest.mark.parametrize("command", re.findall(r"```bash\n(.*?)\n```", README, flags=re.DOTALL))
 def test_the_commands_name_what_exists(command):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
