@@ -173,7 +173,7 @@ def forecast_table() -> str:
         time = paper_tables.spread(seconds, digits=0 if entry["seconds"] > 9.5 else 1)
         size = [f"{entry['layers']} × {entry['width']}", f"{entry['parameters']:,}", time]
         rows.append([name, *size, *scores])
-    header = ["", "layers × width", "parameters", "training, s", *(f"{h} ahead" for h in result["horizons"])]
+    header = ["", "layers × width", "parameters", "training, processor s", *(f"{h} ahead" for h in result["horizons"])]
     options = result["options"]
     return markdown(header, rows) + (
         f"\nRoot mean square error over the series' deviation, mean and deviation of {options['seeds']} seeds; "
@@ -191,7 +191,7 @@ def rl_table() -> str:
         cells += [f"{entry[key]['mean']:.1f} ± {entry[key]['deviation']:.1f}" for key in times]
         sizes = [f"{entry[key]:,}" for key in ("parameters", "recurrent_parameters")]
         rows.append([{"mingru": "MinGRU", "gru": "nn.GRU"}[name], *cells, *sizes])
-    header = ["", "score", "greedy", "updates, s", "all, s", "parameters", "recurrent ones"]
+    header = ["", "score", "greedy", "updates, processor s", "all, processor s", "parameters", "recurrent ones"]
     return markdown(header, rows) + f"\n{result['measured'].capitalize()}. {where(result)}.\n"
 
 
