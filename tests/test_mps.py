@@ -14,9 +14,9 @@ from model_cases import CONFIGS, build, token_ids
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hf_minrnn import scan
+from hf_minrnn import scan, scan_op
 
-KERNELS = {"scan": scan._forward_kernel, "scan_backward": scan._backward_kernel}
+KERNELS = {"scan": scan_op._forward_kernel, "scan_backward": scan_op._backward_kernel}
 POSITIONS = (torch.arange(40) % 11).expand(2, -1)
 MASK = torch.ones(2, 40, dtype=torch.long)
 MASK[0, :3], MASK[1, 30:] = 0, 0
@@ -37,7 +37,7 @@ class NoFloat64(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         namespace, name = func.name().split("::")
-        if namespace == scan.NAMESPACE:
+        if namespace == scan_op.NAMESPACE:
             with self:  # the operations that the kernel is made of
                 return KERNELS[name](*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def triton_run(projected, cell_type, state, **options):
 
 def check(case, dtype):
     projected, state, features = case.inputs(dtype)
-    with poisoned() as count:
+    # Plain torch computes a single step elsewhere. The kernels must be right for one too.
+    with mock.patch.object(scan_module, "is_one_step", lambda *_: False), poisoned() as count:
         got = triton_run(projected, case.cell_type, state, **case.options, **features)
     assert count[0] >= 2
     assert_defined(got, case, dtype, cut=INTERPRETED)  # the interpreter cuts bfloat16 off where a GPU rounds

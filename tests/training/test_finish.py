@@ -64,7 +64,7 @@ def test_what_is_printed_last_runs_as_printed(text_file, tmp_path, monkeypatch, 
     prompt = prompt_of(program)
     assert capsys.readouterr().out.startswith(prompt)
     assert len(prompt.split()) == 3 and prompt in Path(text_file).read_text()
-    assert f"print(generator({json.dumps(prompt)}, " in Path(folder, "README.md").read_text()  # its card
+    assert f"print(writer({json.dumps(prompt)}, " in Path(folder, "README.md").read_text()  # its card
 
 
 def test_a_text_that_is_known_has_its_own_prompt(text_file, tmp_path, capsys):
