@@ -75,28 +75,20 @@ class MinRNNBase(nn.Module):
             raise ValueError(f"state_dtype must be a floating-point torch.dtype, or None, got {state_dtype!r}")
         if dropout and num_layers == 1:
             warnings.warn(
-                f"dropout={dropout} stands between layers, and there is one only: it does nothing", stacklevel=2
+                f"dropout={dropout} acts between layers, and there is only one layer: it does nothing", stacklevel=2
             )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
-        self.bidirectional, self.output_gate, self.state_dtype, self.proj_size = (
-            bidirectional,
-            output_gate,
-            state_dtype,
-            0,
-        )
+        self.bidirectional, self.output_gate = bidirectional, output_gate
+        self.state_dtype, self.proj_size = state_dtype, 0
         directions = 2 if bidirectional else 1
         if candidate_activation is None:
             candidate_activation = "g" if paper else "identity"
         if gate_bias is None:
             gate_bias = 0.0 if paper or not bias else GATE_BIAS
         gate_bias = tuple(gate_bias) if isinstance(gate_bias, list) else gate_bias
-        self.candidate_activation, self.normalize_gates, self.gate_bias = (
-            candidate_activation,
-            normalize_gates,
-            gate_bias,
-        )
-        self.forget_gate_floor = forget_gate_floor
+        self.candidate_activation, self.normalize_gates = candidate_activation, normalize_gates
+        self.gate_bias, self.forget_gate_floor = gate_bias, forget_gate_floor
         options = {
             "candidate_activation": candidate_activation,
             "normalize_gates": normalize_gates,
@@ -125,7 +117,7 @@ class MinRNNBase(nn.Module):
         return [list(cell.parameters()) for cell in self.cells]
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew."""
+        """Draws new initial weights."""
         for cell in self.cells:
             cell.reset_parameters()
 
@@ -140,13 +132,8 @@ class MinRNNBase(nn.Module):
     def extra_repr(self) -> str:
         shown = f"{self.input_size}, {self.hidden_size}"
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        defaults |= {
-            "candidate_activation": "identity",
-            "normalize_gates": True,
-            "output_gate": None,
-            "state_dtype": None,
-        }
-        defaults |= {"forget_gate_floor": 0.0, "gate_bias": GATE_BIAS if self.bias else 0.0}
+        defaults |= {"candidate_activation": "identity", "normalize_gates": True, "output_gate": None}
+        defaults |= {"state_dtype": None, "forget_gate_floor": 0.0, "gate_bias": GATE_BIAS if self.bias else 0.0}
         return shown + "".join(f", {n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d)
 
     # --- the door ----------------------------------------------------------------------------------------------------

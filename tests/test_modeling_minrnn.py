@@ -4,18 +4,17 @@ import importlib
 import inspect
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-import transformers
 from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from model_definition import logits as defined_logits
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn
-from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, hub_minrnn, scan_choice
-from hf_minrnn.configuration_minrnn import AUTO_MAP
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, hub_minrnn, registration, scan_choice
 from hf_minrnn.inputs_minrnn import PACKING_ARGS
 
 NAMES = tuple(CONFIGS)
@@ -315,17 +314,19 @@ def test_an_empty_input_changes_nothing():
         assert close(model(ids, past_key_values=cache).logits, model(torch.cat([ids, ids], 1)).logits[:, 6:])
 
 
-def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch):
+@pytest.fixture
+def registered_afterwards(monkeypatch):
+    """A second copy of the package registers itself in the first one's place. This puts the first one back."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    yield
+    registration.install()
+
+
+def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch, registered_afterwards):
     shutil.copytree(
         Path(hf_minrnn.__file__).parent, tmp_path / "other_minrnn", ignore=shutil.ignore_patterns("__pycache__")
     )
     monkeypatch.syspath_prepend(tmp_path)
-    # The copy registers itself as the package does, in its place: put back afterwards.
-    for mapping in (
-        CONFIG_MAPPING,
-        *(getattr(transformers, name)._model_mapping for name in AUTO_MAP if "Model" in name),
-    ):
-        monkeypatch.setattr(mapping, "_extra_content", dict(mapping._extra_content))
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 6)
     before = {
         options: model.generate(ids, max_new_tokens=4, do_sample=False, cache_implementation=options)

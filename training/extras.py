@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TRAIN = ("accelerate", "datasets", "jinja2", "matplotlib", "tqdm")  # what the names can be imported as
 EXTRA_OF = dict.fromkeys(TRAIN, "train")
-EXTRA_OF |= {"gymnasium": "rl", "minGRU_pytorch": "ecosystem", "peft": "ecosystem", "triton": "gpu"}
+EXTRA_OF |= {"gymnasium": "rl", "minGRU_pytorch": "ecosystem", "peft": "ecosystem", "sktime": "series", "triton": "gpu"}
 
 
 def require(*packages: str) -> None:

@@ -7,7 +7,7 @@
 The layers' defaults were chosen by this table. Every contestant has the same data, batches, steps and learning rates to
 choose from, and the widest layer that keeps the model within the parameters of the one with nn.GRU. The first seed runs every
 rate; the rate with the best validation result runs the other seeds. Rows that the result file already has are not run again.
-The task "vowels" needs sktime, which is in the extra "series", and "cartpole" needs gymnasium, which is in the extra "rl".
+It needs sktime, which is in the extra "series", for the vowels, and gymnasium, which is in the extra "rl", for CartPole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
+
+import extras
+
+if __name__ == "__main__":
+    extras.require(*extras.TRAIN, "gymnasium", "sktime")
 
 import forecast
 import torch
@@ -162,12 +167,7 @@ class Vowels(Classification):
 
     @cached_property
     def parts(self) -> dict:
-        try:
-            from sktime.datasets import load_japanese_vowels
-        except ImportError as error:
-            raise SystemExit(
-                f"layer_defaults.py: the task 'vowels' needs sktime ({error}): pip install sktime"
-            ) from None
+        from sktime.datasets import load_japanese_vowels  # takes seconds, and no other task needs it
 
         def part(name: str):
             table, labels = load_japanese_vowels(split=name.upper(), return_type="pd-multiindex")
@@ -232,12 +232,8 @@ class CartPole:
 
     @cached_property
     def cartpole(self):
-        try:
-            import rl_cartpole
-        except ImportError as error:
-            raise SystemExit(
-                f"layer_defaults.py: the task 'cartpole' needs gymnasium ({error}): pip install gymnasium"
-            ) from None
+        import rl_cartpole  # needs gymnasium, and no other task does
+
         return rl_cartpole
 
     def model(self, name, setting, width) -> nn.Module:
