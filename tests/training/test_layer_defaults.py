@@ -1,6 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
-import sys
 
 import layer_defaults
 import pytest
