@@ -1,17 +1,24 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Shorter ways to what one token needs, for small models, where calling costs more than the arithmetic.
+"""Cheaper calls for single tokens of small models, where calling a module costs more than its arithmetic.
 
-They lead to the same code: where something is hooked to a module, put in its place or to be differentiated, they are the
-ordinary ways.
+They run the same code. Where a module is hooked, patched, traced or differentiated, the ordinary call is made.
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
 from torch.fx import Proxy
+from torch.nn.modules import linear
 from torch.nn.modules import module as _global
+
+# torch's own nn.Linear.forward, or None if a library had replaced it before this file was imported.
+_LINEAR_FORWARD = nn.Linear.forward
+if getattr(_LINEAR_FORWARD, "__code__", None) is None or _LINEAR_FORWARD.__code__.co_filename != linear.__file__:
+    _LINEAR_FORWARD = None
 
 
 def is_eager() -> bool:
@@ -66,8 +73,14 @@ def forwards(module: nn.Module, *names: str) -> list:
 def _forward(module):
     if module is None or module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl:
         return module
-    if type(module).__call__ is not nn.Module.__call__:
+    kind = type(module)
+    if kind.__call__ is not nn.Module.__call__:
         return module
+    if kind is nn.Linear and nn.Linear.forward is _LINEAR_FORWARD and "forward" not in module.__dict__:
+        weight, parameters = module._parameters.get("weight"), module._parameters
+        # Something else may provide the weight or the bias, or the weight may be of another kind.
+        if type(weight) is nn.Parameter and "bias" in parameters:
+            return partial(F.linear, weight=weight, bias=parameters["bias"])
     return module.forward
 
 

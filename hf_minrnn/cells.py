@@ -11,6 +11,7 @@ import weakref
 
 import torch
 from torch import nn
+from torch.fx import Proxy
 
 from .calls_minrnn import forwards, leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
@@ -249,20 +250,12 @@ class MinRNNCell(nn.Module):
         Raises:
             ValueError: If `x` has another number of dimensions, or for an argument that `minrnn_scan` rejects.
         """
-        node = leaf_node(
-            self,
-            MinRNNCell.forward,
-            x,
-            initial_state,
-            attention_mask=attention_mask,
-            cu_seqlens=cu_seqlens,
-            resets=resets,
-            reset_state=reset_state,
-            backend=backend,
-            record=record,
-        )
-        if node is not None:
-            return node
+        if isinstance(x, Proxy):  # torch.fx.symbolic_trace is making a graph
+            options = {"attention_mask": attention_mask, "cu_seqlens": cu_seqlens, "resets": resets}
+            options |= {"reset_state": reset_state, "backend": backend, "record": record}
+            node = leaf_node(self, MinRNNCell.forward, x, initial_state, **options)
+            if node is not None:
+                return node
         if x.dim() != 3:
             name = type(self).__name__
             raise ValueError(
@@ -270,12 +263,12 @@ class MinRNNCell(nn.Module):
                 f"of shape (batch, {self.input_size}), as torch.nn.GRUCell takes it, call {name}.step(x, state)"
             )
         if is_one_step(x.shape[1], cu_seqlens) and attention_mask is None and not record:
-            h, state, *extra = self.step(
-                x.select(1, 0), initial_state, resets=resets, reset_state=reset_state, backend=backend
-            )
+            step = self.step(x.select(1, 0), initial_state, resets=resets, reset_state=reset_state, backend=backend)
+            h, state = step[0], step[1]
             if h is state:  # a caller may change h in place, which must not change the state that is carried
                 state = state.clone()
-            return h.unsqueeze(1), state, *(features.unsqueeze(1) for features in extra)
+            h = h.unsqueeze(1)
+            return (h, state) if len(step) == 2 else (h, state, step[2].unsqueeze(1))
         projected, extra = self.project(x)
         dtype = projected.dtype
         if record:  # each h is then exactly a state, not one that is rounded to the model's dtype

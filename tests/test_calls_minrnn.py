@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The shorter ways lead to the same code: whatever is hooked to a module or put in its place is still called."""
 
+import importlib.util
 import pickle
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell, calls_minrnn
 from hf_minrnn.block_minrnn import MinRNNLayer, MinRNNMixer, MinRNNMLP
 from hf_minrnn.calls_minrnn import forwards, make_output
 from hf_minrnn.norm_minrnn import MinRNNRMSNorm
@@ -151,6 +152,17 @@ def test_a_patched_call_counts_without_gradients(monkeypatch):
     with torch.no_grad():
         model(ids)
     assert seen >= {module for module in model.modules() if not isinstance(module, (nn.ModuleList, MinRNNLayer))}
+
+
+def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
+    real = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 0.5 * real(self, x))
+    spec = importlib.util.spec_from_file_location("calls_again", calls_minrnn.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    parent = Parent(nn.Linear(3, 4))
+    with torch.no_grad():
+        assert torch.equal(again.forwards(parent, "child")[0](X), 0.5 * real(parent.child, X))
 
 
 def test_a_class_with_a_call_of_its_own_is_called():
