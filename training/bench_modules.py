@@ -87,9 +87,8 @@ QUICK_SHAPES = [
 
 
 def make(layer: str, shape: Shape, hidden: int) -> nn.Module:
-    """A layer of a width for a shape; ours in the paper's form, which the committed results were measured in."""
-    options = {"paper": True} if layer in PAIRS else {}
-    return LAYERS[layer](shape.input, hidden, shape.layers, bidirectional=shape.bidirectional, **options)
+    """A layer of a width for a shape, with its default options."""
+    return LAYERS[layer](shape.input, hidden, shape.layers, bidirectional=shape.bidirectional)
 
 
 def contestants(shape: Shape) -> dict[str, tuple[str, int]]:
