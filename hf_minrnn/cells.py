@@ -25,7 +25,7 @@ class GateReset:
     """`reset_parameters` of a cell's `in_proj` that has a gate bias, which it sets again.
 
     It takes the method's place on that one `nn.Linear`. A subclass would not do: tools that quantize look for the exact type.
-    The Linear is held weakly, so that it is freed as any other; a copy of it gets a `GateReset` of its own.
+    The Linear is held weakly, so that it is freed as any other. A deep copy of it gets a `GateReset` of its own.
     """
 
     def __init__(self, linear: nn.Linear):
@@ -36,28 +36,38 @@ class GateReset:
 
     def __call__(self) -> None:
         linear = self.linear()
+        if linear is None:
+            raise ReferenceError(
+                "the nn.Linear that this reset_parameters belongs to is gone: use copy.deepcopy to copy it"
+            )
         type(linear).reset_parameters(linear)
         set_gate_bias(linear)
 
 
-# As for ScanSpec: a saved cell may hold one. Calling it with a Linear makes no more than a weak reference.
+# As for ScanSpec: a saved cell may hold one. Calling it with a Linear only creates a weak reference.
 torch.serialization.add_safe_globals([GateReset])
 
 
 def set_gate_bias(linear: nn.Linear) -> None:
-    """Sets the first `linear.gate_channels` biases to `linear.gate_bias`, a number or a pair that is spread over them, unless
-    it is 0. With a pair, an input gate gets the negative.
+    """Sets the biases of the gates to their initial values, see `write_gate_bias`, unless `linear.gate_bias` is 0."""
+    if linear.gate_bias:
+        with torch.no_grad():
+            write_gate_bias(linear, linear.bias)
+
+
+def write_gate_bias(linear: nn.Linear, bias: torch.Tensor) -> None:
+    """Writes the initial values of the gates into `bias`, in place.
+
+    The first `linear.gate_channels` get `linear.gate_bias`, a number or a pair that is spread over them. With a pair, an input
+    gate gets the negative.
     """
     start, channels = linear.gate_bias, linear.gate_channels
-    if not start:
+    if not isinstance(start, tuple):
+        bias[:channels] = start
         return
-    with torch.no_grad():
-        if not isinstance(start, tuple):
-            linear.bias[:channels] = start
-            return
-        linear.bias[:channels] = torch.linspace(*start, channels, device=linear.bias.device)
-        if linear.has_input_gate:
-            linear.bias[channels : 2 * channels] = -linear.bias[:channels]
+    bias[:channels] = torch.linspace(*start, channels, device=bias.device)
+    if linear.has_input_gate:
+        bias[channels : 2 * channels] = -bias[:channels]
 
 
 class MinRNNCell(nn.Module):
@@ -67,9 +77,9 @@ class MinRNNCell(nn.Module):
     single step it calls `step`.
 
     To write another cell, derive from this class, set `cell_type` and `num_parts`, and define `scan`. `step` follows from
-    it. Override `step` too if a single step has a faster form; a class that overrides `step` alone is rejected, because it
-    would train with one formula and generate with another. `register_cell` makes the new cell available to models. See
-    `notebooks/6_write_your_own_cell.ipynb` for a worked example.
+    it. Override `step` too if a single step has a faster form. A `step` without a `scan` of its own is rejected, because the
+    cell would train with one formula and generate with another. Buffers must be persistent, or loading a model loses them.
+    `register_cell` makes the new cell available to models. See `notebooks/6_write_your_own_cell.ipynb` for a worked example.
 
     Args:
         input_size (`int`): Features of the input.
@@ -79,7 +89,8 @@ class MinRNNCell(nn.Module):
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
         gate_bias (`float` or pair of `float`, defaults to 0.0): Initial value of the bias on the forget side: without input,
-            the decay of a fresh cell is `sigmoid(gate_bias)`. A pair is spread evenly over the channels: the first channel gets
+            the decay of a fresh cell is `sigmoid(gate_bias)`, or less in minLSTM, whose input gate counts as well if
+            `normalize_gates` is on. A pair is spread evenly over the channels: the first channel gets
             the first number, the last channel the second. The input gate of minLSTM then gets the negative, so that its decay
             is `sigmoid(gate_bias)` too. Needs `bias`.
         extra_size (`int`, defaults to 0): Features that `in_proj` computes in the same matmul for the caller.
@@ -92,16 +103,19 @@ class MinRNNCell(nn.Module):
 
     cell_type: str
     num_parts: int  # blocks of hidden_size features that scan takes; in_proj computes them in this order
+    formula: str | None = None  # the cell of `minrnn_scan` that the inherited scan computes
     first_part_keeps = True  # whether a larger first block means a larger decay; gives gate_bias its sign
     has_input_gate = False  # whether the second block is an input gate
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        own_step, own_scan = cls.step is not MinRNNCell.step, cls.scan is not MinRNNCell.scan
-        if own_step and not own_scan:
+        step_owner, scan_owner = (next(base for base in cls.__mro__ if name in vars(base)) for name in ("step", "scan"))
+        if step_owner is MinRNNCell:  # step follows from scan
+            return
+        if scan_owner is MinRNNCell or not issubclass(step_owner, scan_owner):
             raise TypeError(
-                f"{cls.__name__} overrides step but not scan: it would train with one formula and generate with another. "
-                "Override scan, from which step follows, or both"
+                f"{cls.__name__} has the step of {step_owner.__name__} and the scan of {scan_owner.__name__}: it would train "
+                "with one formula and generate with another. Override scan, from which step follows, or both in one class"
             )
 
     def __init__(
@@ -135,7 +149,7 @@ class MinRNNCell(nn.Module):
         self.hidden_size = hidden_size
         self.extra_size = extra_size
         self.backend = backend
-        self.spec = make_spec(self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
+        self.spec = make_spec(self.formula or self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
             resolve_backend(backend, None)
         if any(starts) and not bias:
@@ -144,10 +158,13 @@ class MinRNNCell(nn.Module):
         self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
         if not self.first_part_keeps:
             starts = tuple(-start for start in starts)
-        self.in_proj.gate_bias = starts if pair else starts[0]
+        if not any(starts):
+            self.in_proj.gate_bias = 0.0
+        else:
+            self.in_proj.gate_bias = starts if pair else starts[0]
         self.in_proj.has_input_gate = self.has_input_gate
         self.in_proj.gate_channels = hidden_size
-        if any(starts):
+        if self.in_proj.gate_bias:
             self.in_proj.reset_parameters = GateReset(self.in_proj)
         set_gate_bias(self.in_proj)
 
@@ -202,15 +219,14 @@ class MinRNNCell(nn.Module):
             backend (`str`, *optional*): The cell's backend by default.
 
         Returns:
-            `(h, final_state)`, as `minrnn_scan` returns them.
+            `(h, final_state)`, as `minrnn_scan` returns them. `h[:, t]` must be the state after step `t`: speculative
+            decoding and `hf_minrnn.rl` read states from it. A function of the state belongs to what calls the cell.
         """
-        if self.cell_type not in NUM_PARTS:
-            raise NotImplementedError(
-                f"{type(self).__name__} must define scan: cell_type {self.cell_type!r} is its own"
-            )
+        if self.formula is None:
+            raise NotImplementedError(f"{type(self).__name__} must define scan")
         return minrnn_scan(
             projected,
-            self.cell_type,
+            self.formula,
             initial_state,
             candidate_activation=self.spec.candidate_activation,
             normalize_gates=self.spec.normalize_gates,
@@ -262,13 +278,9 @@ class MinRNNCell(nn.Module):
                 f"{name} takes sequences of shape (batch, time, {self.input_size}), got shape {tuple(x.shape)}: for one step "
                 f"of shape (batch, {self.input_size}), as torch.nn.GRUCell takes it, call {name}.step(x, state)"
             )
-        if is_one_step(x.shape[1], cu_seqlens) and attention_mask is None and not record:
-            step = self.step(x.select(1, 0), initial_state, resets=resets, reset_state=reset_state, backend=backend)
-            h, state = step[0], step[1]
-            if h is state:  # a caller may change h in place, which must not change the state that is carried
-                state = state.clone()
-            h = h.unsqueeze(1)
-            return (h, state) if len(step) == 2 else (h, state, step[2].unsqueeze(1))
+        plain = attention_mask is None and resets is None and reset_state is None and not record
+        if plain and is_one_step(x.shape[1], cu_seqlens) and (backend is None or backend == self.backend):
+            return self._one_step(x.select(1, 0), initial_state)
         projected, extra = self.project(x)
         dtype = projected.dtype
         if record:  # each h is then exactly a state, not one that is rounded to the model's dtype
@@ -283,29 +295,45 @@ class MinRNNCell(nn.Module):
             backend=backend or self.backend,
         )
         if record:
+            if not self._scans_by_formula() and not torch.allclose(h[:, -1], state, rtol=1e-3, atol=1e-3):
+                raise ValueError(
+                    f"{type(self).__name__}.scan returns an h that is not the state: its states cannot be recorded for "
+                    "speculative decoding. Return the states, and apply a function to them outside of the cell"
+                )
             first = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
             states = torch.cat([first.unsqueeze(1), h], 1)
             state = states[:, h.shape[1] - record :].clone()  # a view would keep all states alive
             h = to_dtype(h, dtype)
+        elif not self._scans_by_formula():  # the two may share memory, see _one_step
+            state = state.clone()
         return (h, state) if extra is None else (h, state, extra)
+
+    def _one_step(self, x, initial_state):
+        # As `forward` returns it. A caller may change h in place, which must not change the state that is carried.
+        h, state, *extra = self.step(x, initial_state)
+        if len(extra) != (1 if self.extra_size else 0):
+            raise TypeError(
+                f"{type(self).__name__}.step returned {2 + len(extra)} values: with extra_size {self.extra_size} it must "
+                f"return {'(h, state, extra)' if self.extra_size else '(h, state)'}"
+            )
+        if h is state or not self._scans_by_formula():
+            state = state.clone()
+        h = h.unsqueeze(1)
+        return (h, state, extra[0].unsqueeze(1)) if extra else (h, state)
+
+    def _scans_by_formula(self) -> bool:
+        return getattr(self.scan, "__func__", None) is MinRNNCell.scan
 
     def step(
         self,
         x: torch.Tensor,
         state: torch.Tensor | None = None,
-        *,
-        resets: torch.Tensor | None = None,
-        reset_state: torch.Tensor | None = None,
-        backend: str | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """Runs over one step, with the same weights and the same results as `forward`. Differentiable.
 
         Args:
             x (`torch.Tensor` of shape `(batch, input_size)`): The input of one step.
             state (`torch.Tensor` of shape `(batch, hidden_size)`, *optional*): The state before it, zeros by default.
-            resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before the step.
-            reset_state (`torch.Tensor` of shape `(hidden_size,)`, *optional*): The replacement, zeros by default.
-            backend (`str`, *optional*): The cell's backend by default.
 
         Returns:
             `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
@@ -313,16 +341,10 @@ class MinRNNCell(nn.Module):
             element.
         """
         projected, extra = self.project(x)
-        if getattr(self.scan, "__func__", None) is MinRNNCell.scan:
-            h, state = scan_step(projected, state, self.spec, resets, reset_state, backend or self.backend)
+        if self._scans_by_formula():
+            h, state = scan_step(projected, state, self.spec, backend=self.backend)
         else:
-            h, state = self.scan(
-                projected.unsqueeze(1),
-                state,
-                resets=resets,
-                reset_state=reset_state,
-                backend=backend or self.backend,
-            )
+            h, state = self.scan(projected.unsqueeze(1), state, backend=self.backend)
             h = h.squeeze(1)
         return (h, state) if extra is None else (h, state, extra)
 
@@ -340,7 +362,7 @@ class MinGRUCell(MinRNNCell):
     (torch.Size([2, 5, 16]), torch.Size([2, 16]))
     """
 
-    cell_type = "mingru"
+    cell_type = formula = "mingru"
     num_parts = NUM_PARTS["mingru"]
     first_part_keeps = False  # the gate lets the input in
 
@@ -354,7 +376,7 @@ class MinLSTMCell(MinRNNCell):
     (torch.Size([2, 16]), torch.float32)
     """
 
-    cell_type = "minlstm"
+    cell_type = formula = "minlstm"
     num_parts = NUM_PARTS["minlstm"]
     has_input_gate = True
 
@@ -401,8 +423,8 @@ def register_cell(cell_class: type[MinRNNCell]) -> type[MinRNNCell]:
         cell_class.__qualname__,
     )  # a notebook that defines the class again
     if name in NUM_PARTS or (known is not None and not same):
-        raise ValueError(f"cell_type {name!r} is taken by {CELLS[name].__name__}: choose another name")
-    if cell_class.scan is MinRNNCell.scan:
+        raise ValueError(f"cell_type {name!r} is taken: choose another name")
+    if cell_class.scan is MinRNNCell.scan and cell_class.formula is None:
         raise TypeError(f"{cell_class.__name__} must define scan")
     CELLS[name] = cell_class
     if name not in CELL_TYPES:

@@ -15,6 +15,7 @@ from torch import nn
 
 from .block_minrnn import MinRNNLayer
 from .calls_minrnn import forwards, make_output
+from .cells import write_gate_bias
 from .compat import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     BaseModelOutputWithPast,
@@ -160,7 +161,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
                 initialization.zeros_(module.bias)
         elif getattr(module, "gate_bias", 0.0) and module.bias is not None:  # a cell's in_proj
             start = torch.zeros_like(module.bias)
-            start[: module.gate_channels] = module.gate_bias
+            write_gate_bias(module, start)
             initialization.copy_(module.bias, start)
         elif getattr(module, "initial_state", None) is not None:
             initialization.zeros_(module.initial_state)
@@ -176,7 +177,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def prepare_distribute_model(cls, distributed_config, *args, **kwargs):
-        """Raises `ValueError` for tensor and expert parallelism, of which the model has no plan."""
+        """Raises `ValueError` for tensor and expert parallelism: the model defines no plan for them."""
         if isinstance(distributed_config, dict):
             distributed_config = DistributedConfig.from_dict(distributed_config)
         if distributed_config is not None and max(distributed_config.tp_size, distributed_config.ep_size) > 1:
@@ -326,8 +327,8 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
     ) -> CausalLMOutputWithPast:
         r"""
         The loss of packed rows also counts each sequence's first token, predicted from the sequence before it: set its label
-        to -100. Labels that are shifted already are given as `shift_labels`, beside `labels`. `Trainer` passes that column
-        on with `TrainingArguments(label_names=["labels", "shift_labels"])`.
+        to -100. Labels that are shifted already are given as `shift_labels`, together with `labels`. `Trainer` passes that
+        column on with `TrainingArguments(label_names=["labels", "shift_labels"])`.
 
         Example:
 
@@ -401,7 +402,8 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
 
 
 # Trainer's label smoothing shifts the labels of causal language models only. It knows these by their classes' names in this
-# table, where AutoModelForCausalLM.register does not enter them, and would have any other model learn to say its input again.
+# table, and would have any other model learn to repeat its input. The package's registration.py enters the name too; this line
+# is for models that are loaded by remote code.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[MinRNNConfig.model_type] = MinRNNForCausalLM.__name__
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

@@ -9,7 +9,7 @@ from .calls_minrnn import is_eager
 
 
 def packed_resets(resets, packed):
-    """What a PackedSequence of resets holds, once it is seen to fit the input's."""
+    """The data of a PackedSequence of resets, after checking that it matches the input's."""
     if not isinstance(resets, PackedSequence):
         raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
     if is_eager():  # lengths and orders are values
@@ -51,7 +51,7 @@ def resets_backwards(resets, turn, cu_seqlens):
     """Resets for the way back: an episode begins there with its last step, which comes before the next one's first."""
     if resets is None:
         return None
-    # Rolled, as one step less could be one step, of which an exported graph would make an exception. The first step of a
-    # sequence is none of the one's before it.
+    # Rolled instead of sliced: a slice could have length one, which an exported graph would treat as a special case. A
+    # sequence's first step does not belong to the sequence before it.
     ends = turn[:1] if cu_seqlens is None else cu_seqlens[1:] - 1
     return resets.roll(-1, 1).index_fill(1, ends, False).index_select(1, turn)

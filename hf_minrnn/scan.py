@@ -228,6 +228,8 @@ def _reset(state, resets, reset_state):
 
 
 def _one_step(projected, initial_state, keep, resets, reset_state, spec: ScanSpec, backend: str):
+    if keep is not None:  # a NaN in the padding would turn its zero gradient into NaN
+        projected = torch.where(keep.unsqueeze(-1), projected, 0.0)
     h, state = scan_step(projected[:, 0], initial_state, spec, resets, reset_state, backend)
     if keep is not None:
         before = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
@@ -254,7 +256,8 @@ def scan_step(
         state (`torch.Tensor` of shape `(batch, channels)` or `None`): The state before it; zeros by default.
         spec (`ScanSpec`): The cell.
         resets (`torch.Tensor` of shape `(batch, 1)`, bool, *optional*): Rows whose state is replaced before it.
-        reset_state (`torch.Tensor` of shape `(channels,)` or `(batch, channels)`, *optional*): What by; zeros by default.
+        reset_state (`torch.Tensor` of shape `(channels,)` or `(batch, channels)`, *optional*): The replacement, zeros by
+            default.
         backend (`str`): As in `minrnn_scan`. Only triton has a kernel for one step, all others are plain torch here.
 
     Returns:
@@ -270,14 +273,18 @@ def scan_step(
     """
     if projected.dim() != 2 or projected.shape[1] % spec.num_parts:
         _refuse("projected", projected, f"[batch, {spec.num_parts} * channels]")
+    if backend != "auto":
+        resolve_backend(backend, projected.device, dtype=projected.dtype)
     dtype = torch.promote_types(projected.dtype, torch.float32)
     if resets is None and reset_state is None and state is not None and _has_step_kernel(projected, backend):
         state = state.to(dtype, copy=True, memory_format=torch.contiguous_format)
         return step_(projected, state, spec), state
     wide = projected if projected.dtype == dtype else projected.to(dtype)
     w, x = coefficients(wide.chunk(spec.num_parts, -1), spec)
-    if state is not None and not (_is_float(state) and state.shape == w.shape):
-        _refuse("state", state, f"floating point of shape {tuple(w.shape)}")
+    if state is not None:
+        if not (_is_float(state) and state.shape == w.shape):
+            _refuse("state", state, f"floating point of shape {tuple(w.shape)}")
+        _check_devices(projected.device, state=state)
     if state is None or state.dtype != dtype:
         state = torch.zeros_like(w) if state is None else state.to(dtype)
     if reset_state is not None:

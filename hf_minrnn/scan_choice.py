@@ -159,5 +159,5 @@ def explain_backend(
     """
     name, reason = _choose(backend, device, dtype, shape)
     if name not in ("torch", "triton") and shape is not None and shape[1] == 1:  # triton has a kernel for that
-        reason += "; one step without gradients is plain torch"
+        reason += "; one step is plain torch"
     return f"{name}: {reason}"

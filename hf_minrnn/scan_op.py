@@ -79,7 +79,7 @@ def _forward_kernel(
     backend: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     spec = ScanSpec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-    if cu_seqlens is not None:  # here, where compiled code comes by too
+    if cu_seqlens is not None:  # here, so that compiled code is checked too
         check_bounds(cu_seqlens, projected.shape[1])
     h, final_state = OP_BACKENDS[backend][0](projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
     return h.contiguous(), final_state.contiguous()  # whatever the inputs' strides: compiled code counts on it
@@ -147,7 +147,7 @@ def _no_second_derivative(ctx, *grads):
 
 def _register() -> types.ModuleType:
     # Once a process and for good. The same revision may be imported again under another name (a second remote-code
-    # model); an op registered anew takes the first one's place, and frees it under whoever still calls it.
+    # model); an op registered again replaces the first and frees it while others still call it.
     if NAMESPACE not in sys.modules:
         ops = types.ModuleType(NAMESPACE, "The scan's custom ops.")
         ops.scan = torch.library.custom_op(f"{NAMESPACE}::scan", _forward_kernel, mutates_args=())

@@ -110,6 +110,31 @@ def test_an_input_of_one_step_names_step():
             cell(torch.randn(2, 5))
 
 
+def test_one_step_takes_and_checks_what_a_sequence_does():
+    cell, x, state = build(MinLSTMCell, {}), torch.randn(3, 1, 5), torch.randn(3, 7)
+    resets = torch.tensor([[True], [False], [True]])
+    for start in (torch.randn(7), torch.randn(3, 1, 7)):
+        h, after = cell(x, state, resets=resets, reset_state=start)
+        before = torch.where(resets, start.reshape(-1, 7).expand(3, 7), state)
+        torch.testing.assert_close(h[:, 0], cell(x, before)[0][:, 0])
+        torch.testing.assert_close(after, cell(x, before)[1])
+    for options, message in (
+        ({"resets": resets[:, 0]}, r"resets must be bool of shape \(3, 1\)"),
+        ({"resets": resets[:1]}, r"resets must be bool of shape \(3, 1\)"),
+        ({"resets": resets.long()}, r"resets must be bool of shape \(3, 1\)"),
+        ({"backend": "bogus"}, "backend must be one of"),
+        ({"initial_state": torch.ones(3, 7, device="meta")}, "state is on meta and the input on cpu"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cell(x, **options)
+
+
+def test_a_pair_of_zeros_is_no_gate_bias():
+    for bias in (True, False):
+        cell = MinGRUCell(5, 7, bias, gate_bias=(0.0, 0.0))
+        assert cell.in_proj.gate_bias == 0.0 and "reset_parameters" not in vars(cell.in_proj)
+
+
 def test_options_of_the_scan_pass_through():
     cell, x = build(MinGRUCell, {}), torch.randn(1, 6, 5)
     mask = torch.tensor([[1, 1, 1, 0, 0, 0]])

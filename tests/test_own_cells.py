@@ -108,9 +108,9 @@ def test_what_a_subclass_overrides_counts_in_training_and_in_decoding(cell_type,
 
         if method == "step and scan":
 
-            def step(self, x, state=None, **options):
+            def step(self, x, state=None):
                 projected, extra = self.project(x)
-                h, state = MinRNNCell.scan(self, 0.5 * projected[:, None], state, **options)
+                h, state = MinRNNCell.scan(self, 0.5 * projected[:, None], state)
                 return h[:, 0], state, extra
 
     plain, ids = tiny(cell_type), torch.randint(11, (1, 6))
@@ -127,12 +127,108 @@ def test_what_a_subclass_overrides_counts_in_training_and_in_decoding(cell_type,
     torch.testing.assert_close(torch.cat(tokens, 1), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_without_a_scan_is_refused():
-    with pytest.raises(TypeError, match="Half overrides step but not scan"):
+class Both(MinGRUCell):
+    def scan(self, projected, *args, **kwargs):
+        return super().scan(projected, *args, **kwargs)
+
+    def step(self, x, state=None):
+        return super().step(x, state)
+
+
+def test_a_step_that_does_not_belong_to_the_scan_is_refused():
+    with pytest.raises(TypeError, match="Half has the step of Half and the scan of MinRNNCell"):
 
         class Half(MinGRUCell):
             def step(self, x, state=None):
                 return x, state
+
+    with pytest.raises(TypeError, match="OtherScan has the step of Both and the scan of OtherScan"):
+
+        class OtherScan(Both):
+            def scan(self, projected, *args, **kwargs):
+                return super().scan(2 * projected, *args, **kwargs)
+
+    class FasterStep(Both):
+        def step(self, x, state=None):
+            return super().step(x, state)
+
+    assert FasterStep(3, 4).step(torch.ones(1, 3))[0].shape == (1, 4)
+
+
+def test_a_cell_that_overrides_project_alone_is_one(restore_registry):
+    @register_cell
+    class Squashed(MinGRUCell):
+        cell_type = "squashed"
+
+        def project(self, x):
+            projected, extra = super().project(x)
+            return torch.tanh(projected), extra
+
+    model, ids = tiny("squashed"), torch.randint(11, (1, 6))
+    first = model(ids[:, :5])
+    torch.testing.assert_close(
+        model(ids[:, 5:], past_key_values=first.past_key_values).logits, model(ids).logits[:, 5:], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_an_h_that_is_no_state_cannot_be_recorded(restore_registry):
+    @register_cell
+    class Doubled(MinRNNCell):
+        cell_type, num_parts = "doubled", 2
+
+        def scan(self, projected, initial_state=None, **options):
+            h, state = linear_scan(*(0.5 * projected).chunk(2, -1), initial_state, **options)
+            return 2 * h, state
+
+    model, ids = tiny("doubled"), torch.randint(11, (1, 6))
+    assert model.generate(ids, max_new_tokens=3, do_sample=False).shape == (1, 9)
+    with pytest.raises(ValueError, match=r"Doubled\.scan returns an h that is not the state"):
+        model.generate(ids, max_new_tokens=3, do_sample=False, prompt_lookup_num_tokens=2)
+
+
+def test_what_a_scan_returns_may_share_memory():
+    class Sharing(MinRNNCell):
+        cell_type, num_parts = "sharing", 2
+
+        def scan(self, projected, initial_state=None, **options):
+            h, _ = linear_scan(*projected.chunk(2, -1), initial_state, **options)
+            return h, h[:, -1]
+
+    cell = Sharing(3, 4)
+    for time in (1, 5):
+        with torch.no_grad():
+            h, state = cell(torch.randn(2, time, 3))
+            kept = state.clone()
+            h.zero_()
+        assert torch.equal(state, kept)
+
+
+def test_a_step_that_forgets_the_extra_features_is_named(restore_registry):
+    @register_cell
+    class Forgetting(Both):
+        cell_type = "forgetting"
+
+        def step(self, x, state=None):
+            return super().step(x, state)[:2]
+
+    model = tiny("forgetting")
+    with pytest.raises(
+        TypeError, match=r"Forgetting\.step returned 2 values: with extra_size 16 it must return \(h, state, e"
+    ):
+        model.generate(torch.ones(1, 3, dtype=torch.long), max_new_tokens=2)
+
+
+def test_a_gate_bias_of_a_registered_cell_reaches_a_fresh_model(restore_registry):
+    @register_cell
+    class Spread(MinGRUCell):
+        cell_type = "wide-memory"
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **(options | {"gate_bias": (0.0, 4.0)}))
+
+    bias = tiny("wide-memory").model.layers[0].mixer.cell.in_proj.bias
+    torch.testing.assert_close(bias[:16], -torch.linspace(0, 4, 16))
+    assert not bias[16:].any()
 
 
 def test_what_cannot_be_registered_is_refused(restore_registry):
@@ -153,11 +249,12 @@ def test_what_cannot_be_registered_is_refused(restore_registry):
     ):
         with pytest.raises(TypeError, match=message):
             register_cell(cell)
-    with pytest.raises(ValueError, match="cell_type 'mingru' is taken by MinGRUCell"):
-        register_cell(signed_cell("mingru"))
+    for name in ("mingru", "linear"):
+        with pytest.raises(ValueError, match=f"cell_type '{name}' is taken"):
+            register_cell(signed_cell(name))
     first = register_cell(signed_cell())
     assert register_cell(signed_cell()) is not first  # the same class, defined again in a notebook
-    with pytest.raises(ValueError, match="cell_type 'signed' is taken by Signed"):
+    with pytest.raises(ValueError, match="cell_type 'signed' is taken"):
         register_cell(type("Other", (signed_cell(),), {}))
 
 

@@ -141,6 +141,21 @@ def test_a_sequence_equals_its_steps(kind, options, through_state):
     assert_same(found[0][1], found[1][1], 1e-11)
 
 
+@both
+def test_a_sequence_of_one_step_with_a_stored_state(kind):
+    """Whether the state needs a gradient decides how a sequence reads it, and must not change what it gives."""
+    module, data = make(kind), rollout_data((ROWS, 1))
+    results = []
+    for grad in (False, True):
+        state = data["state"].clone().requires_grad_(grad)
+        with set_recurrent_mode(True):
+            results.append(module(TensorDict({**data, "state": state}, data.shape)))
+    torch.testing.assert_close(results[0]["y"], results[1]["y"])
+    torch.testing.assert_close(results[0]["next", "state"], results[1]["next", "state"])
+    (gradient,) = torch.autograd.grad(results[1]["y"].sum(), state)
+    assert gradient.shape == state.shape and gradient.isfinite().all()
+
+
 def test_a_step_starts_from_zero_where_an_episode_begins():
     module, data = make(MinGRUModule), rollout_data()
     data["state"] = torch.full_like(data["state"], float("nan")).where(data["is_init"][..., None], data["state"])

@@ -425,3 +425,16 @@ def test_remedies_work(refused, message, followed):
     with pytest.raises((ValueError, NotImplementedError), match=message):
         refused(projected, bounds)
     followed(projected, bounds)
+
+
+@pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
+@pytest.mark.parametrize("time", [1, 2])
+def test_a_nan_in_the_padding_reaches_no_gradient(time, cell_type):
+    projected = torch.randn(2, time, 4 if cell_type == "mingru" else 6)
+    projected[0, 0] = float("nan")
+    mask = torch.ones(2, time, dtype=torch.bool)
+    mask[0, 0] = False
+    inputs = [projected.requires_grad_(), torch.randn(2, 2, requires_grad=True)]
+    h, final = minrnn_scan(inputs[0], cell_type, inputs[1], attention_mask=mask)
+    for gradient in torch.autograd.grad([h.sum() + final.sum()], inputs):
+        assert gradient.isfinite().all()

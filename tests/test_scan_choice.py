@@ -72,8 +72,8 @@ def test_reasons(without_numba):
         assert explain_backend(shape=LARGE) == "torch: numba cannot run: No module named 'numba': pip install numba"
 
 
-def test_the_reason_for_one_step_says_what_runs_without_gradients():
-    step, plain = (64, 1, 1024), "; one step without gradients is plain torch"
+def test_the_reason_for_one_step_says_what_runs():
+    step, plain = (64, 1, 1024), "; one step is plain torch"
     assert resolve_backend(shape=step) == "numba"
     assert explain_backend(shape=step) == "numba: kernels compiled for this CPU" + plain
     assert explain_backend("numba", shape=step) == "numba: asked for by name" + plain

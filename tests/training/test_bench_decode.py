@@ -75,8 +75,8 @@ def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
     real = cells.scan_step
     wrong = {"minGRU": "mingru", "minLSTM": "minlstm"}[name]
 
-    def step(projected, state, spec, *options):
-        h, state = real(projected, state, spec, *options)
+    def step(projected, state, spec, **options):
+        h, state = real(projected, state, spec, **options)
         return (h + 0.01 * h.roll(1, -1), state) if spec.cell_type == wrong else (h, state)
 
     monkeypatch.setattr(cells, "scan_step", step)
