@@ -10,7 +10,7 @@ This module makes three kinds of tokenizer, each a `transformers.PreTrainedToken
 Each of them has `<|endoftext|>`, which separates documents and is both the beginning and the end of a text, and
 `<|padding|>`, which only fills up rows. The two differ because collators exclude the padding token from the loss: if it were
 also the end of the text, a fine-tuned model would never learn to stop. A loaded tokenizer separates documents with its own
-end-of-text token, and gets `<|padding|>` if it has no padding token of its own.
+end-of-text token, and gets `<|padding|>` if it has no padding token of its own. All pad on the left, as generation needs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def build_tokenizer(
         kind (`str`): `bytes`, `bpe` or `chars`, or the folder or Hub name of a tokenizer.
         documents (`Sequence[str]`): Training documents; `bytes` ignores them.
         vocab_size (`int`): Size of the `bpe` vocabulary, special tokens included; at least 258. The other kinds ignore it.
-        padding (`bool`): Whether the tokenizer gets a padding token that differs from its end of text. False is for
-            experiments that never pad, and for runs that were started with a tokenizer without one.
+        padding (`bool`): Whether the tokenizer gets a padding token that differs from its end of text, and a loaded one pads
+            on the left. False is for experiments that never pad, and for runs that were started without a padding token.
 
     Raises:
         InputError: No such tokenizer, one without an end-of-text token, or a vocabulary too small to hold every byte.
@@ -75,7 +75,11 @@ def build_tokenizer(
         tokenizer = _characters(documents)
     else:
         loaded = _load_tokenizer(kind)
-        return with_padding(loaded) if padding else loaded
+        if not padding:
+            return loaded
+        padded = with_padding(loaded)
+        padded.padding_side = "left"
+        return padded
     tokenizer.add_special_tokens(special)  # the padding token comes last, so that it moves no other id
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

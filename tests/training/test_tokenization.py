@@ -209,6 +209,29 @@ def test_a_loaded_tokenizer_gets_a_padding_token_if_it_has_none(pad_token, tmp_p
     assert (len(kept), kept.pad_token) == (len(given), given.pad_token)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("padding", [True, False])  # what the saved one has already
+def test_a_loaded_tokenizer_pads_on_the_left(padding, side, tmp_path):
+    given = build_tokenizer("bytes", [], padding=padding)
+    given.padding_side = side
+    given.save_pretrained(tmp_path / "given")
+    assert build_tokenizer(str(tmp_path / "given"), [], padding=False).padding_side == side
+    build_tokenizer(str(tmp_path / "given"), []).save_pretrained(tmp_path / "again")
+    again = AutoTokenizer.from_pretrained(tmp_path / "again")
+    batch = again(["ab", "a"], padding=True)
+    assert again.padding_side == "left"
+    assert batch["input_ids"][1] == [again.pad_token_id, *again("a")["input_ids"]]
+    assert batch["attention_mask"] == [[1, 1], [0, 1]]
+
+
+def test_a_tokenizer_that_takes_no_padding_token_pads_on_the_left_too(tmp_path):
+    model = models.WordLevel(vocab={"a": 0, "</s>": 1, "b": 3}, unk_token="a")
+    gaps = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
+    gaps.save_pretrained(tmp_path)
+    tokenizer = build_tokenizer(str(tmp_path), [])
+    assert not has_padding(tokenizer) and tokenizer.padding_side == "left"
+
+
 def test_a_vocabulary_that_cannot_grow_stays_as_it_is():
     # The next id after three tokens is 3, which is taken.
     model = models.WordLevel(vocab={"a": 0, "</s>": 1, "b": 3}, unk_token="a")
