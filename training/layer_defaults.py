@@ -7,7 +7,7 @@
 The layers' defaults were chosen by this table. Every contestant has the same data, batches, steps and learning rates to
 choose from, and the widest layer that keeps the model within the parameters of the one with nn.GRU. The first seed runs every
 rate; the rate with the best validation result runs the other seeds. Rows that the result file already has are not run again.
-It needs sktime, which is in the extra "series", for the vowels, and gymnasium, which is in the extra "rl", for CartPole.
+It always needs the extras "series" (sktime, for the vowels) and "rl" (gymnasium, for CartPole), whichever tasks it runs.
 """
 
 from __future__ import annotations

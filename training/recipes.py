@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Trains the models whose results and cards are committed, each as it was trained.
+"""Trains the models whose results and cards are committed, with the arguments of their training.
 
     python training/recipes.py stdlib-mingru
     python training/recipes.py shakespeare-mingru shakespeare-minlstm --text tinyshakespeare.txt
@@ -7,7 +7,8 @@
 
 Each is train_lm.py and then evaluate.py, with the arguments below, in runs/NAME; what they measured is copied to
 training/results/NAME.json and NAME-evaluation.json, and model_cards/NAME.md is rendered from that. The text of Shakespeare
-comes from the Hub, or with --text from a file, and is the same to the byte either way.
+comes from the Hub, or with --text from a file, and is the same to the byte either way. The committed results are from before
+tokenizers had a padding token, so a run of today gives slightly different ones.
 """
 
 from __future__ import annotations

@@ -130,8 +130,9 @@ def modules(result: dict) -> str:
         markdown([*header, f"MiB, {' / '.join(who for pair in pairs.items() for who in reversed(pair))}"], rows)
         + (f"\nSlower than torch's layer of equal width: {'; '.join(slower)}.\n" if slower else "")
         + missed(targets)
-        + "\nForward + backward; step by step without gradient, per step, the state carried. Float32, medians of interleaved "
-        f"rounds, the {result['backend']} backend. Of equal size: so wide that the parameters are as many. {where(result)}.\n"
+        + "\nForward + backward of whole sequences. Step by step: time per step, with the state carried; with gradient it "
+        f"includes the backward pass. Float32, medians of interleaved rounds, the {result['backend']} backend. "
+        f"Of equal size: so wide that the parameters are as many. {where(result)}.\n"
     )
 
 
