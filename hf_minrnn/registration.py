@@ -3,19 +3,23 @@
 
 transformers describes its own models by name: tables that lead from a model type to the names of classes, and
 `transformers.models.<type>`, the module that has them. Nothing is imported before somebody asks for a class. `install` adds
-this package's names to these tables in the same way, with the package itself as `transformers.models.minrnn`, and its default
-target modules to PEFT's tables.
+this package's names to these tables in the same way, with a module `transformers.models.minrnn` that leads to this package, and
+its default target modules to PEFT's tables.
 
-A table is changed at once where the module that holds it has been imported, and otherwise right after it is imported, by a
-finder on `sys.meta_path`. That change imports nothing: it meets no module that is half imported, waits for no lock that another
-thread holds, and costs a program nothing that uses the layers alone. If the model files cannot be imported, whoever asks for a
-class gets their error.
+If the module that holds a table has been imported, `install` changes the table at once, and waits for another thread that is
+still importing that module. Otherwise a finder on `sys.meta_path` changes the table right after the import. This later change
+imports nothing and waits for nothing, and it costs nothing in a program that uses the layers alone.
+
+If the model files cannot be imported, the tables hold placeholders, as transformers has them for classes whose requirements are
+missing. The tables can be listed as ever, and the use of a placeholder raises the error of the import.
 """
 
 import importlib
 import sys
 import warnings
 from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 MODEL_TYPE, CONFIG = "minrnn", "MinRNNConfig"
 # The class for each Auto class, under the name that transformers' tables have for it.
@@ -37,6 +41,50 @@ OTHER_TARGETS = {
 }
 
 
+class _Unavailable(type):
+    """The type of the placeholders for classes that cannot be imported: any use of one raises the error of the import."""
+
+    def __new__(cls, name: str, error: ImportError):
+        return super().__new__(cls, name, (), {"__module__": __package__, "_error": error})
+
+    def __init__(cls, name: str, error: ImportError):
+        super().__init__(name, (), {})
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):  # inspection of any object asks for such names
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        raise ImportError(str(cls._error)) from cls._error
+
+    def __call__(cls, *args, **options):
+        raise ImportError(str(cls._error)) from cls._error
+
+
+def _find_class(name: str):
+    package = importlib.import_module(__package__)  # not a variable: the package may have been imported a second time
+    try:
+        return getattr(package, name)
+    except ImportError as error:
+        return _Unavailable(name, error)
+
+
+class _Alias(ModuleType):
+    """The module `transformers.models.minrnn`, with the attributes of this package.
+
+    It is not the package itself: the `__path__` of a package would let `import transformers.models.minrnn.modeling_minrnn`
+    load a second copy of the file.
+    """
+
+    def __init__(self):
+        name = f"transformers.models.{MODEL_TYPE}"
+        super().__init__(name, f"The models of {__package__}.")
+        self.__spec__ = ModuleSpec(name, None, origin=__file__)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return _find_class(name)
+
+
 class _Attribute:
     """A class of this package, as an attribute of the module transformers; what is set on the module itself comes first."""
 
@@ -46,7 +94,7 @@ class _Attribute:
     def __get__(self, module, owner=None):
         if getattr(module, "__name__", None) != "transformers":
             raise AttributeError(self.name)
-        return getattr(sys.modules[__package__], self.name)
+        return _find_class(self.name)
 
 
 def _add_attributes(import_utils) -> None:
@@ -57,7 +105,8 @@ def _add_attributes(import_utils) -> None:
 
 
 def _add_config(configuration_auto) -> None:
-    sys.modules[f"transformers.models.{MODEL_TYPE}"] = sys.modules[__package__]
+    alias = _Alias()
+    sys.modules[alias.__name__] = alias
     configuration_auto.CONFIG_MAPPING_NAMES[MODEL_TYPE] = CONFIG
 
 
@@ -141,8 +190,16 @@ class _Finder(MetaPathFinder):
 _FINDER = _Finder()
 
 
+def _is_of_another_copy(finder) -> bool:
+    kind = type(finder)
+    return kind is not _Finder and (kind.__module__, kind.__qualname__) == (_Finder.__module__, _Finder.__qualname__)
+
+
 def install() -> None:
     """Registers the model type, now and with what is imported later; harmless when it is called again."""
+    for finder in list(sys.meta_path):
+        if _is_of_another_copy(finder):  # left by an earlier import of this package
+            sys.meta_path.remove(finder)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     for name in CHANGES:

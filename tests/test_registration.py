@@ -127,7 +127,39 @@ assert hf_minrnn.MinRNNConfig is first and sum(type(f).__name__ == "_Finder" for
 for name in [name for name in sys.modules if name.split(".")[0] == "hf_minrnn"]:
     del sys.modules[name]
 import hf_minrnn
-assert hf_minrnn.MinRNNConfig is not first
+assert hf_minrnn.MinRNNConfig is not first and sum(type(f).__name__ == "_Finder" for f in sys.meta_path) == 1
+""",
+    "again, after the Auto classes have loaded the models": """
+import sys
+import hf_minrnn
+from transformers import AutoConfig, AutoModelForCausalLM
+def load():
+    config = AutoConfig.for_model("minrnn", vocab_size=9, hidden_size=8, num_hidden_layers=1)
+    return type(config), type(AutoModelForCausalLM.from_config(config))
+first = load()
+finders = [finder for finder in sys.meta_path if type(finder).__name__ == "_Finder"]
+for name in [name for name in sys.modules if name.split(".")[0] == "hf_minrnn"]:
+    del sys.modules[name]
+import hf_minrnn
+assert load() == (hf_minrnn.MinRNNConfig, hf_minrnn.MinRNNForCausalLM) != first
+assert [finder for finder in sys.meta_path if type(finder).__name__ == "_Finder"] == [hf_minrnn.registration._FINDER]
+assert finders != [hf_minrnn.registration._FINDER]
+""",
+    "the module of the model type": """
+import importlib, importlib.util
+import hf_minrnn
+from transformers import AutoConfig
+import transformers.models.minrnn as alias
+from transformers.models.minrnn import MinRNNConfig, modeling_minrnn
+assert MinRNNConfig is hf_minrnn.MinRNNConfig and modeling_minrnn is hf_minrnn.modeling_minrnn
+assert not hasattr(alias, "__path__") and not hasattr(alias, "MinTransformer")
+assert importlib.util.find_spec("transformers.models.minrnn") is alias.__spec__
+try:
+    importlib.import_module("transformers.models.minrnn.modeling_minrnn")
+except ModuleNotFoundError as error:
+    assert "not a package" in str(error)
+else:
+    raise AssertionError
 """,
     "beside another finder of its kind": """
 import importlib.util, sys
@@ -174,29 +206,63 @@ def test_orders(printed, order):
     assert printed[order].endswith("checked\n"), printed[order]
 
 
-def test_model_files_that_cannot_be_imported_fail_where_they_are_asked_for(folder):
+# What is wrong, and what the error says.
+CANNOT_BE_IMPORTED = {
+    "a file of this package is missing": ("import sys; sys.modules['hf_minrnn.compat'] = None", "hf_minrnn.compat"),
+    "transformers is too old": (
+        "import transformers.cache_utils\ntransformers.__version__ = '5.0.0'\n"
+        "del transformers.cache_utils.DYNAMIC_LAYER_TYPE_MAPPING",
+        "or later, found 5.0.0 (cannot import name 'DYNAMIC_LAYER_TYPE_MAPPING'",
+    ),
+}
+
+
+def test_model_files_that_cannot_be_imported_fail_where_they_are_used_and_nothing_else_does(folder):
     program = f"""
-import sys
-sys.modules["transformers.modeling_layers"] = None
 from hf_minrnn import MinGRU
-from transformers import AutoConfig, AutoTokenizer  # these go on working
 import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GPT2Config, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+# What others use goes on working: lists of all models, lookups of any name, models of other types.
+assert dict(CONFIG_MAPPING.items())["gpt2"] is GPT2Config
+assert GPT2Config in list(AutoModelForCausalLM._model_mapping.keys())
+for name in ("MinRNNModel", "MinRNNConfig"):
+    found = getattr(transformers, name)
+    assert found.__name__ == name and found.__module__ == "hf_minrnn" and name in repr(found)
+    assert not hasattr(found, "__wrapped__") and not isinstance(1, found)
+class Unknown(PreTrainedConfig):
+    model_type = "unknown"
+try:
+    AutoModel.from_config(Unknown())
+except ValueError as error:
+    assert "Unrecognized configuration class" in str(error) and "MinRNNConfig" in str(error)
+else:
+    raise AssertionError
+
 for ask in (
     lambda: AutoConfig.from_pretrained({str(folder)!r}),
-    lambda: transformers.MinRNNForCausalLM,
+    lambda: AutoModelForCausalLM.from_pretrained({str(folder)!r}),
+    lambda: AutoConfig.for_model("minrnn"),
+    lambda: transformers.MinRNNForCausalLM.from_pretrained({str(folder)!r}),
+    lambda: transformers.MinRNNConfig(),
     lambda: __import__("hf_minrnn").MinRNNModel,
     lambda: hasattr(__import__("hf_minrnn"), "MinRNNModel"),
 ):
     try:
         ask()
     except ImportError as error:
-        assert "hf_minrnn needs transformers" in str(error) and "modeling_layers" in str(error)
+        assert SAID in str(error), error
     else:
         raise AssertionError
 print("checked")
 """
-    printed = run({"": program})[""]
-    assert printed.endswith("checked\n"), printed
+    printed = run(
+        {name: f"SAID = {said!r}\n{broken}\n{program}" for name, (broken, said) in CANNOT_BE_IMPORTED.items()}
+    )
+    assert set(printed) == set(CANNOT_BE_IMPORTED)
+    for text in printed.values():
+        assert text.endswith("checked\n"), text
 
 
 def test_another_version_without_the_tables_warns_and_can_be_imported(monkeypatch):
