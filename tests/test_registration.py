@@ -306,6 +306,26 @@ def test_public_names():
         from hf_minrnn import MinTransformer  # noqa: F401
 
 
+def test_every_module_is_an_attribute_of_the_package():
+    names = sorted(path.stem for path in Path(hf_minrnn.__file__).parent.glob("[!_]*.py"))
+    program = f"""
+import hf_minrnn, sys
+for name in {names}:
+    sys.modules.pop(f"hf_minrnn.{{name}}", None)
+    vars(hf_minrnn).pop(name, None)
+    try:
+        assert getattr(hf_minrnn, name) is sys.modules[f"hf_minrnn.{{name}}"]
+    except ModuleNotFoundError as error:  # of what is optional, such as triton
+        assert not error.name.startswith("hf_minrnn"), name
+assert hf_minrnn.tools is sys.modules["hf_minrnn.tools"]
+for name in ("__main__", "_gates", "gates.CELL_TYPES", "README", "py.typed", ""):
+    assert not hasattr(hf_minrnn, name), name
+print("checked")
+"""
+    printed = run({"": program})[""]
+    assert printed.endswith("checked\n"), printed
+
+
 def test_what_type_checkers_see_is_what_there_is():
     tree = ast.parse(Path(hf_minrnn.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
