@@ -109,7 +109,7 @@ def make_repository(repo_id: str, *, private: bool | None = None, token: str | N
     if not secret:
         raise PushError(f"{repo_id}: no token for the Hub: log in with `hf auth login`, or set HF_TOKEN")
     if not re.fullmatch("[!-~]+", secret):  # which the HTTP client would refuse by quoting it
-        raise PushError(f"{repo_id}: the token for the Hub has a blank or another odd sign in it: copy it anew")
+        raise PushError(f"{repo_id}: the token for the Hub has a blank or another odd sign in it: copy it again")
     api = HfApi(token=token)
     with _explained(repo_id):
         if "/" not in repo_id:  # create_repo would add the owner, all else would look for another's by this name
@@ -191,6 +191,11 @@ def check_is_folder(folder: Path):
 def read_config(folder: Path) -> MinRNNConfig:
     """The configuration of a model of this package; a `PushError` where the folder holds none."""
     path = folder / "config.json"
+    if not path.is_file() and (folder / "adapter_config.json").is_file():
+        raise PushError(
+            f"{folder} is an adapter of PEFT: push it with peft_model.push_to_hub, or merge it into its base model first, "
+            "with peft_model.merge_and_unload().save_pretrained"
+        )
     if not path.is_file():
         raise PushError(f"{folder} has no config.json: give a folder that save_pretrained or train_lm.py wrote")
     try:

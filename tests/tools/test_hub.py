@@ -251,7 +251,7 @@ def test_what_has_arrived_is_not_sent_again(world):
         ),
         ("bad card", ["me/bad-card: Invalid metadata in README.md. - not valid YAML: put that right, then push again"]),
         ("wrong token", ["me/model: the Hub answers 401 (Invalid credentials in Authorization header): log in with"]),
-        ("no header", ["me/model: the token for the Hub has a blank or another odd sign in it: copy it anew"]),
+        ("no header", ["me/model: the token for the Hub has a blank or another odd sign in it: copy it again"]),
         ("no token", ["me/model: no token for the Hub: log in with `hf auth login`, or set HF_TOKEN"]),
         ("no connection", ["me/model: http://127.0.0.1:9 cannot be reached (", "): check the network and HF_ENDPOINT"]),
     ],
@@ -332,6 +332,11 @@ def no_tokenizer(folder):
     [
         ("model", shutil.rmtree, "is not there: give the folder of a saved model"),
         ("model", lambda f: (f / "config.json").unlink(), "has no config.json: give a folder that"),
+        (
+            "model",
+            lambda f: (f / "config.json").rename(f / "adapter_config.json"),
+            "is an adapter of PEFT: push it with peft_model.push_to_hub, or merge it into its base model first, with",
+        ),
         ("model", lambda f: cut(f / "config.json"), "config.json cannot be read"),
         ("model", lambda f: (f / "config.json").write_text("[]"), "config.json cannot be read"),
         (
