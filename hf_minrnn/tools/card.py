@@ -34,13 +34,16 @@ WITHOUT_PIPELINE = ("question-answering",)  # of the tasks above, those that tra
 COMMENT = (
     "<!-- Written by `hf-minrnn card`, which replaces the card while this line is there. Remove it when you edit. -->"
 )
-# What a card has that nobody has edited yet, by whoever writes such cards.
+# Text that marks a card as generated and unedited, for each tool that writes cards.
 UNEDITED = (
     COMMENT,
     "<!-- This model card has been generated automatically according to the information the Trainer had access to.",
     "# Model Card for Model ID\n\n<!-- Provide a quick summary of what the model is/does. -->",
 )
-# What trainer_state.json says, by title, and the measurements in its log, which are not of time.
+# TRL's cards have no text that an editor is asked to remove. They count as unedited with exactly TRL's headings.
+TRL_SENTENCE = "\nIt has been trained using [TRL](https://github.com/huggingface/trl).\n\n## Quick start\n"
+TRL_HEADINGS = ["## Quick start", "## Training procedure", "### Framework versions", "## Citations"]
+# What trainer_state.json says, by title, and the measurements in its log, except timings.
 STATE = {"steps": "global_step", "epochs": "epoch", "rows per device and step": "train_batch_size"}
 MEASURED = re.compile(r"eval_(?!.*(runtime|per_second|_time)$).+")
 # What a card's metadata keep when an unedited card is replaced.
@@ -64,9 +67,9 @@ def write_card(
     """Writes the card, README.md, of a saved model from the files in its folder: `config.json`, or `adapter_config.json` of
     PEFT, the tokenizer, and `trainer_state.json`, there or in the newest checkpoint.
 
-    A card that somebody has written or edited stays as it is. One that `Trainer`, PEFT or this function wrote, and nobody
-    has edited since, is replaced; what its metadata says of base model, data sets, language and licence is kept where the
-    arguments do not say otherwise.
+    A card that somebody has written or edited stays as it is. One that `Trainer`, TRL, PEFT or this function wrote, and
+    nobody has edited since, is replaced; what its metadata says of base model, data sets, language and licence is kept where
+    the arguments do not say otherwise.
 
     Args:
         folder (`str` or `Path`): What `save_pretrained` or `Trainer.save_model` wrote.
@@ -74,7 +77,7 @@ def write_card(
             the one that an adapter names.
         license (`str`, *optional*): An identifier from https://huggingface.co/docs/hub/repositories-licenses.
         datasets (sequence of `str`, *optional*): The data sets it was trained on, by their names on the Hub.
-        language (`str`, *optional*): Their language, such as `"en"`, or `"code"`.
+        language (`str`, *optional*): Their language, such as `"en"` or `"zh-CN"`, or `"code"`.
         name (`str`, *optional*): The card's title. By default it is the folder's name.
         overwrite (`bool`, defaults to `False`): Replace a card that somebody has written or edited.
 
@@ -82,8 +85,8 @@ def write_card(
         `Path`: Where the card is.
 
     Raises:
-        CardError: The folder holds no model of this package, a value is none that the Hub accepts, or a card is there that
-            somebody has written.
+        CardError: The folder holds no model of this package, a value is one that the Hub does not accept, or a card is there
+            that somebody has written.
 
     >>> write_card("no/such/folder")
     Traceback (most recent call last):
@@ -165,6 +168,8 @@ def usage(
     if not code:
         lines.insert(0, "import hf_minrnn  # registers the model type")
     explanation = WITH_CODE if code else WITHOUT_CODE
+    if adapter:
+        explanation = OF_AN_ADAPTER
     return "\n".join(["## Use", "", "```python", *lines, "```", "", explanation])
 
 
@@ -181,6 +186,11 @@ WITHOUT_CODE = """\
 Without the first line, transformers ends in an error that it does not know the model type `minrnn`. If hf_minrnn is not
 installed, leave that line out and pass `trust_remote_code=True, revision="main"`: this works if the code, `hub_minrnn.py`, is
 stored with the weights, as `hf-minrnn push` stores it. A commit hash in place of `main` pins the code."""
+OF_AN_ADAPTER = """\
+PEFT loads the base model that the adapter names, and then the adapter. Without the first line, transformers ends in an error
+that it does not know the base model's type `minrnn`. If hf_minrnn is not installed, leave that line out and pass
+`trust_remote_code=True`: this works if the repository of the base model holds the code, `hub_minrnn.py`, as `hf-minrnn push`
+stores it."""
 
 
 # --- what is in the folder
@@ -264,12 +274,22 @@ def _metadata_to_keep(path: Path, overwrite: bool) -> dict:
     except (OSError, ValueError, YAMLError) as error:
         if overwrite:
             return {}
-        raise CardError(f"{path} cannot be read ({_one_line(error)}): mend it, or pass --overwrite") from error
-    if not overwrite and not any(mark in text for mark in UNEDITED):
-        raise CardError(f"{path} is there and was written or edited by hand: pass --overwrite to replace it")
+        raise CardError(
+            f"{path} cannot be read ({_one_line(error)}): repair it, or pass overwrite=True (--overwrite)"
+        ) from error
+    if not overwrite and not _is_unedited(text, data):
+        raise CardError(
+            f"{path} is there and was written or edited by hand: pass overwrite=True (--overwrite) to replace it"
+        )
     if not _is_on_hub(data.get("base_model")):  # PEFT puts a folder's path there
         data.pop("base_model", None)
     return {key: data[key] for key in KEPT if data.get(key)}
+
+
+def _is_unedited(text: str, data: dict) -> bool:
+    headings = re.findall("^#.*", text, flags=re.MULTILINE)
+    by_trl = "generated_from_trainer" in (data.get("tags") or []) and TRL_SENTENCE in text
+    return any(mark in text for mark in UNEDITED) or (by_trl and headings[1:] == TRL_HEADINGS)
 
 
 def _one_line(error: Exception) -> str:
@@ -277,7 +297,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_on_hub(name) -> bool:
-    """Whether this may be a name on the Hub, and is none of a file or folder here."""
+    """Whether this can be a name on the Hub and is not the path of a file or folder here."""
     if not isinstance(name, str):
         return False
     try:
@@ -295,8 +315,8 @@ def _check(base_model, datasets, license, language):
             )
     if license and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
         raise CardError(f"license must be an identifier such as apache-2.0, got {license!r}: see {LICENSES}")
-    if language and not re.fullmatch("[a-z]{2,3}|code|multilingual", language):
-        raise CardError(f"language must be a code of two or three letters, code or multilingual, got {language!r}")
+    if language and not re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]{1,8})*|code|multilingual", language):
+        raise CardError(f"language must be a code such as en or zh-CN, or code, or multilingual, got {language!r}")
 
 
 def _links(names, path: str = "") -> str:

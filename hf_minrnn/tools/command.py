@@ -95,8 +95,8 @@ def parser() -> argparse.ArgumentParser:
         "card",
         help="write the card, README.md, of a saved model",
         description="Write the card, README.md, of a model that Trainer or save_pretrained saved, or of an adapter of PEFT, "
-        "from the files in its folder. A card that Trainer or PEFT wrote is replaced, and what its metadata say of base "
-        "model, data sets, language and licence is kept. A card that somebody wrote or edited stays as it is.",
+        "from the files in its folder. The command replaces a card that Trainer, TRL or PEFT wrote, and keeps the base model, "
+        "data sets, language and licence of that card's metadata. It does not touch a card that somebody has edited.",
     )
     add.add_argument("folder", help="what save_pretrained or Trainer.save_model wrote")
     add.add_argument("--base-model", metavar="NAME", help="the model it was fine-tuned from, by its name on the Hub")
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a data set it was trained on, by its name on the Hub; repeatable",
     )
-    add.add_argument("--language", metavar="CODE", help="of the data, such as en, or code")
+    add.add_argument("--language", metavar="CODE", help="of the data, such as en or zh-CN, or code")
     add.add_argument("--name", help="the card's title (default: the folder's name)")
     add.add_argument("--overwrite", action="store_true", help="replace a card that somebody wrote or edited")
     add.set_defaults(run=run_card)
@@ -155,7 +155,7 @@ def run_convert(args) -> str:
 
 
 def run_card(args) -> str:
-    """Runs `card` and says in one line where the card is, and what of importance it lacks."""
+    """Runs `card` and says in one line where the card is, and which important fields are missing."""
     values = {key: getattr(args, key) for key in ("base_model", "license", "datasets", "language", "name", "overwrite")}
     path = write_card(args.folder, **values)
     data = ModelCard.load(path).data

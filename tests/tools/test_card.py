@@ -14,7 +14,7 @@ from hub_stand_in import WITH, Hub
 from huggingface_hub import ModelCard
 from model_cases import build
 from tokenization import build_tokenizer
-from transformers import LlamaConfig
+from transformers import AutoTokenizer, LlamaConfig
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig
@@ -139,6 +139,7 @@ def test_an_adapter_names_its_base_model(world):
     assert (data["base_model"], data["library_name"], data["license"]) == ("me/base", "peft", "mit")
     assert data["pipeline_tag"] == "text-generation" and {"adapter", "mingru"} <= set(data["tags"])
     assert "AutoPeftModelForCausalLM" in text and "| steps | 2 |" in text
+    assert "if the repository of the base model holds the code" in text and "stored with the weights" not in text
 
 
 @pytest.mark.parametrize("code", [False, True], ids=["plain", "code"])
@@ -183,10 +184,73 @@ def test_a_card_that_somebody_wrote_or_edited_stays(tmp_path):
     edited = re.sub("<!-- Written by.*-->", "It knows nothing.", first)
     for text in (edited, "# By hand\n", ""):
         path.write_text(text)
-        with pytest.raises(CardError, match="was written or edited by hand: pass --overwrite"):
+        with pytest.raises(CardError, match=r"was written or edited by hand: pass overwrite=True \(--overwrite\)"):
             write_card(tmp_path)
         assert path.read_text() == text
     assert "# By hand" not in write_card(tmp_path, overwrite=True).read_text()
+
+
+@pytest.mark.parametrize("language", ["en", "gsw", "zh-CN", "sr-Latn-RS", "es-419", "code", "multilingual"])
+def test_the_hub_s_codes_of_languages(language, tmp_path):
+    save(tmp_path)
+    assert ModelCard.load(write_card(tmp_path, language=language)).data.language == language
+
+
+def test_what_sft_trainer_saved_gets_a_card(tmp_path):
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    model = save(tmp_path / "base")
+    args = trl.SFTConfig(
+        output_dir=str(tmp_path / "tuned"),
+        max_steps=1,
+        save_steps=1,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        disable_tqdm=True,
+    )
+    rows = datasets.Dataset.from_dict({"input_ids": [[5, 6, 7, 8]] * 4})
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    trainer = trl.SFTTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    path = tmp_path / "tuned" / "README.md"
+    assert "[TRL](https://github.com/huggingface/trl)" in path.read_text()
+    text = write_card(tmp_path / "tuned", license="mit").read_text()
+    assert "## Quick start" not in text and "| steps | 1 |" in text
+    assert metadata(text)["license"] == "mit" and "licence" not in metadata(text)
+
+
+@pytest.mark.parametrize("template", ["lm_model_card.md", "rm_model_card.md"])
+def test_trl_s_cards_are_replaced_until_somebody_edits_them(template, tmp_path):
+    pytest.importorskip("trl")
+    from trl.trainer.utils import generate_model_card
+
+    save(tmp_path)
+    card = generate_model_card(
+        base_model="me/base",
+        model_name="tuned",
+        hub_model_id="me/tuned",
+        dataset_name="me/texts",
+        tags=["trl"],
+        wandb_url=None,
+        trackio_url=None,
+        trainer_name="SFT",
+        template_file=template,
+    )
+    path = tmp_path / "README.md"
+    edits = {
+        "a section is added": lambda text: text + "\n## Limits\n\nIt knows nothing.\n",
+        "a section is removed": lambda text: text.partition("## Citations")[0],
+        "a sentence is added": lambda text: text.replace("\n## Quick start", "It knows nothing.\n\n## Quick start"),
+        "the tag is removed": lambda text: text.replace("- generated_from_trainer\n", ""),
+    }
+    for edit in edits.values():
+        path.write_text(edit(str(card)))
+        with pytest.raises(CardError, match="was written or edited by hand"):
+            write_card(tmp_path)
+    path.write_text(str(card))
+    data = ModelCard.load(write_card(tmp_path)).data
+    assert (data.base_model, data.datasets) == ("me/base", "me/texts") and "trl" not in data.tags
 
 
 def broken_state(folder):
@@ -203,13 +267,20 @@ def broken_state(folder):
         (lambda f: (f / "config.json").write_text("{"), [], "config.json cannot be read"),
         (lambda f: MinRNNConfig().save_pretrained(f), [], "names no model of this package"),
         (broken_state, [], "trainer_state.json cannot be read"),
-        (lambda f: (f / "README.md").write_text("# Mine"), [], "was written or edited by hand: pass --overwrite"),
-        (lambda f: (f / "README.md").write_text("---\na: [\n---\n"), [], "README.md cannot be read"),
+        (lambda f: (f / "README.md").write_text("# Mine"), [], "was written or edited by hand: pass overwrite=True"),
+        (
+            lambda f: (f / "README.md").write_text("---\na: [\n---\n"),
+            [],
+            "repair it, or pass overwrite=True (--overwrite)",
+        ),
         (lambda f: None, ["--license", "Apache 2.0"], "license must be an identifier such as apache-2.0"),
         (lambda f: None, ["--base-model", "a/b/c"], "base_model must be a name on the Hub"),
         (lambda f: None, ["--base-model", "."], "base_model must be a name on the Hub"),
         (lambda f: None, ["--dataset", "my texts"], "dataset must be a name on the Hub"),
-        (lambda f: None, ["--language", "English"], "language must be a code"),
+        *(
+            (lambda f: None, ["--language", text], "language must be a code")
+            for text in ("English", "zh_CN", "en-", "e")
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(damage, options, message, tmp_path, capfd):
