@@ -315,8 +315,8 @@ for name in {names}:
     vars(hf_minrnn).pop(name, None)
     try:
         assert getattr(hf_minrnn, name) is sys.modules[f"hf_minrnn.{{name}}"]
-    except ModuleNotFoundError as error:  # of what is optional, such as triton
-        assert not error.name.startswith("hf_minrnn"), name
+    except ImportError:  # TorchRL is optional, and this file alone needs it
+        assert name == "rl", name
 assert hf_minrnn.tools is sys.modules["hf_minrnn.tools"]
 for name in ("__main__", "_gates", "gates.CELL_TYPES", "README", "py.typed", ""):
     assert not hasattr(hf_minrnn, name), name
