@@ -16,7 +16,7 @@ from .scan import is_one_step
 
 OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
-# Chosen by training/layer_defaults.py: the channels of a fresh layer remember from 2 to about 56 steps, 1 + exp(bias).
+# Chosen by training/studies/layer_defaults.py: the channels of a fresh layer remember from 2 to about 56 steps, 1 + exp(bias).
 GATE_BIAS = (0.0, 4.0)
 
 

@@ -17,7 +17,7 @@ import torch
 from .gates import ScanSpec, Workspace, coefficients, part_gradients, step, to_dtype
 
 # Elements that one vectorised step should cover, so that the arithmetic outweighs the cost of a torch call, and steps in
-# a chunk: measured on two CPU cores with training/bench_scan.py. A GPU needs more elements to fill it.
+# a chunk: measured on two CPU cores with training/bench/scan.py. A GPU needs more elements to fill it.
 STEP_ELEMENTS = {"cpu": 16384}
 GPU_STEP_ELEMENTS = 1 << 20
 CHUNK_LENGTH = 16

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from model_cases import CONFIGS, build, close
+from support.model_cases import CONFIGS, build, close
 
 NAMES = tuple(CONFIGS)
 

@@ -3,7 +3,7 @@ import copy
 
 import pytest
 import torch
-from model_cases import CONFIGS, build, token_ids
+from support.model_cases import CONFIGS, build, token_ids
 from transformers import DynamicCache, StaticCache
 
 from hf_minrnn import detach_cache

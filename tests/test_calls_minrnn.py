@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from model_cases import build, token_ids
+from support.model_cases import build, token_ids
 from torch import nn
 from torch.nn.utils import prune
 from transformers.modeling_outputs import CausalLMOutputWithPast

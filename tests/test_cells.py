@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from definition import define
+from support.definition import define
 from torch import nn
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell

@@ -3,8 +3,8 @@
 
 import pytest
 import torch
-from model_cases import CONFIGS, build, close, pad, token_ids
-from scan_cases import needs_compiler
+from support.model_cases import CONFIGS, build, close, pad, token_ids
+from support.scan_cases import needs_compiler
 from torch import nn
 from transformers import StaticCache
 

@@ -3,7 +3,7 @@ import copy
 
 import pytest
 import torch
-from model_cases import build
+from support.model_cases import build
 from transformers import AutoConfig
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNModel, MinRNNPreTrainedModel

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from model_cases import build, close, token_ids
+from support.model_cases import build, close, token_ids
 from transformers import StaticCache, StoppingCriteriaList
 
 STEPS, PAD = 9, 0

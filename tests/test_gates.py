@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from definition import gates as defined_gates
+from support.definition import gates as defined_gates
 
 from hf_minrnn.gates import NUM_PARTS, ScanSpec, Workspace, coefficients, g, step
 

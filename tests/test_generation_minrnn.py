@@ -3,7 +3,7 @@ import copy
 
 import pytest
 import torch
-from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
+from support.model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from transformers import CompileConfig, DynamicCache, StaticCache, StoppingCriteriaList
 from transformers.generation import stopping_criteria
 

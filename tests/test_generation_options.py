@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from model_cases import build, token_ids
+from support.model_cases import build, token_ids
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,

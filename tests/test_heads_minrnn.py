@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import copy
 
-import model_cases
 import pytest
 import torch
-from model_cases import CONFIGS, PLACES, close, pad, token_ids
+from support import model_cases
+from support.model_cases import CONFIGS, PLACES, close, pad, token_ids
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForQuestionAnswering,

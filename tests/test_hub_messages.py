@@ -6,16 +6,17 @@ import re
 import shutil
 
 import pytest
-from hub_stand_in import ROOT, WITH, WITHOUT, Hub
-from model_cases import build
-from tokenization import build_tokenizer
+from support.hub_stand_in import ROOT, WITH, WITHOUT, Hub
+from support.model_cases import build
+
+from training.lm.tokenization import build_tokenizer
 
 PUSHES = (
     WITH
     + """
 import torch
-from model_cases import build, token_ids
-from tokenization import build_tokenizer
+from support.model_cases import build, token_ids
+from training.lm.tokenization import build_tokenizer
 from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 from hf_minrnn import MinRNNForCausalLM

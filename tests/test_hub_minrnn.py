@@ -14,15 +14,15 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import ModelCard
-from model_cases import build, token_ids
-from tokenization import build_tokenizer
+from support.model_cases import build, token_ids
+from support.without_package import WITHOUT_PACKAGE
 from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
-from without_package import WITHOUT_PACKAGE
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForTokenClassification, MinRNNPreTrainedModel, hub_minrnn
 from hf_minrnn.configuration_minrnn import AUTO_MAP
+from training.lm.tokenization import build_tokenizer
 
 PACKAGE = Path(hf_minrnn.__file__).parent
 ALONE = {"layers.py", "packed.py", "registration.py", "rl.py"}  # no part of the models

@@ -13,12 +13,12 @@ import shutil
 
 import pytest
 import torch
-from hub_stand_in import ROOT, TOKEN, WITH, WITHOUT, Hub
-from model_cases import build, token_ids
-from tokenization import build_tokenizer
+from support.hub_stand_in import ROOT, TOKEN, WITH, WITHOUT, Hub
+from support.model_cases import build, token_ids
 from transformers import AutoModelForCausalLM, pipeline
 
 from hf_minrnn.configuration_minrnn import AUTO_MAP
+from training.lm.tokenization import build_tokenizer
 
 IDS = token_ids(2, 9)
 PROMPT = "the cat "
@@ -36,8 +36,8 @@ DOORS = (
     + """
 import torch
 torch.set_num_threads(1)
-import train_lm
-from train_cases import QUICK
+from training import train_lm
+from support.train_cases import QUICK
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 from hf_minrnn.tools.command import main
 from hf_minrnn.tools.hub import push_folder
@@ -70,7 +70,7 @@ found["repeated"] = main(found["later"].partition("Then: hf-minrnn ")[2].split()
 
 # The example of fine-tuning
 if os.environ["PEFT"] == "True":
-    import finetune_trainer
+    from training import finetune_trainer
     argv = ["script", "pets.txt", "tuned", "--steps", "2", "--length", "64", "--batch-size", "2", "--push-to-hub", "tuned"]
     fault(create=[401])
     found["not tuned"] = attempt(finetune_trainer.main, argv)

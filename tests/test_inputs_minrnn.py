@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from model_cases import build, token_ids
+from support.model_cases import build, token_ids
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache, StaticCache
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from definition import define, relative_error
+from support.definition import define, relative_error
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 import torch
-from definition import assert_same, define, relative_error
-from scan_cases import BACKENDS
+from support.definition import assert_same, define, relative_error
+from support.scan_cases import BACKENDS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 

@@ -4,9 +4,9 @@
 import copy
 import re
 
-import layer_cases
 import pytest
 import torch
+from support import layer_cases
 
 from hf_minrnn import MinGRU, MinLSTM
 
@@ -25,7 +25,7 @@ def test_the_table_is_what_is_found(rows):
     (version,) = re.findall(r"by torch ([\d.]+) on", text)
     if version != layer_cases.torch_version():
         pytest.skip(f"the table has torch {version}'s words, and this is {layer_cases.torch_version()}")
-    assert text == layer_cases.render(rows), "run: python tests/layer_cases.py"
+    assert text == layer_cases.render(rows), "run: PYTHONPATH=tests python -m support.layer_cases"
 
 
 def test_a_difference_is_seen(monkeypatch):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_cases import CONFIGS, PLACES, build, close, pad, token_ids
-from model_definition import logits as defined_logits
+from support.model_cases import CONFIGS, PLACES, build, close, pad, token_ids
+from support.model_definition import logits as defined_logits
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
 
 import hf_minrnn

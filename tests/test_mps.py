@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchgen
 import yaml
-from model_cases import CONFIGS, build, token_ids
+from support.model_cases import CONFIGS, build, token_ids
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

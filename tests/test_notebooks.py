@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hub_stand_in import TOKEN, Hub
+from support.hub_stand_in import TOKEN, Hub
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 LIMIT_S = 900  # for machines that are slow or busy; nbclient calls its end a kernel that died. A free one takes under a minute

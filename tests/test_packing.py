@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import CONFIGS, build, close, token_ids
+from support.model_cases import CONFIGS, build, close, token_ids
 from transformers import DataCollatorWithFlattening, DynamicCache
 
 NAMES = tuple(CONFIGS)

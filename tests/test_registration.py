@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import transformers
-from model_cases import build
+from support.model_cases import build
 
 import hf_minrnn
 from hf_minrnn import registration

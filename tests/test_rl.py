@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from definition import assert_same, relative_error
+from support.definition import assert_same, relative_error
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

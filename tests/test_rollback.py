@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import CONFIGS, build, close, token_ids
+from support.model_cases import CONFIGS, build, close, token_ids
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     ByT5Tokenizer,

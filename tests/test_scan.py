@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from definition import assert_same, define, loss_weights, run
-from scan_cases import (
+from support.definition import assert_same, define, loss_weights, run
+from support.scan_cases import (
     BACKENDS,
     CELLS,
     TOLERANCES,

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from definition import define
+from support.definition import define
 
 from hf_minrnn import scan_associative
 from hf_minrnn.scan import minrnn_scan

@@ -5,9 +5,9 @@ import warnings
 
 import pytest
 import torch
-from definition import define
-from model_cases import build, token_ids
-from scan_cases import BACKENDS, random_inputs
+from support.definition import define
+from support.model_cases import build, token_ids
+from support.scan_cases import BACKENDS, random_inputs
 
 from hf_minrnn import MinGRUCell, explain_backend, resolve_backend, scan_choice, scan_triton
 from hf_minrnn.scan import minrnn_scan

@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from definition import assert_same, define, gates, loss_weights, relative_error, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scan_cases import (
+from support.definition import assert_same, define, gates, loss_weights, relative_error, run
+from support.scan_cases import (
     CELLS,
     cell_options,
     every_backend,

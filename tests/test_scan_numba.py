@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from definition import assert_same, run
 from hypothesis import given
 from hypothesis import strategies as st
-from scan_cases import TOLERANCES, Case, expected, feature_cases, random_inputs, same_run
+from support.definition import assert_same, run
+from support.scan_cases import TOLERANCES, Case, expected, feature_cases, random_inputs, same_run
 
 from hf_minrnn import scan_numba
 from hf_minrnn.scan import minrnn_scan

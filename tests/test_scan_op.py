@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from definition import assert_same, define, loss_weights, run
-from scan_cases import (
+from support.definition import assert_same, define, loss_weights, run
+from support.scan_cases import (
     Case,
     cell_options,
     every_backend,

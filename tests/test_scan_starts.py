@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 import torch
-from definition import assert_same, define, relative_error, run
-from scan_cases import CELLS, Case, assert_defined, cell_options, every_backend, every_cell, random_inputs
+from support.definition import assert_same, define, relative_error, run
+from support.scan_cases import CELLS, Case, assert_defined, cell_options, every_backend, every_cell, random_inputs
 
 from hf_minrnn.scan import minrnn_scan
 

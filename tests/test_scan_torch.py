@@ -3,10 +3,10 @@
 
 import pytest
 import torch
-from definition import assert_same, run
 from hypothesis import given
 from hypothesis import strategies as st
-from scan_cases import TOLERANCES, Case, expected, feature_cases
+from support.definition import assert_same, run
+from support.scan_cases import TOLERANCES, Case, expected, feature_cases
 
 from hf_minrnn import scan_torch
 from hf_minrnn.scan import minrnn_scan

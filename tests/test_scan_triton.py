@@ -15,8 +15,8 @@ from unittest import mock
 
 import pytest
 import torch
-from definition import assert_same, define, run
-from scan_cases import (
+from support.definition import assert_same, define, run
+from support.scan_cases import (
     CELLS,
     KINDS,
     TOLERANCES,

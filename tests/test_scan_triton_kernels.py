@@ -35,7 +35,7 @@ def compiled(tmp_path):
     """A function that compiles in a process of its own: this one may have imported triton as an interpreter."""
 
     def run(*jobs):
-        command = [sys.executable, "-W", "ignore", "tests/triton_aot.py", *" / ".join(jobs).split()]
+        command = [sys.executable, "-W", "ignore", "-m", "support.triton_aot", *" / ".join(jobs).split()]
         env = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         env.pop("TRITON_INTERPRET", None)
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)

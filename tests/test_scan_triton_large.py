@@ -3,8 +3,8 @@
 
 import pytest
 import torch
-from definition import relative_error, run
-from scan_cases import Case, poisoned, to
+from support.definition import relative_error, run
+from support.scan_cases import Case, poisoned, to
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import ScanSpec

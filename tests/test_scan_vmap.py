@@ -7,8 +7,8 @@ import warnings
 
 import pytest
 import torch
-from definition import assert_same, define
-from scan_cases import cell_options, every_backend, every_cell, make_features, random_inputs
+from support.definition import assert_same, define
+from support.scan_cases import cell_options, every_backend, every_cell, make_features, random_inputs
 from torch.func import functional_call, stack_module_state
 
 from hf_minrnn import MinGRU, MinLSTM, MinLSTMCell, scan_vmap

@@ -4,7 +4,7 @@
 import inspect
 from pathlib import Path
 
-import typed_usage
+from support import typed_usage
 from transformers import PreTrainedModel
 
 import hf_minrnn

@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Evaluate a saved model: bits per byte, what more context is worth, samples, speed and memory.
 
-    python training/evaluate.py runs/stdlib-mingru                   # the held-out part, as train_lm.py splits it
-    python training/evaluate.py runs/stdlib-mingru --dataset new.txt --part whole --prompts "def " "class "
-    python training/evaluate.py you/your-mingru --dataset owner/name --window 512 --dataset-license mit
+    python -m training.evaluate runs/stdlib-mingru                   # the held-out part, as train_lm.py splits it
+    python -m training.evaluate runs/stdlib-mingru --dataset new.txt --part whole --prompts "def " "class "
+    python -m training.evaluate you/your-mingru --dataset owner/name --window 512 --dataset-license mit
 
 Writes one JSON file, by default evaluation.json in the model's folder, from which the model's card is rendered, and a plot of
 the bits by position beside it. The same text is measured three times: with the state carried through all of it, with the
@@ -21,25 +21,28 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-import extras
+from training.common import packages
 
 if __name__ == "__main__":
-    extras.require(*extras.TRAIN)
+    packages.require(*packages.TRAIN)
 
 import numpy as np
 import torch
-from corpus import Corpus, InputError, load_corpus, read_text, table_kind
-from evaluation import finished, token_nats
-from footprint import measure_decoding, measure_peak
-from option_types import result_file
-from positions import bits_of, by_position, default_length, name_of, plot_positions, worth_past
-from report import amount, write_json
-from saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_with
-from snippets import TEMPERATURE, TOP_P
-from streaming import load_stream
-from timing import provenance
-from tokenization import TokenStream, encode_documents, unknown_id
 from transformers.utils.logging import disable_progress_bar
+
+from training.common.command_line import result_file
+from training.common.errors import InputError
+from training.common.files import write_json
+from training.common.machine import provenance
+from training.common.text import amount
+from training.lm.corpus import Corpus, load_corpus, read_text, table_kind
+from training.lm.evaluation import finished, token_nats
+from training.lm.footprint import measure_decoding, measure_peak
+from training.lm.positions import bits_of, by_position, default_length, name_of, plot_positions, worth_past
+from training.lm.saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_with
+from training.lm.snippets import TEMPERATURE, TOP_P
+from training.lm.streaming import load_stream
+from training.lm.tokenization import TokenStream, encode_documents, unknown_id
 
 PYTHON_PROMPTS = ("import ", "def ", "class ")
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Fine-tune a saved MinRNN with Trainer and LoRA, merge the adapters, and save a model that loads anywhere.
 
-    python training/finetune_trainer.py runs/stdlib-mingru my_code.txt runs/my-mingru
+    python -m training.finetune_trainer runs/stdlib-mingru my_code.txt runs/my-mingru
 
 A short example to copy from; needs `pip install -e ".[train,ecosystem]"`.
 """
@@ -11,15 +11,14 @@ import math
 import shlex
 from pathlib import Path
 
-import extras
+from training.common import packages
 
 if __name__ == "__main__":
-    extras.require(*extras.TRAIN, "peft")
+    packages.require(*packages.TRAIN, "peft")
 
 import torch
 from datasets import load_dataset
 from peft import LoraConfig, get_peft_model
-from snippets import opening
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -31,6 +30,7 @@ from transformers import (
 
 from hf_minrnn.tools.card import usage
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
+from training.lm.snippets import opening
 
 CARD = """---
 library_name: transformers

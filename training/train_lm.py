@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Train a minGRU or minLSTM language model and compare it with gzip, xz and a 5-gram.
 
-    python training/train_lm.py                                    # Python's standard library, five minutes, a CPU
-    python training/train_lm.py --dataset shakespeare.txt --tokenizer chars --steps 1000
-    python training/train_lm.py --dataset owner/corpus --streaming --stateful --tokenizer gpt2 --steps 100000
-    torchrun --nproc_per_node 4 training/train_lm.py --bf16 --minutes 30
-    python training/train_lm.py --resume                           # after a crash, a kill or Ctrl-C
+    python -m training.train_lm                                    # Python's standard library, five minutes, a CPU
+    python -m training.train_lm --dataset shakespeare.txt --tokenizer chars --steps 1000
+    python -m training.train_lm --dataset owner/corpus --streaming --stateful --tokenizer gpt2 --steps 100000
+    torchrun --nproc_per_node 4 -m training.train_lm --bf16 --minutes 30
+    python -m training.train_lm --resume                           # after a crash, a kill or Ctrl-C
 
 The output folder holds a model that `pipeline("text-generation", model=folder)` loads, its card README.md, results.json,
 loss.png and samples.txt. With --steps a run is reproducible, and a resumed run equals an uninterrupted one. With --minutes
@@ -24,25 +24,25 @@ from pathlib import Path
 # from the one it waits for, and single steps were seen to take 30 times longer. Read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import extras
+from training.common import packages
 
 if __name__ == "__main__":
-    extras.require(*extras.TRAIN)
+    packages.require(*packages.TRAIN)
 
 from accelerate import Accelerator
-from checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
-from corpus import InputError
-from data import Data, load_data
-from distributed import make_accelerator, whole_state
-from finish import OUTPUT_FILES, finish_run, push
-from model_setup import build_model
-from options import FREE_TO_CHANGE, how_to_resume, parse_arguments
-from report import amount
-from tokenization import has_padding
-from trainer import Trainer, run_arguments
 from transformers.utils.logging import disable_progress_bar
 
 from hf_minrnn.tools.hub import PushError, make_repository
+from training.common.checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
+from training.common.errors import InputError
+from training.common.text import amount
+from training.lm.data import Data, load_data
+from training.lm.distributed import make_accelerator, whole_state
+from training.lm.finish import OUTPUT_FILES, finish_run, push
+from training.lm.model_setup import build_model
+from training.lm.options import FREE_TO_CHANGE, how_to_resume, parse_arguments
+from training.lm.tokenization import has_padding
+from training.lm.trainer import Trainer, run_arguments
 
 
 def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:

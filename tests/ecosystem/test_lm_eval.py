@@ -10,11 +10,11 @@ import sys
 
 import pytest
 import torch
-from model_cases import build
-from tokenization import SEPARATOR, build_tokenizer
-from without_package import WITHOUT_PACKAGE
+from support.model_cases import build
+from support.without_package import WITHOUT_PACKAGE
 
 from hf_minrnn import MinRNNForCausalLM
+from training.lm.tokenization import SEPARATOR, build_tokenizer
 
 pytest.importorskip("lm_eval")
 

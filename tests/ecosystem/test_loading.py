@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from model_cases import CONFIGS, build, close, token_ids
+from support.model_cases import CONFIGS, build, close, token_ids
 
 from hf_minrnn import MinRNNForCausalLM
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 import transformers
-from model_cases import build
+from support.model_cases import build
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, pipeline
 

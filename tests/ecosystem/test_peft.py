@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from model_cases import build, close, token_ids
+from support.model_cases import build, close, token_ids
 
 from hf_minrnn import registration
 

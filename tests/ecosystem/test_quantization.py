@@ -10,7 +10,7 @@ import logging
 
 import pytest
 import torch
-from model_cases import CONFIGS, build, close, token_ids
+from support.model_cases import CONFIGS, build, close, token_ids
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TorchAoConfig
 

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from model_cases import build, close, token_ids
+from support.model_cases import build, close, token_ids
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 
 from hf_minrnn import (

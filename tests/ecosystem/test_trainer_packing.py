@@ -5,8 +5,7 @@ import datasets
 import pytest
 import torch
 import torch.nn.functional as F
-from model_cases import build, close, token_ids
-from tokenization import build_tokenizer
+from support.model_cases import build, close, token_ids
 from transformers import Trainer, TrainingArguments
 
 from hf_minrnn import (
@@ -15,6 +14,7 @@ from hf_minrnn import (
     MinRNNForSequenceClassification,
     MinRNNForTokenClassification,
 )
+from training.lm.tokenization import build_tokenizer
 
 LENGTHS = ((5, 3), (2, 6))  # of the sequences in each row
 IDS = token_ids(2, 8)

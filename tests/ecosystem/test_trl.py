@@ -4,7 +4,7 @@
 import pytest
 import torch
 from datasets import Dataset
-from model_cases import build, close, token_ids
+from support.model_cases import build, close, token_ids
 from transformers import AutoModelForCausalLM
 
 from hf_minrnn import MinRNNForSequenceClassification

@@ -10,16 +10,16 @@ import shutil
 
 import pytest
 import yaml
-from hub_stand_in import WITH, Hub
 from huggingface_hub import ModelCard
-from model_cases import build
-from tokenization import build_tokenizer
+from support.hub_stand_in import WITH, Hub
+from support.model_cases import build
 from transformers import AutoTokenizer, LlamaConfig
 
 import hf_minrnn
 from hf_minrnn import MinRNNConfig
 from hf_minrnn.tools.card import TASKS, CardError, write_card
 from hf_minrnn.tools.command import main
+from training.lm.tokenization import build_tokenizer
 
 PEFT = importlib.util.find_spec("peft") is not None
 MADE = (
@@ -31,7 +31,7 @@ from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 import hf_minrnn
 from hf_minrnn.tools.command import main
-from model_cases import token_ids
+from support.model_cases import token_ids
 
 def card(folder, *options):
     with contextlib.redirect_stdout(io.StringIO()) as out:

@@ -3,8 +3,8 @@
 
 import pytest
 import torch
-from checkpoint_cases import Code, minlm, paper
 from safetensors.torch import save_file
+from support.checkpoint_cases import Code, minlm, paper
 
 from hf_minrnn.tools.convert import convert
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_cases import paper
+from support.checkpoint_cases import paper
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.command import main

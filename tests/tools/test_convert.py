@@ -5,7 +5,7 @@ import stat
 
 import pytest
 import torch
-from checkpoint_cases import minlm, paper
+from support.checkpoint_cases import minlm, paper
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.convert import Options, convert, read_model

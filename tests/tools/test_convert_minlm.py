@@ -4,9 +4,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from checkpoint_cases import DIM, VOCAB
-from checkpoint_cases import minlm as make
 from safetensors.torch import save_file
+from support.checkpoint_cases import DIM, VOCAB
+from support.checkpoint_cases import minlm as make
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.convert import convert

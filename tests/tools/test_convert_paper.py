@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from checkpoint_cases import DIM, VOCAB, minlm, paper
 from safetensors.torch import save_file
+from support.checkpoint_cases import DIM, VOCAB, minlm, paper
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.convert import Options, convert, read_model

@@ -9,9 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hub_stand_in import HANG_UP, TOKEN, WITH, Hub
-from model_cases import build
-from tokenization import build_tokenizer
+from support.hub_stand_in import HANG_UP, TOKEN, WITH, Hub
+from support.model_cases import build
 from transformers import LlamaConfig
 
 import hf_minrnn
@@ -19,6 +18,7 @@ from hf_minrnn import MinRNNForCausalLM, MinRNNForSequenceClassification, MinRNN
 from hf_minrnn.configuration_minrnn import AUTO_MAP
 from hf_minrnn.tools import hub as hub_module
 from hf_minrnn.tools.hub import PushError, check_folder, push_folder
+from training.lm.tokenization import build_tokenizer
 
 CODE = {path.name for path in Path(hf_minrnn.__file__).parent.glob("*.py") if not path.name.startswith("__")}
 CODE -= {"layers.py", "packed.py", "registration.py", "rl.py"}  # no part of the models

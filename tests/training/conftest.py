@@ -6,11 +6,11 @@ import random
 
 import pytest
 import torch
-import train_lm
 from accelerate.state import AcceleratorState, GradientState
-from train_cases import QUICK
+from support.train_cases import QUICK
 
 from hf_minrnn.scan_op import OP_BACKENDS
+from training import train_lm
 
 
 @pytest.fixture(autouse=True, scope="module")

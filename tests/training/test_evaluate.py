@@ -7,23 +7,23 @@ import json
 import math
 import shutil
 
-import evaluate
 import numpy as np
-import positions
 import pytest
 import torch
 import torch.nn.functional as F
-import train_lm
-from corpus import InputError, read_text
-from evaluation import token_nats
 from huggingface_hub import EvalResult, ModelCardData
-from positions import by_position, plot_positions, worth_past
-from saved_model import fingerprint, trained_with
-from tokenization import UNKNOWN_BITS, build_tokenizer, encode_documents
-from train_cases import TINY
+from support.train_cases import TINY
 from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForSequenceClassification
+from training import evaluate, train_lm
+from training.common.errors import InputError
+from training.lm import positions
+from training.lm.corpus import read_text
+from training.lm.evaluation import token_nats
+from training.lm.positions import by_position, plot_positions, worth_past
+from training.lm.saved_model import fingerprint, trained_with
+from training.lm.tokenization import UNKNOWN_BITS, build_tokenizer, encode_documents
 
 QUICK = ["--rounds", "2", "--seeds", "3", "--new-tokens", "5", "--longest", "128"]
 
@@ -128,7 +128,7 @@ def test_result_file_says_what_a_card_needs(evaluated, stream):
     assert json.loads(output.read_text()) == result
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert result["machine"]["cores"] and result["versions"]["torch"] == torch.__version__
-    assert result["command"].startswith("python training/evaluate.py ")
+    assert result["command"].startswith("python -m training.evaluate ")
     dataset, metrics = result["dataset"], result["metrics"]
     assert (dataset["name"], dataset["license"], dataset["unknown_tokens"]) == ("pets", "cc0-1.0", 0)
     assert len(dataset["sha256"]) == 64 and dataset["bytes"] == stream[1].num_bytes

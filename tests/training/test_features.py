@@ -7,9 +7,9 @@ import json
 import shutil
 
 import pytest
-import tables
 
 import hf_minrnn
+from training.report import tables
 
 FEATURES = tables.load("features")
 CELLS = [(row, project, cell) for row, cells in FEATURES["rows"].items() for project, cell in cells.items()]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import train_lm
-from tokenization import build_tokenizer
-from train_cases import QUICK
+from support.train_cases import QUICK
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, pipeline
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from training import train_lm
+from training.lm.tokenization import build_tokenizer
 
 pytest.importorskip("peft")
 
-import finetune_trainer
+from training import finetune_trainer
 
 OPTIONS = ["--length", "64", "--batch-size", "4", "--learning-rate", "0.02"]
 

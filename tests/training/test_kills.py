@@ -10,9 +10,10 @@ import time
 
 import pytest
 import torch
-import train_lm
-from checkpoint import checkpoints, load_checkpoint
-from train_cases import QUICK, losses
+from support.train_cases import QUICK, losses
+
+from training import train_lm
+from training.common.checkpoint import checkpoints, load_checkpoint
 
 STEPS = 400
 KILLS = 10

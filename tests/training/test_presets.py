@@ -6,8 +6,9 @@ import json
 import shutil
 
 import pytest
-import rows
-from tasks import Characters
+
+from training.common import rows
+from training.paper.tasks import Characters
 
 PRESETS = [
     ("selective_copying", "cpu"),

@@ -5,7 +5,8 @@ import re
 import tomllib
 
 import pytest
-from tables import ROOT
+
+from training.report.tables import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -6,22 +6,22 @@ import math
 import shutil
 from pathlib import Path
 
-import finish
 import numpy as np
 import pytest
 import torch
-import train_lm
 from accelerate.state import AcceleratorState, GradientState
-from checkpoint import load_checkpoint
-from evaluation import evaluate_heldout
-from model_setup import build_model
-from options import parse_arguments
-from stateful import CarriedStates
-from tokenization import build_tokenizer
-from train_cases import QUICK, TINY, losses
+from support.train_cases import QUICK, TINY, losses
 from transformers import AutoModelForCausalLM, pipeline
 
 from hf_minrnn import MinRNNForCausalLM
+from training import train_lm
+from training.common.checkpoint import load_checkpoint
+from training.lm import finish
+from training.lm.evaluation import evaluate_heldout
+from training.lm.model_setup import build_model
+from training.lm.options import parse_arguments
+from training.lm.stateful import CarriedStates
+from training.lm.tokenization import build_tokenizer
 
 HERE = str(Path(__file__).parent)
 

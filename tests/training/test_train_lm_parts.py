@@ -7,15 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from batches import draw_windows
-from corpus import InputError
-from evaluation import evaluate_heldout, finished, quick_bits_per_byte, stream_nats
-from model_setup import build_model, parameter_groups
-from options import parse_arguments
-from report import Progress, smoothed, thinned
-from schedule import learning_rate_factor
-from tokenization import TokenStream, build_tokenizer
-from train_cases import TINY
+from support.train_cases import TINY
+
+from training.common.errors import InputError
+from training.common.schedule import learning_rate_factor
+from training.lm.batches import draw_windows
+from training.lm.evaluation import evaluate_heldout, finished, quick_bits_per_byte, stream_nats
+from training.lm.loss_curve import smoothed, thinned
+from training.lm.model_setup import build_model, parameter_groups
+from training.lm.options import parse_arguments
+from training.lm.progress import Progress
+from training.lm.tokenization import TokenStream, build_tokenizer
 
 
 def test_windows_are_a_pure_function_of_seed_and_step():

@@ -12,17 +12,18 @@ import time
 from functools import partial
 from pathlib import Path
 
-import checkpoint
 import pytest
 import torch
-import train_lm
-from checkpoint import check_same_run, checkpoints, load_checkpoint
-from corpus import InputError
-from data import load_data
-from stop_request import StopRequest
-from tokenization import build_tokenizer
-from train_cases import QUICK, SCRIPT, losses
+from support.train_cases import QUICK, SCRIPT, losses
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training import train_lm
+from training.common import checkpoint
+from training.common.checkpoint import check_same_run, checkpoints, load_checkpoint
+from training.common.errors import InputError
+from training.common.stop_request import StopRequest
+from training.lm.data import load_data
+from training.lm.tokenization import build_tokenizer
 
 RESUMED_STEPS = 120
 

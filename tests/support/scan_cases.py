@@ -1,0 +1,227 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Inputs that the tests of the scans share, with their float64 definition computed once, and the grid of all backends."""
+
+import itertools
+import shutil
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from support.definition import assert_same, define, run
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler"
+)
+BACKENDS = ("reference", "torch", "numba", "associative")
+OP_BACKENDS = ("reference", "torch", "numba")
+CELLS = {  # name -> cell_type, normalize_gates, parts
+    "mingru": ("mingru", True, 2),
+    "minlstm": ("minlstm", True, 3),
+    "minlstm_raw": ("minlstm", False, 3),
+}
+# Relative to the norm of what is compared: values, gradients.
+TOLERANCES = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 5e-5)}
+
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+every_op_backend = pytest.mark.parametrize("backend", OP_BACKENDS)
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+class Case(NamedTuple):
+    cell: str
+    candidate: str
+    batch: int
+    time: int
+    channels: int
+    floor: float = 0.0
+    state: bool = True
+    feature: str = "plain"
+
+    def __str__(self):
+        text = f"{self.cell}-{self.candidate}-B{self.batch}-T{self.time}-D{self.channels}"
+        text += f"-floor{self.floor}" if self.floor else ""
+        text += "" if self.state else "-h0none"
+        return text + ("" if self.feature == "plain" else f"-{self.feature}")
+
+    @property
+    def cell_type(self):
+        return CELLS[self.cell][0]
+
+    @property
+    def options(self):
+        """The scan's keyword arguments that describe the cell."""
+        return {
+            "candidate_activation": self.candidate,
+            "normalize_gates": CELLS[self.cell][1],
+            "forget_gate_floor": self.floor,
+        }
+
+    def inputs(self, dtype=torch.float32):
+        """`(projected, initial_state, features)`; random numbers that float32 represents exactly, in `dtype`."""
+        generator = torch.Generator().manual_seed(self.time * 131 + self.channels)
+        features = make_features(self.feature, self.batch, self.time, self.channels)
+        if "reset_state" in features:
+            features["reset_state"] = features["reset_state"].to(dtype)
+        packed = features.get("cu_seqlens")
+        rows = self.batch if packed is None else len(packed) - 1
+        width = CELLS[self.cell][2] * self.channels
+        projected = 2 * torch.randn(self.batch, self.time, width, generator=generator)
+        if projected.numel():
+            projected[0, -1, -1] = 0.0  # the kink of g, where its derivative is 1
+        state = torch.randn(rows, self.channels, generator=generator) if self.state else None
+        projected = projected.to(dtype)
+        if "strided" in self.feature:  # rows of a wider tensor, whose other columns would show
+            wide = projected.new_full((self.batch, self.time, width + 5), float("nan"))
+            projected = wide[..., 3:-2].copy_(projected)
+        return projected, None if state is None else state.to(dtype), features
+
+
+def make_features(names, batch, time, channels=None):
+    """Masks, resets, what they put in place and packing by name, joined by "+"."""
+    generator = torch.Generator().manual_seed(time)
+    out = {}
+    for name in names.split("+"):
+        if name.startswith("mask"):
+            mask = torch.rand(batch, time, generator=generator) > 0.4
+            if name == "mask_left":
+                mask = torch.arange(time) >= torch.arange(batch)[:, None] * 3
+            elif name == "mask_right":
+                mask = torch.arange(time) < time - torch.arange(batch)[:, None] * 3
+            elif name == "mask_row":
+                mask[0] = False
+            out["attention_mask"] = mask.long() if name == "mask_left" else mask
+        elif name.startswith("resets"):
+            resets = torch.rand(batch, time, generator=generator) > 0.8
+            if name == "resets_first":
+                resets = torch.arange(time).expand(batch, time) == 0
+            elif name == "resets_last":
+                resets = torch.arange(time).expand(batch, time) == time - 1
+            elif name == "resets_rare":  # whole chunks without one, too
+                resets = (torch.arange(time) + 7 * torch.arange(batch)[:, None]) % 70 == 40
+            elif name == "resets_all":
+                resets = torch.ones(batch, time, dtype=torch.bool)
+            out["resets"] = resets
+        elif name == "reset_state":
+            out["reset_state"] = torch.randn(channels, generator=generator)
+        elif name == "reset_states":  # one for each step
+            out["reset_state"] = torch.randn(batch, time, channels, generator=generator)
+        elif name == "packed":  # empty ones first, in between and last; lengths of one
+            bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
+            out["cu_seqlens"] = torch.tensor(sorted(bounds), dtype=torch.int32)
+        elif name == "packed_one":
+            out["cu_seqlens"] = torch.tensor([0, time])
+    return out
+
+
+FEATURES = ("mask", "mask_left", "mask_right", "mask_row", "resets", "resets_first", "resets_last", "resets_all")
+FEATURES += ("packed", "packed_one", "mask+resets", "mask+packed", "resets+packed", "resets_all+packed")
+FEATURES += ("mask+resets+packed", "resets+reset_state", "resets_first+reset_state", "resets_last+reset_state")
+FEATURES += ("resets_all+reset_state", "mask+resets+reset_state", "resets+packed+reset_state")
+FEATURES += ("resets_all+packed+reset_state", "mask+resets+packed+reset_state")
+
+
+def feature_cases(time=37, channels=5):
+    """Every feature with every cell; the candidate and the floor alternate."""
+    for i, feature in enumerate(FEATURES):
+        for j, cell in enumerate(CELLS):
+            batch = 1 if "packed" in feature else 3
+            candidate, floor = ("g", "identity")[(i + j) % 2], (0.0, 0.7)[(i + j) // 2 % 2]
+            for state in (True, False) if feature in ("packed", "resets", "resets+reset_state") else (True,):
+                yield Case(cell, candidate, batch, time, channels, floor, state, feature)
+
+
+@cache
+def expected(case: Case, dtype=torch.float64):
+    """What the definition gives for a case, in float64, when the inputs have been rounded to `dtype`."""
+    projected, state, features = case.inputs(dtype)
+    if "reset_state" in features:
+        features["reset_state"] = features["reset_state"].double()
+    state = None if state is None else state.double()
+    return run(define, projected.double(), case.cell_type, state, **case.options, **features)
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
+CHANNELS = {1: 33, 2: 35, 63: 5, 64: 7, 129: 3, 1000: 5}  # by time
+KINDS = tuple(itertools.product(CELLS, ("g", "identity")))
+GRID_FEATURES = ("plain", "strided", *FEATURES, "resets_rare+reset_state", "mask+resets_rare+packed+reset_state")
+GRID_FEATURES += ("mask+resets+strided", "mask+resets+packed+reset_state+strided")
+
+
+def grid():
+    """`(case, dtype)`: every feature with every cell and candidate, and any two of feature, cell with candidate, time,
+    dtype, floor, and whether there is an initial state, somewhere."""
+    for i, feature in enumerate(GRID_FEATURES):
+        for j, (cell, candidate) in enumerate(KINDS):
+            time, dtype = list(CHANNELS)[(i + j) % 6], DTYPES[(j + i // 6) % 4]
+            floor, state = (0.0, 0.7)[(i + j // 3) % 2], (i // 2 + j) % 2 == 0
+            batch = 1 if "packed" in feature else 2
+            yield Case(cell, candidate, batch, time, CHANNELS[time], floor, state, feature), dtype
+
+
+def assert_defined(got, case, dtype, cut=False):
+    """A run in `dtype` against the definition. With `cut`, bfloat16 is cut off where it should be rounded."""
+    want = expected(case, dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    assert got["h"].dtype == got["d_projected"].dtype == dtype and got["final"].dtype == wide
+    if dtype == wide:
+        return assert_same(got, want, *TOLERANCES[dtype])
+    # The state is float32. What is rounded, once, is h; and each gradient, besides the states it is computed from.
+    eps, (limit, _) = torch.finfo(dtype).eps, TOLERANCES[wide]
+    cut = cut and dtype == torch.bfloat16
+    h, atol = want["h"], limit * want["h"].abs().max().item()
+    torch.testing.assert_close(got["h"].double(), h, rtol=eps * (1 if cut else 0.505), atol=atol)
+    assert_same({"final": got["final"]}, {"final": want["final"]}, limit)
+    gradients = [{name: x for name, x in one.items() if name.startswith("d_")} for one in (got, want)]
+    return assert_same(*gradients, (2 if cut else 1) * eps)
+
+
+@contextmanager
+def poisoned():
+    """New memory is full of NaN: what is read before it is written, or never written, shows. Gives `[how often]`."""
+    count = [0]
+
+    def poison(make):
+        def poisoned_make(*args, **kwargs):
+            out = make(*args, **kwargs)
+            count[0] += 1
+            return out.fill_(float("nan")) if out.is_floating_point() else out
+
+        return poisoned_make
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("empty", "empty_like"):
+            patch.setattr(torch, name, poison(getattr(torch, name)))
+        yield count
+
+
+# --- other inputs ----------------------------------------------------------------------------------------------------
+
+
+def random_inputs(cell, batch=2, time=7, channels=3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    projected = 2 * torch.randn(batch, time, CELLS[cell][2] * channels, generator=generator, dtype=dtype)
+    return projected, torch.randn(batch, channels, generator=generator, dtype=dtype)
+
+
+def cell_options(cell):
+    return {"cell_type": CELLS[cell][0], "normalize_gates": CELLS[cell][1]}
+
+
+def same_run(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def to(device, *values):
+    """The values with their tensors, in dicts too, on a device."""
+
+    def move(value):
+        if isinstance(value, dict):
+            return {name: move(x) for name, x in value.items()}
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return [move(value) for value in values]

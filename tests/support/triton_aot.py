@@ -1,0 +1,116 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Compiles for a GPU (sm_90) what a scan would launch there, without one, and says what came out.
+
+    PYTHONPATH=tests python -m support.triton_aot forward mingru bfloat16 8,4096,2048 [mask+resets+reset_state]
+
+Prints a JSON object for each kernel. The tensors are on torch's meta device; the launches are recorded and not run.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from hf_minrnn import scan_triton, scan_triton_kernels
+from hf_minrnn.gates import ScanSpec
+from support.scan_cases import CELLS, make_features
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+TYPES = {
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.bool: "*i1",
+}
+TYPES |= {torch.int32: "*i32", torch.int64: "*i64"}
+
+
+def launches(what, cell, dtype, shape, features=""):
+    """`(name, arguments)` of each kernel that a scan, or one step, would launch."""
+    cell_type, normalize, parts = CELLS.get(cell, (cell, True, 2))
+    spec = ScanSpec(cell_type, "g" if cell != "linear" else "identity", normalize, 0.5)
+    batch, time, channels = shape
+    made = make_features(features or "plain", batch, time, channels)
+    keep, resets, start, bounds = (made.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens"))
+    recorded, real = [], dict(scan_triton_kernels.KERNELS)
+
+    class Recorder(str):
+        def __getitem__(self, grid):
+            return lambda **arguments: recorded.append((str(self), arguments))
+
+    scan_triton_kernels.KERNELS.update({name: Recorder(name) for name in real})
+    with torch.device("meta"):
+        projected = torch.empty(batch, time, parts * channels, dtype=dtype)
+        rows = batch if bounds is None else len(bounds) - 1
+        state = torch.empty(rows, channels, dtype=torch.promote_types(dtype, torch.float32))
+        rest = (state, keep, resets, start, bounds, spec)
+        if what == "step":
+            scan_triton.step_(projected[:, 0], state, spec)
+        elif what == "forward":
+            scan_triton.forward(projected, *rest)
+        else:
+            h = torch.empty(batch, time, channels, dtype=dtype)
+            scan_triton.backward(h, state, projected, h, *rest)
+    scan_triton_kernels.KERNELS.update(real)
+    return recorded
+
+
+def compile_for_sm90(name, arguments):
+    """Registers, spilled bytes and the counts of SASS instructions of a kernel."""
+    kernel = scan_triton_kernels.KERNELS[name]
+    signature, constants, attributes = {}, {}, {}
+    for i, parameter in enumerate(kernel.params):
+        value = arguments[parameter.name]
+        if parameter.is_constexpr or (isinstance(value, int) and value == 1):  # as triton itself takes a 1
+            signature[parameter.name], constants[(i,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[parameter.name], attributes[(i,)] = TYPES[value.dtype], [["tt.divisibility", 16]]
+        else:
+            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
+            if isinstance(value, int) and value % 16 == 0:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": arguments["num_warps"]})
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+
+        def dump(option):
+            return subprocess.run([TOOLS / "cuobjdump", option, file.name], capture_output=True, text=True, check=True)
+
+        usage = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", dump("--dump-resource-usage").stdout))
+        lines = re.findall(r"/\*([0-9a-f]{4,})\*/ +(?:@\S+ +)?([A-Z0-9_.]+)([^;]*);", dump("--dump-sass").stdout)
+    # The loop over whole tiles is the longest one.
+    back = [
+        (int(to, 16), int(at, 16)) for at, op, rest in lines if op == "BRA" for to in re.findall("0x[0-9a-f]+", rest)
+    ]
+    begin, end = max((pair for pair in back if pair[0] < pair[1]), key=lambda pair: pair[1] - pair[0], default=(0, 0))
+    operations = [op for at, op, _ in lines if begin <= int(at, 16) <= end]
+    elements = arguments.get("W", 1) * arguments.get("U", 1) * arguments["BLOCK_D"] / (32 * arguments["num_warps"])
+    return {
+        "kernel": name,
+        "tile": [arguments.get(key, 1) for key in ("W", "U", "BLOCK_D", "num_warps")],
+        "registers": int(usage["REG"]),
+        "spilled": int(usage["STACK"]) + int(usage["LOCAL"]) + sum(op.startswith(("LDL", "STL")) for _, op, _ in lines),
+        "instructions_per_element": round(len(operations) / elements, 1),
+        "memory": {op: operations.count(op) for op in sorted(set(operations)) if op.startswith(("LDG", "STG", "BAR"))},
+    }
+
+
+def main(argv):
+    what, cell, dtype, shape, *features = argv
+    for name, arguments in launches(what, cell, getattr(torch, dtype), [*map(int, shape.split(","))], *features):
+        print(json.dumps(compile_for_sm90(name, arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    for job in " ".join(sys.argv[1:]).split(" / "):
+        main(job.split())

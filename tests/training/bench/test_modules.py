@@ -1,0 +1,110 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import json
+
+import pytest
+import torch
+
+from hf_minrnn import cells
+from training.bench import modules as bench_modules
+from training.bench.modules import Shape
+from training.common import timing
+from training.report import tables
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch):
+    monkeypatch.setattr(bench_modules, "in_new_process", lambda *_: 1.0)
+
+
+def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "new" / "bench_modules.json"
+    results = bench_modules.main(["--quick", "--output", str(path)])
+    assert json.loads(path.read_text(encoding="utf-8")) == results
+    assert sorted(file.name for file in path.parent.iterdir()) == ["bench_modules.json", "bench_modules.png"]
+    assert results["command"].startswith("python -m training.bench.modules --quick")
+    printed = capsys.readouterr().out
+    for result, shape in zip(results["results"], bench_modules.QUICK_SHAPES, strict=True):
+        assert Shape(**result["shape"]) == shape and str(shape) in printed
+        modules = result["modules"]
+        assert set(modules) == {*bench_modules.LAYERS, "MinGRU, nn.GRU's size", "MinLSTM, nn.LSTM's size"}
+        for entry in modules.values():
+            assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
+        for ours, other in bench_modules.PAIRS.items():
+            sized = modules[f"{ours}, {other}'s size"]
+            assert modules[ours]["hidden"] == modules[other]["hidden"] < sized["hidden"]
+            assert modules[ours]["parameters"] < sized["parameters"] <= modules[other]["parameters"]
+            assert result["ratios"][ours]["ratio"] == modules[other]["median_ms"] / modules[ours]["median_ms"]
+        assert set(result["memory_mib"]) == (set(bench_modules.LAYERS) if shape.time >= bench_modules.LONG else set())
+    # The table says where ours is slower and what misses its target.
+    entry = results["results"][3]
+    entry["ratios"]["MinGRU"]["ratio"], entry["ratios"]["MinLSTM"]["ratio"] = 1.5, 0.5
+    path.write_text(json.dumps(results))
+    monkeypatch.setattr(tables, "RESULTS", path.parent)
+    text = tables.render("<!-- table modules -->\n<!-- end -->")
+    assert "0 of 1 reached; short of them: MinGRU at (1, 520, 2, 4) 1.50 of 2.00." in text
+    (slower,) = [line for line in text.splitlines() if line.startswith("Slower")]
+    assert "MinLSTM at (1, 520, 2, 4), 0.50×" in slower and "MinGRU at (1, 520, 2, 4)" not in slower
+    assert "| (2, 8, 4, 8), 2 layers, both ways |" in text and "1 / 1 / 1 / 1 |" in text
+
+
+def test_single_steps_carry_their_state():
+    shape = Shape(2, 5, 3, 4, steps=True)
+    for layer in bench_modules.LAYERS:
+        outputs = bench_modules.contestant(layer, 4, shape)()
+        torch.manual_seed(0)
+        module = bench_modules.make(layer, shape, 4)
+        with torch.no_grad():
+            want, _ = module(torch.randn(5, 2, 3))
+        assert torch.allclose(outputs, want, atol=1e-6) and not outputs.requires_grad
+
+
+@pytest.mark.parametrize("part", ["forward", "backward"])
+@pytest.mark.parametrize("layer", bench_modules.PAIRS)
+def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, break_scan):
+    break_scan(part)
+    pair = (layer, bench_modules.PAIRS[layer])
+    monkeypatch.setattr(bench_modules, "LAYERS", {name: bench_modules.LAYERS[name] for name in pair})
+    monkeypatch.setattr(bench_modules, "PAIRS", dict([pair]))
+    with pytest.raises(timing.Disagreement, match=f"{layer} and its definition at B=2 T=8 .* differ"):
+        bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_with_gradient_are_the_sequence():
+    shape = Shape(2, 5, 3, 4)
+    for layer in bench_modules.LAYERS:
+        steps = bench_modules.contestant(layer, 4, shape._replace(steps=True, gradient=True))()
+        for got, want in zip(steps, bench_modules.contestant(layer, 4, shape)(), strict=True):
+            assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
+    real = cells.scan_step
+    monkeypatch.setattr(cells, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
+    with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step differ"):
+        bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_gradients_are_computed():
+    out, grad = bench_modules.contestant("MinLSTM", 4, Shape(2, 5, 3, 4, layers=2, bidirectional=True))()
+    assert out.shape == (5, 2, 8) and grad.shape == (5, 2, 3) and grad.abs().sum() > 0
+
+
+def test_targets():
+    long = Shape(1, 512, 2, 4)
+    assert bench_modules.target("MinGRU", long) == 2.0 and bench_modules.target("MinLSTM", long) is None
+    others = (
+        long._replace(time=511),
+        long._replace(layers=2),
+        long._replace(bidirectional=True),
+        long._replace(steps=True),
+    )
+    assert {bench_modules.target("MinGRU", shape) for shape in others} == {None}
+    covered = [shape for shape in bench_modules.SHAPES if bench_modules.target("MinGRU", shape)]
+    assert len(covered) >= 4 and len(bench_modules.SHAPES) <= 16
+
+
+def test_memory_is_measured_by_name_and_shape(capsys):
+    found = bench_modules.main(["--memory-of", "nn.GRU", "2,6,3,4,1,1,0,0"])
+    assert found["memory_mib"] >= 0 and float(capsys.readouterr().out.split()[-1]) == found["memory_mib"]

@@ -1,0 +1,293 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Cards: what stands on them comes from result files, and what a result file lacks is named."""
+
+import copy
+import doctest
+import json
+import re
+import shlex
+import shutil
+
+import pytest
+from huggingface_hub import ModelCard
+from support.train_cases import QUICK
+
+from training import evaluate, train_lm
+from training.common.errors import InputError
+from training.lm.finish import OUTPUT_FILES
+from training.lm.options import parse_arguments
+from training.report import cards
+
+COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
+# The card says less without these: results of before they were kept have none, or the system doesn't tell them.
+OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
+NULLABLE = OPTIONAL | {
+    ("machine", "accelerator"),
+    ("metrics", "reading_mib"),
+    ("metrics", "worth_past_training_length_bits_per_byte"),
+}
+
+
+@pytest.fixture(scope="module")
+def measured(finished_run, text_file):
+    """results.json and evaluation.json of a run of seconds."""
+    folder, _ = finished_run
+    quick = ["--rounds", "2", "--seeds", "3", "--new-tokens", "5", "--longest", "128"]
+    evaluation = evaluate.main([str(folder), "--dataset", text_file, *quick])
+    yield json.loads((folder / "results.json").read_text()), evaluation
+    (folder / "evaluation.json").unlink()
+
+
+def committed_results(name="stdlib-minlstm"):
+    return json.loads((cards.RESULTS / f"{name}.json").read_text())
+
+
+# --- the committed cards
+
+
+def test_there_is_a_card_for_each_committed_result_and_no_other():
+    assert {path.stem for path in cards.CARDS.glob("*.md")} - {"template"} == set(COMMITTED)
+    assert {"stdlib-mingru", "stdlib-minlstm"} <= set(COMMITTED)
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_cards_come_from_the_committed_results(name):
+    card = (cards.CARDS / f"{name}.md").read_bytes().decode()
+    assert card == cards.committed(name), "run: python -m training.report.cards"
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_metadata_block_is_the_hubs(name):
+    results = committed_results(name)
+    data = ModelCard((cards.CARDS / f"{name}.md").read_text(encoding="utf-8")).data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "text-generation", "apache-2.0")
+    assert {"minrnn", results["args"]["cell_type"], "custom_code"} <= set(data.tags)
+    assert data.model_name == name
+    assert {result.task_type for result in data.eval_results} == {"text-generation"}
+    assert {result.metric_type: result.metric_value for result in data.eval_results} == {
+        "bits_per_byte": pytest.approx(results["metrics"]["heldout_bits_per_byte"], abs=1e-4),
+        "perplexity": pytest.approx(results["metrics"]["heldout_perplexity"], abs=1e-4),
+    }
+
+
+@pytest.mark.parametrize(
+    "path, value, shown",
+    [
+        (("metrics", "heldout_bits_per_byte"), 1.23456, ("| **minLSTM** | 1.235 |", "value: 1.2346")),
+        (("metrics", "heldout_perplexity"), 98.7654321, ("| 98.77 |", "value: 98.7654")),
+        (("metrics", "parameters"), 7654321, ("| parameters | 7,654,321 |", "minrnn: 7,654,321 parameters")),
+        (("metrics", "train_seconds"), 77.7, ("trained for 78 s",)),
+        (("metrics", "steps"), 2266, ("2,266 steps",)),
+        (("baselines", "gzip -9", "bits_per_byte"), 5.5555, ("| gzip -9 | 5.556 | |",)),
+        (("parse_shares", "minLSTM"), 0.77, ("minLSTM 77%",)),
+        (("data", "heldout_bytes"), 123_456, ("Held out: 123 kB",)),
+        (("machine", "cpu"), "An abacus", ("| machine | An abacus, 2 of 2 cores",)),
+        (("args", "seed"), 41, ("| seed | 41 |", "--seed 41")),
+    ],
+)
+def test_a_changed_result_changes_the_card(path, value, shown, tmp_path, monkeypatch):
+    results = committed_results()
+    before = cards.render(results, "stdlib-minlstm")
+    *parents, last = path
+    record = results
+    for key in parents:
+        record = record[key]
+    record[last] = value
+    (tmp_path / "stdlib-minlstm.json").write_text(json.dumps(results))
+    monkeypatch.setattr(cards, "RESULTS", tmp_path)
+    monkeypatch.setattr(cards, "CARDS", tmp_path)
+    assert cards.main([]) == [tmp_path / "stdlib-minlstm.md"]
+    card = (tmp_path / "stdlib-minlstm.md").read_text(encoding="utf-8")
+    assert card != before
+    for text in shown:
+        assert text in card and text not in before
+
+
+# --- nothing that the results don't say
+
+
+def sentinels(value):
+    """The same with every number, and every digit in a text, made of fours."""
+    if isinstance(value, dict):
+        return {key if key.isidentifier() else sentinels(key): sentinels(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [sentinels(entry) for entry in value]
+    if isinstance(value, str):
+        return re.sub(r"\d", "4", value)
+    if isinstance(value, bool) or value is None:
+        return value
+    return 4444444 if isinstance(value, int) else 4444444.444444
+
+
+def numbers(text):
+    return set(re.findall(r"\d+(?:[.,]\d+)*", text))
+
+
+def test_every_number_comes_from_the_results(measured):
+    results, evaluation = (sentinels(result) for result in measured)
+    results["data"]["train_tokens"] = 1  # so that the share of it that was seen is made of fours as well
+    card = cards.render(results, "pets", evaluation)
+    constant = {"2410.01201", "2411.12537", "0", "1", "2.0", "60"}  # papers, [0, 1], Apache-2.0, max_new_tokens
+    assert len(numbers(card) - constant) > 5
+    assert [n for n in numbers(card) - constant if not re.fullmatch(r"[4.,]+|[4,]+\.0+", n)] == []
+    assert "**minGRU** | 4444444.444 | 4444444.44 |" in card
+    assert "4,444,444-4,444,444" not in card and "| 4,444,444 | 4444444.444 | 4444444.444 |" in card
+
+
+def leaves(record, path=()):
+    for key, value in record.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield *path, key
+
+
+@pytest.mark.parametrize("source", ["run", "evaluation", "committed"])
+def test_a_missing_value_is_named(source, measured):
+    """Whatever is taken away: either the card doesn't show it, or the card fails with its name."""
+    results, evaluation = copy.deepcopy(measured) if source != "committed" else (committed_results(), None)
+    full = {key: value for key, value in results.items() if key not in ("curve", "evaluations")}
+    if evaluation:
+        evaluation |= {"positions": evaluation["positions"][:2], "model": evaluation["model"] | {"config": None}}
+    target = evaluation if source == "evaluation" else full
+    card = cards.render(full, "x", evaluation)
+    # An argument that is missing is an option that wasn't there yet; one share that parses less is one row less.
+    paths = [path for path in leaves(target) if path[0] not in ("args", "parse_shares")] + [(key,) for key in target]
+    used = set()
+    for path in paths:
+        for null in (False, True):
+            if path in (NULLABLE if null else OPTIONAL):
+                continue
+            damaged = copy.deepcopy(target)
+            record = damaged
+            for key in path[:-1]:
+                record = record[key]
+            if null:
+                record[path[-1]] = None
+            else:
+                del record[path[-1]]
+            try:
+                pair = (full, damaged) if source == "evaluation" else (damaged, evaluation)
+                assert cards.render(pair[0], "x", pair[1]) == card, path
+            except InputError as error:
+                assert f"no card of x can be rendered: the value {path[-1]!r} is" in str(error)
+                used.add(path)
+    expected = {
+        "run": {("metrics", "heldout_perplexity"), ("data", "license"), ("versions", "torch"), ("weights_sha256",)},
+        "evaluation": {
+            ("metrics", "windows_perplexity"),
+            ("dataset", "split"),
+            ("window",),
+            ("positions", 1, "perplexity"),
+        },
+        "committed": {("metrics", "snippets"), ("machine", "cores"), ("baselines", "5-gram", "bits_per_byte")},
+    }
+    assert expected[source] <= used and len(used) > 15
+
+
+# --- the card of a run
+
+
+def test_a_finished_run_has_a_card(finished_run, capsys):
+    folder, metrics = finished_run
+    card = ModelCard.load(folder / "README.md")
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert found["perplexity"] == pytest.approx(metrics["heldout_perplexity"], abs=1e-4)
+    assert card.data.model_name == "pets" and card.data.datasets is None and card.data.language is None
+    assert "Licence of the text: unknown." in card.text and "--tokenizer bytes" in card.text
+    results = json.loads((folder / "results.json").read_text())
+    samples = results["samples"]
+    assert len(samples) == 1 and cards.fenced(samples[0]) in card.text
+    (code,) = re.findall(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.startswith(results["data"]["prompt"])
+
+
+def test_name_and_licence_of_the_text_are_the_given_ones(measured):
+    results = copy.deepcopy(measured[0])
+    argv = ["--dataset", "me/texts:small", "--dataset-license", "cc-by-4.0"]
+    results["data"] |= cards.data_facts(parse_arguments(argv), "me-texts-small")
+    card = ModelCard(cards.render(results, "x"))
+    assert card.data.datasets == ["me/texts"] and "Licence of the text: cc-by-4.0." in card.text
+    named = parse_arguments(["--dataset", __file__, "--dataset-name", "karpathy/tiny_shakespeare"])
+    assert cards.data_facts(named, "test_cards") == {"name": "karpathy/tiny_shakespeare", "license": "public domain"}
+    results["data"] |= cards.data_facts(named, "test_cards")
+    card = ModelCard(cards.render(results, "x"))
+    assert (card.data.datasets, card.data.language) == (["karpathy/tiny_shakespeare"], ["en"])
+    assert "public domain" in card.text
+
+
+def test_the_model_is_where_the_commands_put_it_and_the_example_looks_for_it(measured):
+    results, evaluation = measured
+    folder = results["args"]["output_dir"]
+    card = cards.render(results, "pets", evaluation)
+    assert f'\nname = "{folder}"  # the model' in card
+    assert f"--output-dir {folder}\n" in card and f"python -m training.evaluate {folder} " in card
+    assert "--output-dir" not in cards.render(results, "pets")
+
+
+def test_an_evaluation_is_on_the_card_of_its_weights_only(measured, tmp_path):
+    results, evaluation = measured
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    cards.main([str(tmp_path)])
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    last = evaluation["positions"][-1]
+    assert f"| {last['first']}-{last['last']} | {last['bits_per_byte']:.3f} |" in card
+    assert f"{evaluation['metrics']['weights_bytes'] / 1e3:.3g} kB" in card and evaluation["command"] in card
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "evaluation.json", "results.json"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation | {"model": {"sha256": "0"}}))
+    with pytest.raises(SystemExit, match=r"cards\.py: no card of .* of other weights.*run evaluate\.py again"):
+        cards.main([str(tmp_path)])
+
+
+def test_a_run_that_goes_on_loses_the_evaluation_of_before(measured, finished_run, text_file, tmp_path):
+    folder = shutil.copytree(finished_run[0], tmp_path / "run")
+    assert (folder / "evaluation.json").exists()
+    argv = [*QUICK, "--dataset", text_file, "--steps", "31", "--no-baselines", "--output-dir", str(folder), "--resume"]
+    train_lm.main(argv)
+    assert not (folder / "evaluation.json").exists() and not (folder / "evaluation.png").exists()
+    assert "| training | 31 steps" in (folder / "README.md").read_text(encoding="utf-8")
+    assert {"README.md", "evaluation.json", "evaluation.png"} <= set(OUTPUT_FILES)  # what --overwrite takes away
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [(None, "results.json is not there: give the folder of a run"), ("{", "is not JSON"), ("{}", "'args' is missing")],
+)
+def test_folders_without_a_result_are_refused(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(SystemExit, match=rf"^cards\.py: .*{message}"):
+        cards.main([str(tmp_path)])
+    assert not (tmp_path / "README.md").exists()
+
+
+# --- the command on the card
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--cell-type", "minlstm", "--steps", "7", "--betas", "0.8", "0.9", "--dropout", "0.1", "--bf16"],
+        ["--dataset", "my text.txt", "--tokenizer", "chars", "--batching", "windows", "--minutes", "0.5"],
+        ["--dataset", "me/texts", "--streaming", "--stateful", "--shuffle-buffer", "5", "--heldout-documents", "3"],
+        ["--config", "gated_mlp=false", "hidden_act=gelu", "gate_bias=1.5", "--block", "paper", "--no-baselines"],
+    ],
+)
+def test_the_command_gives_the_same_arguments(argv):
+    args = parse_arguments(argv)
+    watched = parse_arguments([*argv, "--resume", "--trackers", "tensorboard", "--keep", "5", "--output-dir", "there"])
+    for given in (args, watched):
+        words = shlex.split(cards.command(json.loads(json.dumps(vars(given)))))
+        assert words[:2] == ["python", "training/train_lm.py"]
+        assert parse_arguments(words[2:]) == args
+    assert cards.command(vars(args), processes=2).startswith("torchrun --nproc_per_node 2 -m training.train_lm")
+
+
+def test_examples():
+    found = doctest.testmod(cards)
+    assert found.attempted and not found.failed

@@ -1,0 +1,21 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Writes files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in one motion, so that a reader never meets half of it; line ends stay as they are."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(f"{path}.partial")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    os.replace(temporary, path)
+
+
+def write_json(path: str | os.PathLike, value: dict) -> None:
+    """Writes indented JSON, in one motion."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

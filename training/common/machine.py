@@ -1,0 +1,87 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The facts about the machine and the software that every result file records."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import sys
+
+import torch
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, object]:
+    """Processor, cores, threads and accelerator of this machine."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux, or a processor that gives no name: the platform's word stands
+    return {
+        "cpu": cpu,
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything the numbers depend on."""
+    from importlib import metadata
+
+    names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "hf_minrnn")
+    optional = ("numba", "triton", "minGRU-pytorch", "mambapy", "accelerated-scan", "flash-linear-attention")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = getattr(sys.modules.get(name), "__version__", "not installed")
+    for name in optional:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def allocator() -> dict[str, str]:
+    """What decides what a fresh large tensor costs: in words whose malloc it is, and the settings of the environment."""
+    prefixes = (
+        "MALLOC_",
+        "GLIBC_TUNABLES",
+        "LD_PRELOAD",
+        "OMP_",
+        "GOMP_",
+        "KMP_",
+        "MKL_",
+        "TORCH_",
+        "DNNL_",
+        "ONEDNN_",
+    )
+    prefixes += ("NUMBA_", "PYTORCH_")
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    library = " ".join(platform.libc_ver()).strip() or f"{platform.system()}'s C library"
+    setting = [name for name in found if name.startswith(prefixes[:3])]
+    how = f"with what {', '.join(setting)} says" if setting else "as it is by default"
+    return {"malloc": f"that of {library}, {how}", **found}
+
+
+def provenance(script: str, argv: list[str] | None) -> dict:
+    """What belongs into every result file: the command, the machine, the versions, the allocator's settings."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return {
+        "command": shlex.join(["python", f"training/{script}", *map(str, arguments)]),
+        "machine": machine(),
+        "versions": versions(),
+        "allocator": allocator(),
+    }

@@ -1,0 +1,40 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Numbers and durations as text."""
+
+from __future__ import annotations
+
+
+def clock(seconds: float) -> str:
+    """A duration in minutes and seconds, or with hours.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def amount(number: float) -> str:
+    """A count to three digits.
+
+    >>> [amount(n) for n in (999, 12_345, 1_234_567)]
+    ['999', '12.3 k', '1.23 M']
+    """
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.3g}"
+
+
+def table(title: str, rows: list[tuple[str, float]], digits: int = 3) -> str:
+    """Two columns, the larger numbers first.
+
+    >>> print(table("bits", [("a", 1.0), ("bc", 2.5)], digits=1))
+    bits
+      bc  2.5
+      a   1.0
+    """
+    rows = sorted(rows, key=lambda row: -row[1])
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(f"  {name:<{width}}  {value:.{digits}f}" for name, value in rows)])

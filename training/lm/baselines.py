@@ -1,0 +1,89 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What a language model has to beat on the held-out text: gzip, xz, xz that has read the training text, a 5-gram.
+
+All in bits per byte of the held-out documents. The compressors see the documents joined end to end; the 5-gram
+sees the tokens the language model sees, and both pay for the separators.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.lm.ngram import NGramModel
+from training.lm.tokenization import TokenStream
+
+XZ_EXTREME_BELOW = 32 << 20  # bytes; above this, `xz -9e` would take minutes
+XZ_FAST_PRESET = 3
+XZ_TEXT_LIMIT = 512 << 20  # bytes of training text given to xz; its window costs about ten times as much memory
+NGRAM_TOKEN_LIMIT = 50_000_000  # training tokens given to the 5-gram; sorting them takes about 3 GB
+
+
+def gzip_bits_per_byte(documents: Sequence[str]) -> float:
+    """`gzip -9` of the documents joined end to end."""
+    data = _joined(documents)
+    return 8 * len(gzip.compress(data, compresslevel=9)) / len(data)
+
+
+def xz_bits_per_byte(documents: Sequence[str]) -> float:
+    """`xz -9e` of the documents joined end to end."""
+    data = _joined(documents)
+    return 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
+
+
+def xz_after_training_bits_per_byte(train: Sequence[str], heldout: Sequence[str]) -> float:
+    """What the held-out text adds to an xz archive of the training text, whose window reaches back over all of it.
+
+    A training text over `XZ_TEXT_LIMIT` bytes gives its end only.
+    """
+    before, data = _joined(train)[-XZ_TEXT_LIMIT:], _joined(heldout)
+    total = len(before) + len(data)
+    preset = 9 | lzma.PRESET_EXTREME if total <= XZ_EXTREME_BELOW else XZ_FAST_PRESET
+    window = 1 << max(16, (total - 1).bit_length())
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
+
+    def size(text: bytes) -> int:
+        return len(lzma.compress(text, format=lzma.FORMAT_XZ, filters=filters))
+
+    return 8 * (size(before + data) - size(before)) / len(data)
+
+
+def run_baselines(
+    train_documents: Sequence[str],
+    heldout_documents: Sequence[str],
+    train: TokenStream,
+    heldout: TokenStream,
+    vocab_size: int,
+) -> tuple[dict[str, dict[str, float]], NGramModel | None]:
+    """All baselines, and the 5-gram itself for sampling.
+
+    Args:
+        train, heldout (`TokenStream`): The same documents as tokens.
+
+    Returns:
+        `{name: {"bits_per_byte": ..., "seconds": ...}}` and the fitted 5-gram, `None` for less than five tokens.
+    """
+    results: dict[str, dict[str, float]] = {}
+
+    def measure(name: str, bits_per_byte) -> None:
+        start = time.perf_counter()
+        results[name] = {"bits_per_byte": float(bits_per_byte()), "seconds": time.perf_counter() - start}
+
+    measure("gzip -9", lambda: gzip_bits_per_byte(heldout_documents))
+    measure("xz -9e", lambda: xz_bits_per_byte(heldout_documents))
+    measure("xz after training text", lambda: xz_after_training_bits_per_byte(train_documents, heldout_documents))
+    if len(train.ids) < 5:
+        return results, None
+    start = time.perf_counter()
+    model = NGramModel(train.ids[-NGRAM_TOKEN_LIMIT:], vocab_size)
+    nats = -float(np.sum(model.log_probabilities(heldout.ids)))
+    results["5-gram"] = {"bits_per_byte": heldout.bits_per_byte(nats), "seconds": time.perf_counter() - start}
+    return results, model
+
+
+def _joined(documents: Sequence[str]) -> bytes:
+    return "".join(documents).encode()

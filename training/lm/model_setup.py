@@ -1,0 +1,85 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""From command-line options to a model and its optimizer."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from training.common.errors import InputError
+from training.lm.tokenization import has_padding, vocabulary_size
+
+OWN_OPTIONS = ("cell_type", "hidden_size", "num_hidden_layers", "intermediate_size", "expand_ratio", "dropout")
+
+
+def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
+    """A fresh causal language model for `tokenizer`, weights drawn from `args.seed`.
+
+    Raises:
+        InputError: An unknown or doubly given field, a value the configuration refuses, or a vocabulary smaller
+            than the tokenizer's.
+    """
+    fields = {name: getattr(args, name) for name in OWN_OPTIONS if getattr(args, name) is not None}
+    # What describes the architecture: all else that a configuration holds is set here, or by transformers.
+    known = set(MinRNNConfig.__annotations__) - {"bos_token_id", "eos_token_id", "pad_token_id"}
+    for name, value in args.config.items():
+        if name in OWN_OPTIONS:
+            raise InputError(f"--config {name}={value}: use --{name.replace('_', '-')} {value}")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(sorted(known))}"
+            raise InputError(f"--config {name}: there is no such field to set; {hint}")
+    needed = vocabulary_size(tokenizer)
+    fields |= {"vocab_size": needed, **args.config}
+    if not isinstance(fields["vocab_size"], int) or fields["vocab_size"] < needed:
+        raise InputError(
+            f"--config vocab_size={fields['vocab_size']} is below the tokenizer's {needed} tokens: "
+            "leave it out, or ask for a smaller --vocab-size"
+        )
+    separator = tokenizer.eos_token_id
+    padding = tokenizer.pad_token_id if has_padding(tokenizer) else separator
+    special = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": padding}
+    fields |= special
+    torch.manual_seed(args.seed)
+    try:
+        config = MinRNNConfig.paper(**fields) if args.block == "paper" else MinRNNConfig(**fields)
+        model = MinRNNForCausalLM(config)
+    except Exception as error:  # whatever the configuration refuses, it says why
+        # A strict dataclass wraps what its validators raise in words about itself.
+        raise InputError(f"this model cannot be built: {error.__cause__ or error}") from error
+    model.generation_config = GenerationConfig(
+        **special,
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.95,
+        top_k=0,
+        max_new_tokens=256,
+    )
+    return model
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float, block: str = "default") -> list[dict]:
+    """Two AdamW groups: weight matrices decay; embeddings, norms, biases and other vectors don't.
+
+    Under `block="paper"` the cell's input projection, which makes the gates, doesn't decay either, as in the
+    paper's experiments.
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        gates = block == "paper" and ".in_proj." in f".{name}."
+        decays = parameter.ndim >= 2 and id(parameter) not in embeddings and not gates
+        (decayed if decays else free).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def build_optimizer(model: torch.nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
+    """AdamW; the learning rate is set before every step."""
+    groups = [group for group in parameter_groups(model, args.weight_decay, args.block) if group["params"]]
+    return torch.optim.AdamW(groups, lr=args.learning_rate, betas=tuple(args.betas), fused=True)

@@ -1,0 +1,131 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Bits by position: does a model predict better the more it has read, also past the length that it was trained on?
+
+The text is cut into pieces of equal length, and the model reads each from an empty state: at a piece's n-th token it has
+read n tokens. Positions are put together by powers of two. How hard the tokens of a group happen to be does not matter
+where they are compared with themselves: the same tokens, predicted with all of the text before them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from training.lm.tokenization import UNKNOWN_BITS
+
+
+def bits_of(nats: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Bits per predicted token; each `<unk>` is charged what would name its character, as in `TokenStream.bits_per_byte`.
+
+    >>> bits_of(np.array([math.log(2), 0.0]), np.array([False, True])).round(1).tolist()
+    [1.0, 20.1]
+    """
+    return nats / math.log(2) + UNKNOWN_BITS * unknown
+
+
+def by_position(
+    nats: np.ndarray, carried: np.ndarray, unknown: np.ndarray, length: int, bytes_per_token: float
+) -> list[dict]:
+    """Sums over the positions 1, 2, 3-4, 5-8, ... up to `length`.
+
+    Args:
+        nats (`np.ndarray` of shape `(tokens,)`): Of every predicted token, the state thrown away after every `length`.
+        carried (`np.ndarray` of shape `(tokens,)`): The same with all of the text before.
+        unknown (`np.ndarray` of shape `(tokens,)`, bool): Which of them are `<unk>`.
+        length (`int`): Tokens of a piece.
+        bytes_per_token (`float`): Mean over the text, by which bits per token become bits per byte.
+
+    Returns:
+        A dict for each group that has tokens: `first` and `last` position, `tokens`, the sum of `bits`, `bits_per_byte`,
+        `perplexity`, and these three again of the same tokens `with_all_before`. The sums add up to those of the text.
+
+    >>> rows = by_position(np.ones(7), np.ones(7), np.zeros(7, bool), length=4, bytes_per_token=1.0)
+    >>> [(row["first"], row["last"], row["tokens"]) for row in rows]
+    [(1, 1, 2), (2, 2, 2), (3, 4, 3)]
+    """
+    position = np.arange(len(nats)) % length + 1
+    rows, first, last = [], 1, 1
+    while first <= min(length, len(nats)):
+        chosen = (position >= first) & (position <= last)
+        tokens = int(chosen.sum())
+
+        def sums(values, chosen=chosen, tokens=tokens):
+            bits = float(bits_of(values[chosen], unknown[chosen]).sum())
+            return {
+                "bits": bits,
+                "bits_per_byte": bits / (tokens * bytes_per_token),
+                "perplexity": math.exp(min(float(values[chosen].mean()), 700.0)),
+            }
+
+        rows.append({"first": first, "last": last, "tokens": tokens, **sums(nats), "with_all_before": sums(carried)})
+        first, last = last + 1, min(2 * last, length)
+    return rows
+
+
+def default_length(window: int, predicted: int, times: int = 16, pieces: int = 4) -> int:
+    """A power of two: `times` the training length or the next one above, or what leaves at least so many pieces.
+
+    >>> default_length(256, 100_000), default_length(100, 100_000), default_length(256, 5_000)
+    (4096, 2048, 1024)
+    """
+    wanted = 1 << (times * window - 1).bit_length()
+    return min(wanted, 1 << max(0, (predicted // pieces).bit_length() - 1))
+
+
+def worth_past(rows: list[dict], window: int) -> tuple[dict, float] | None:
+    """The last group of positions that training has seen, and how many bits per byte its tokens gain from what stands
+    further back; `None` where no piece is longer than the window."""
+    if rows[-1]["last"] <= window:
+        return None
+    row = next(row for row in rows if row["last"] >= window)
+    return row, row["bits_per_byte"] - row["with_all_before"]["bits_per_byte"]
+
+
+def name_of(row: dict) -> str:
+    """The positions of a group.
+
+    >>> name_of({"first": 3, "last": 4}), name_of({"first": 1, "last": 1})
+    ('3-4', '1')
+    """
+    return str(row["first"]) if row["first"] == row["last"] else f"{row['first']}-{row['last']}"
+
+
+def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title: str) -> None:
+    """Writes a PNG: above, bits per byte by position; below, what the text further back would save there."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    middles = [math.sqrt(row["first"] * row["last"]) for row in rows]
+    alone = [row["bits_per_byte"] for row in rows]
+    whole = [row["with_all_before"]["bits_per_byte"] for row in rows]
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(8, 6.4), dpi=150, layout="constrained", sharex=True, height_ratios=(3, 2)
+    )
+    upper.plot(middles, whole, "o--", color="0.55", ms=4, lw=1.2, label="the same tokens, all of the text before them")
+    upper.plot(middles, alone, "o-", color="#4477aa", ms=5, lw=1.8, label="from an empty state")
+    # The first few positions cost several times as much; showing them would flatten everything worth seeing.
+    late = [value for middle, value in zip(middles, alone) if middle >= window / 32] or alone
+    floor, ceiling = min(alone + whole), max(late + whole)
+    margin = 0.08 * (ceiling - floor) + 1e-3
+    upper.set_ylim(floor - margin, ceiling + margin)
+    upper.set(ylabel="bits per byte", title=title)
+    lower.axhline(0, color="0.55", lw=1)
+    lower.plot(middles, [a - b for a, b in zip(alone, whole)], "o-", color="#4477aa", ms=5, lw=1.8)
+    lower.set_yscale("symlog", linthresh=1e-3)
+    lower.set(xlabel="tokens read since the state was empty", ylabel="bits per byte that the\ntext further back saves")
+    lower.set_xscale("log", base=2)
+    ticks = [row["last"] for row in rows]
+    lower.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
+    lower.minorticks_off()
+    for axes in (upper, lower):
+        axes.axvline(window, color="#cc3311", lw=1, label=f"training length, {window:,} tokens", zorder=1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.92")
+        axes.set_axisbelow(True)
+    upper.legend(edgecolor="none", framealpha=1, loc="upper right")
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,231 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Tokenizers, made here or loaded, and documents as one array of token ids.
+
+This module makes three kinds of tokenizer, each a `transformers.PreTrainedTokenizerFast` that is saved with the model:
+
+- `bytes`: one token per UTF-8 byte;
+- `bpe`: byte-level byte-pair encoding, learned from the training documents only;
+- `chars`: one token per character of the training documents, and `<unk>` for all others.
+
+Each of them has `<|endoftext|>`, which separates documents and is both the beginning and the end of a text, and
+`<|padding|>`, which only fills up rows. The two differ because collators exclude the padding token from the loss: if it were
+also the end of the text, a fine-tuned model would never learn to stop. A loaded tokenizer separates documents with its own
+end-of-text token, and gets `<|padding|>` if it has no padding token of its own. All pad on the left, as generation needs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from training.common.errors import InputError
+from training.lm.corpus import quietly
+
+SEPARATOR = "<|endoftext|>"
+PADDING = "<|padding|>"
+UNKNOWN = "<unk>"
+KINDS = ("bytes", "bpe", "chars")
+UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among all
+LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
+ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
+
+
+def build_tokenizer(
+    kind: str, documents: Sequence[str], vocab_size: int = 2048, *, padding: bool = True
+) -> PreTrainedTokenizerBase:
+    """Builds a tokenizer from training documents, or loads one.
+
+    Args:
+        kind (`str`): `bytes`, `bpe` or `chars`, or the folder or Hub name of a tokenizer.
+        documents (`Sequence[str]`): Training documents; `bytes` ignores them.
+        vocab_size (`int`): Size of the `bpe` vocabulary, special tokens included; at least 258. The other kinds ignore it.
+        padding (`bool`): Whether the tokenizer gets a padding token that differs from its end of text, and a loaded one pads
+            on the left. False is for experiments that never pad, and for runs that were started without a padding token.
+
+    Raises:
+        InputError: No such tokenizer, one without an end-of-text token, or a vocabulary too small to hold every byte.
+    """
+    special = [SEPARATOR, PADDING] if padding else [SEPARATOR]
+    if kind == "bytes":
+        tokenizer = _byte_level(use_regex=False)
+    elif kind == "bpe":
+        smallest = 256 + len(special)
+        if vocab_size < smallest:
+            raise InputError(
+                f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and {len(special)} special tokens need "
+                f"{smallest}"
+            )
+        tokenizer = _byte_level(use_regex=True)
+        tokenizer.train_from_iterator(
+            _without_long_words(documents),
+            trainers.BpeTrainer(
+                vocab_size=vocab_size - len(special) + 1,
+                special_tokens=[SEPARATOR],
+                initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+                show_progress=False,
+            ),
+        )
+    elif kind == "chars":
+        tokenizer = _characters(documents)
+    else:
+        loaded = _load_tokenizer(kind)
+        if not padding:
+            return loaded
+        padded = with_padding(loaded)
+        padded.padding_side = "left"
+        return padded
+    tokenizer.add_special_tokens(special)  # the padding token comes last, so that it moves no other id
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=SEPARATOR,
+        eos_token=SEPARATOR,
+        pad_token=special[-1],
+        unk_token=UNKNOWN if kind == "chars" else None,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def has_padding(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a padding token that is not its end of text."""
+    return tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+
+
+def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy of a tokenizer that also has `<|padding|>`, or the tokenizer itself if it needs none or cannot take one."""
+    if has_padding(tokenizer):
+        return tokenizer
+    extended = copy.deepcopy(tokenizer)
+    try:
+        extended.add_special_tokens({"pad_token": PADDING})
+    except NotImplementedError:  # some classes have a fixed vocabulary
+        return tokenizer
+    # A vocabulary with gaps between its ids can give the new token the id of another one.
+    shared = sum(index == extended.pad_token_id for index in extended.get_vocab().values()) > 1
+    return tokenizer if shared else extended
+
+
+def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().exists():
+        raise InputError(f"tokenizer {name!r} is not there: give {', '.join(KINDS)}, a folder, or a name on the Hub")
+    what = f"tokenizer {name!r}, which is neither one of {', '.join(KINDS)} nor"
+    tokenizer = quietly(lambda: AutoTokenizer.from_pretrained(name), what)
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"tokenizer {name!r} has no end-of-text token to separate documents: set its eos_token")
+    return tokenizer
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many rows an embedding needs: one more than the largest id, which may lie beyond the number of tokens."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
+
+
+def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that stands for characters a tokenizer has no token for; -1 where there is none. GPT-2's unknown token is its
+    separator: a byte-level tokenizer needs none."""
+    unknown = tokenizer.unk_token_id
+    return -1 if unknown in (None, tokenizer.eos_token_id) else unknown
+
+
+def _byte_level(use_regex: bool) -> Tokenizer:
+    """A byte-level BPE without merges; the 256 byte symbols follow the separator."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {SEPARATOR: 0, **{symbol: index + 1 for index, symbol in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _without_long_words(documents: Sequence[str]) -> Iterator[str]:
+    # Learning takes time that grows with the square of a word's length: a genome of a megabyte would take an hour.
+    for document in documents:
+        begin = 0
+        for found in LONG_WORD.finditer(document):
+            yield document[begin : found.end()]
+            begin = found.end()
+        yield document[begin:]
+
+
+def _characters(documents: Sequence[str]) -> Tokenizer:
+    characters = sorted(set().union(*documents))
+    vocabulary = {symbol: index for index, symbol in enumerate([SEPARATOR, UNKNOWN, *characters])}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """One split as the models see it: separator, document, separator, document, ...
+
+    Attributes:
+        ids (`np.ndarray` of shape `(tokens,)`): Token ids, the smallest unsigned type that holds them.
+        num_bytes (`int`): UTF-8 bytes of the documents, separators not counted.
+        num_unknown (`int`): How many tokens are `<unk>`.
+    """
+
+    ids: np.ndarray
+    num_bytes: int
+    num_unknown: int = 0
+
+    def bits_per_byte(self, nats: float) -> float:
+        """Bits per byte of a model that spent `nats` on every token after the first, separators included.
+
+        An `<unk>` doesn't say which character it was, so each is charged the bits that would name it.
+        """
+        return (nats / math.log(2) + self.num_unknown * UNKNOWN_BITS) / self.num_bytes
+
+
+def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> TokenStream:
+    """Encodes documents into one array, each after a separator."""
+    dtype = np.uint16 if vocabulary_size(tokenizer) <= 1 << 16 else np.uint32
+    separator = np.array([tokenizer.eos_token_id], dtype)
+    pieces = [piece for ids in encode_document_ids(tokenizer, documents) for piece in (separator, ids.astype(dtype))]
+    ids = np.concatenate(pieces) if pieces else separator[:0]
+    num_unknown = int((ids == unknown_id(tokenizer)).sum())
+    return TokenStream(ids, sum(len(document.encode()) for document in documents), num_unknown)
+
+
+def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Iterator[np.ndarray]:
+    """The token ids of each document, without special tokens.
+
+    A document that spells the separator out in its text gets ordinary tokens for it.
+    """
+    if not tokenizer.is_fast:
+        for document in documents:
+            yield np.array(tokenizer(document, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
+        return
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # either may be in a saved tokenizer, of a call once made with it
+    backend.no_padding()
+    before = backend.encode_special_tokens
+    for batch in _batches(documents):
+        backend.encode_special_tokens = True
+        try:
+            encodings = backend.encode_batch_fast(batch, add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = before
+        for encoding in encodings:
+            yield np.array(encoding.ids, np.int64)
+
+
+def _batches(documents: Sequence[str]):
+    batch, size = [], 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if size >= ENCODE_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

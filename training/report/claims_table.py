@@ -1,0 +1,84 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The paper's claims in one table, each beside what was found here; for tables.py."""
+
+from __future__ import annotations
+
+from training.report.paper_speed_table import PAIRS, PAPER, PAPER_MEMORY, ratio, times
+from training.report.paper_tables import COPYING, SHAKESPEARE, groups, numbers, spread
+from training.report.table_parts import markdown
+
+NAMES = {"mingru": "minGRU", "minlstm": "minLSTM", "transformer": "Transformer", "mamba": "Mamba"}
+AT = 512  # steps that the paper names its speed-ups at
+
+
+def table(speed: dict[str, dict], copying: dict[str, dict], shakespeare: dict[str, dict]) -> str:
+    """A row for each number that the paper claims.
+
+    Args:
+        speed: Result files of bench_paper.py, by where they were measured.
+        copying, shakespeare: Those of the experiments, by preset.
+    """
+    rows = [*_speed(speed), *_memory(speed), *_copying(copying), *_shakespeare(shakespeare)]
+    return markdown(["what", "the paper's", "here"], rows, side=":--")
+
+
+def _at(result: dict) -> dict:
+    return next(entry for entry in result["lengths"] if entry["time"] == AT)
+
+
+def _speed(speed: dict[str, dict]) -> list[list[str]]:
+    rows = []
+    for ours, other in PAIRS.items():
+        for scan, name in ((f"{ours}, log-space", "the paper's scan"), (ours, "our scan")):
+            found = []
+            for place, result in speed.items():
+                entry, fused = _at(result), "cuDNN's" if result["device"] == "cuda" else "torch.nn's"
+                loop = times(ratio(entry, f"{other}, step by step", scan))
+                found.append(f"{place} {loop} of the loop, {times(ratio(entry, f'nn.{other}', scan))} of {fused}")
+            claimed = f"{PAPER[AT][ours]} of the loop" if scan != ours else ""
+            rows.append([f"training speed of {ours}, {name}, of {other} at {AT} steps", claimed, "; ".join(found)])
+    return rows
+
+
+def _memory(speed: dict[str, dict]) -> list[list[str]]:
+    found = []
+    for place, result in speed.items():
+        for ours, other in PAIRS.items():
+            shares = [ratio(_at(result), name, f"nn.{other}", "memory_mib") for name in (f"{ours}, log-space", ours)]
+            if None not in shares:
+                found.append(f"{place} {times(shares[0])} of nn.{other}'s, our scan {times(shares[1])}")
+    return [[f"memory at {AT} steps, the paper's scan", f"{PAPER_MEMORY} of GRU's and LSTM's", "; ".join(found)]]
+
+
+def _copying(presets: dict[str, dict]) -> list[list[str]]:
+    rows = []
+    for model in dict.fromkeys(model for model, _ in COPYING):
+        claimed = [COPYING[model, layers] for layers in (1, 2, 3)]
+        found = []
+        for preset in ("cpu", "full"):
+            by_key = groups(presets.get(preset, {"rows": {}}), ("model", "layers", "length"), "accuracy")
+            lengths = sorted({length for name, _, length in by_key if name == model})
+            for length in lengths:
+                scores = [
+                    spread(numbers(by_key[model, n, length], "accuracy"), 100) if (model, n, length) in by_key else "–"
+                    for n in (1, 2, 3)
+                ]
+                found.append(f"{', '.join(scores)} at {length}")
+        if "full" not in presets:
+            found.append("not run at 4096")
+        what = f"selective copying, {NAMES[model]} of 1, 2, 3 layers, %"
+        rows.append([what, f"{', '.join(claimed)} at 4096", "; ".join(found)])
+    return rows
+
+
+def _shakespeare(presets: dict[str, dict]) -> list[list[str]]:
+    by_key = groups(presets.get("full", {"rows": {}}), ("model",), "loss")
+    rows = []
+    for model, (loss, step) in SHAKESPEARE.items():
+        found = "not run"
+        if (model,) in by_key:
+            ran = by_key[model,]
+            steps = spread([row["best"]["step"] for row in ran], digits=0)
+            found = f"{spread(numbers(ran, 'both'), digits=3)}, step {steps}"
+        rows.append([f"Shakespeare, {NAMES[model]}, loss and its step", f"{loss}, step {step}", found])
+    return rows

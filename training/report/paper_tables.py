@@ -1,0 +1,256 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The tables of the paper's experiments, for tables.py: our numbers beside the paper's, what did not run, the commands.
+
+Each function takes the result files of an experiment by preset, of which any may be missing. Of several learning rates the one
+that is best on the validation part is shown, as mean and deviation over its seeds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import statistics
+from itertools import product
+
+from training.paper.chomsky import blind_accuracy
+from training.report.table_parts import markdown, where
+
+PRESETS = ("full", "cpu", "small")
+# arXiv 2410.01201: selective copying at length 4096, percent, by model and layers; and with S4, Hyena and S6 of unsaid depth.
+COPYING = {
+    ("mingru", 1): "37.0 ± 2.3",
+    ("mingru", 2): "96.8 ± 3.2",
+    ("mingru", 3): "99.5 ± 0.2",
+    ("minlstm", 1): "37.6 ± 2.0",
+    ("minlstm", 2): "85.7 ± 5.8",
+    ("minlstm", 3): "96.0 ± 2.8",
+}
+COPYING_OTHERS = "S4 18.3, Hyena 30.1, S6 97.0 to 99.8"
+# The same: loss on Shakespeare and the step it was reached at.
+SHAKESPEARE = {
+    "mingru": ("1.548", "575"),
+    "minlstm": ("1.555", "625"),
+    "transformer": ("1.547", "about 2,000"),
+    "mamba": ("1.575", "400"),
+}
+NANOGPT = "1.4697"  # the loss of its 6-layer Transformer, by its own README
+
+
+def _by_rate(result: dict, by: tuple[str, ...]) -> dict[tuple, dict[float, list[dict]]]:
+    found: dict[tuple, dict[float, list]] = {}
+    for row in result["rows"].values():
+        rates = found.setdefault(tuple(row["settings"][name] for name in by), {})
+        rates.setdefault(row["settings"]["rate"], []).append(row)
+    return found
+
+
+def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[dict]]:
+    """The rows of a result file that differ in nothing but the seed, with the best rate of each group.
+
+    Args:
+        result (`dict`): A result file.
+        by (`tuple[str, ...]`): Settings that tell groups apart.
+        metric (`str`): "accuracy" or "loss", on the validation part.
+
+    >>> row = lambda rate, seed, a: {"settings": {"model": "x", "rate": rate, "seed": seed}, "best": {"accuracy": a}}
+    >>> rows = {"a": row(1e-3, 0, 0.5), "b": row(1e-2, 0, 0.7), "c": row(1e-2, 1, 0.6), "d": row(1, 0, 0) | {"best": None}}
+    >>> rows["e"] = row(3e-2, 0, 0.7)
+    >>> {key: [r["settings"]["seed"] for r in group] for key, group in groups({"rows": rows}, ("model",), "accuracy").items()}
+    {('x',): [0, 1]}
+    """
+    sign = -1 if metric == "loss" else 1
+
+    def quality(rows: list[dict]) -> float:
+        return max((sign * row["best"][metric] for row in rows if row["best"]), default=float("-inf"))
+
+    # Of equal ones that with the most seeds: the one that the contest gave the others to; then the lowest, as there.
+    def place(item: tuple[float, list[dict]]) -> tuple:
+        rate, rows = item
+        return quality(rows), len(rows), -rate
+
+    return {key: max(rates.items(), key=place)[1] for key, rates in _by_rate(result, by).items()}
+
+
+def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
+    """The learning rates that each of `groups` was tried with, in ascending order."""
+    return {key: sorted(rates) for key, rates in _by_rate(result, by).items()}
+
+
+def chosen(rate: float, rates: list[float]) -> str:
+    """The best learning rate, of which ones if it is not the only one.
+
+    >>> chosen(0.003, [0.003]), chosen(0.003, [0.001, 0.003, 0.01])
+    ('0.003', '0.003 of 0.001, 0.003, 0.01')
+    """
+    return f"{rate:g}" + (f" of {', '.join(f'{tried:g}' for tried in rates)}" if len(rates) > 1 else "")
+
+
+def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
+    """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted; without
+    those that diverged before the first one."""
+    found = {key: rows[0]["curve"] for key, rows in groups(result, by, metric).items() if rows[0]["curve"]}
+    return {key: [(entry["step"], entry[metric]) for entry in curve] for key, curve in found.items()}
+
+
+def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:
+    """A number of the test of each row, of its best or its last state; of a run without a best one, the last."""
+    return [row["test"].get(state, row["test"]["final"])[value] for row in rows]
+
+
+def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
+    """Mean, and the deviation where there are several.
+
+    >>> spread([0.5]), spread([0.25, 0.75], scale=100), spread([1.5, 1.7], digits=3)
+    ('0.5', '50.0 ± 35.4', '1.600 ± 0.141')
+    """
+    values = [scale * value for value in values]
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+def common(rows: list[dict], rates: list[float]) -> list[str]:
+    """Parameters, learning rate, seeds, steps, on what, and the command, for the end of a line.
+
+    Not the speed: rows are made on different days, and some of them beside others. The result files have it.
+
+    Args:
+        rows: What `groups` has of one group.
+        rates: What `tried` has of it.
+    """
+    steps = [row["steps"] for row in rows]
+    machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
+    return [
+        f"{rows[0]['parameters']:,}",
+        chosen(rows[0]["settings"]["rate"], rates),
+        f"{len(rows)}",
+        f"{round(sum(steps) / len(steps)):,}",
+        machine["accelerator"] or machine["cpu"],
+        f"`{re.sub(r'--seeds [0-9]+', f'--seeds {seeds}', rows[0]['command'])}`",
+    ]
+
+
+COMMON = ["parameters", "rate", "seeds", "steps", "on", "command"]
+
+
+def machines(presets: dict[str, dict]) -> str:
+    """Every machine that had a part in the rows, once each."""
+    rows = [row for result in presets.values() for row in result["rows"].values()]
+    lines = dict.fromkeys("; ".join(filter(None, (row["machine"]["accelerator"], where(row)))) for row in rows)
+    return f"\n{'. '.join(lines)}.\n" if lines else ""
+
+
+def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by: dict[str, str]) -> str:
+    """A line on the presets that have no result file, on what is missing in those that have one, and on the models that are
+    in none.
+
+    Args:
+        presets: Result files by preset.
+        script (`str`): The module of the experiment, whose `FULL`, `CPU` and `SMALL` are the presets.
+        offered (`tuple[str, ...]`): The presets to look at.
+        by (`dict[str, str]`): Options that list what is to run, and the setting of a row that each becomes.
+    """
+    module, lines = importlib.import_module(script), []
+    for name in offered:
+        command = f"`python training/{script}.py{'' if name == 'full' else f' --{name}'}`"
+        if name not in presets:
+            lines.append(command)
+            continue
+        grid, rows = module.FULL | getattr(module, name.upper()), presets[name]["rows"].values()
+        ran = {tuple(row["settings"][setting] for setting in by.values()) for row in rows}
+        left = [cell for cell in product(*(grid[option] for option in by)) if cell not in ran]
+        if left:
+            lines.append(f"of {command} {', '.join(' '.join(map(str, cell)) for cell in left)}")
+    ran = {row["settings"]["model"] for result in presets.values() for row in result["rows"].values()}
+    if never := [name for name in module.MODELS if name not in ran]:
+        lines.append(f"at any size {', '.join(never)}, which `--models` offers")
+    return f"\nNot run: {'; '.join(lines)}.\n" if lines else ""
+
+
+def copying(presets: dict[str, dict]) -> str:
+    """Selective copying: accuracy by model, layers and length beside the paper's at 4096."""
+    rows, full, by = [], set(), ("model", "layers", "length", "tokens")
+    for result in presets.values():
+        rates = tried(result, by)
+        for key, found in groups(result, by, "accuracy").items():
+            model, layers, length, tokens = key
+            full |= {(model, layers)} if length == 4096 else set()
+            score = spread(numbers(found, "accuracy"), 100)
+            beside = COPYING.get((model, layers), "") if tokens == 16 else ""  # fewer tokens are another task
+            rows.append([model, f"{layers}", f"{tokens} of {length}", score, beside, *common(found, rates[key])])
+    for (model, layers), number in COPYING.items():
+        if (model, layers) not in full:
+            command = f"`python -m training.paper.selective_copying --models {model} --layers {layers}`"
+            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 5, command])
+    header = ["model", "layers", "tokens", "accuracy, %", "the paper's at 4096, %", *COMMON]
+    left = not_run(presets, "selective_copying", ("cpu", "small"), {"models": "model", "layers": "layers"})
+    others = f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n"
+    return markdown(header, rows) + others + left + machines(presets)
+
+
+def chomsky(presets: dict[str, dict]) -> str:
+    """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model, beside what needs no looking."""
+    rows, shown, blind = [], (40, 128, 256), {}
+    for result in presets.values():
+        rates = tried(result, ("task", "model"))
+        for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
+            by_length = numbers(found, "by_length")
+            asked = [str(length) in by_length[0] for length in shown]
+            scores = [
+                spread([scores[str(length)] for scores in by_length], 100) if there else ""
+                for length, there in zip(shown, asked)
+            ]
+            lengths = tuple(map(int, by_length[0]))
+            if (task, lengths) not in blind:
+                blind[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
+            mean = spread(numbers(found, "accuracy"), 100)
+            beside = f"{100 * blind[task, lengths]:.1f}"
+            rows.append([task, model, *scores, mean, beside, *common(found, rates[task, model])])
+    header = ["task", "model", *(f"at {length}, %" for length in shown), "mean, %", "blind mean, %", *COMMON]
+    table = markdown(header, rows) if rows else ""
+    left = not_run(presets, "chomsky_tasks", ("full", "small"), {"tasks": "task", "models": "model"})
+    return table + left + machines(presets)
+
+
+def recall(presets: dict[str, dict]) -> str:
+    """Associative recall: accuracy by model and size of the state, by number of pairs."""
+    text = ""
+    for preset, result in presets.items():
+        found, rates = groups(result, ("title", "pairs"), "accuracy"), tried(result, ("title", "pairs"))
+        pairs = sorted({number for _, number in found})
+        lines = []
+        for title in dict.fromkeys(title for title, _ in found):
+            of_title = {number: found[title, number] for number in pairs if (title, number) in found}
+            scores = [
+                spread(numbers(of_title[number], "accuracy"), 100) if number in of_title else "not run"
+                for number in pairs
+            ]
+            fewest, rows = next(iter(of_title.items()))
+            lines.append([title, *scores, *common(rows, rates[title, fewest])])
+        header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
+        text += markdown(header, lines) + "\n"
+    note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
+    left = not_run(presets, "recall", ("full", "cpu", "small"), {"models": "model", "pairs": "pairs"})
+    return text + note.lstrip() + left + machines(presets)
+
+
+def shakespeare(presets: dict[str, dict]) -> str:
+    """Shakespeare: loss at the best step and at the last one beside the paper's."""
+    rows, ran = [], set()
+    for preset, result in presets.items():
+        rates = tried(result, ("model",))
+        for (model,), found in groups(result, ("model",), "loss").items():
+            paper, at = SHAKESPEARE.get(model, ("", "")) if preset == "full" else ("", "")
+            ran |= {model} if preset == "full" else set()
+            steps = [row["best"]["step"] for row in found if row["best"]]  # none of a run that diverged at once
+            best = spread(steps, digits=0) if steps else ""
+            scores = [spread(numbers(found, part), digits=4) for part in ("test", "both")]
+            last = spread(numbers(found, "test", "final"), digits=4)
+            rows.append([model, preset, *scores, best, last, paper, at, *common(found, rates[model,])])
+    for model, (paper, at) in SHAKESPEARE.items():
+        if model not in ran:
+            command = f"`python -m training.paper.shakespeare --models {model}`"
+            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 5, command])
+    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 6])
+    header = ["model", "preset", "test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
+    left = not_run(presets, "shakespeare", ("full", "small"), {"models": "model"})
+    return markdown([*header, *COMMON], rows) + left + machines(presets)

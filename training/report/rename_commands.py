@@ -1,0 +1,92 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Rewrites commands from before `training` was a package, in result files, cards and documentation.
+
+    python -m training.report.rename_commands                           # the committed files
+    python -m training.report.rename_commands runs/my-run/results.json  # files of your own
+
+`python training/bench_scan.py` becomes `python -m training.bench.scan`. Nothing else in a file changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from training.common import packages
+
+if __name__ == "__main__":
+    packages.require(*packages.TRAIN)
+
+from training.common.files import write_text
+from training.common.paths import RESULTS, ROOT
+
+# The scripts as they were named in the flat folder `training/`, and the modules that they have become.
+MODULES = {
+    "train_lm": "train_lm",
+    "evaluate": "evaluate",
+    "finetune_trainer": "finetune_trainer",
+    "recipes": "report.recipes",
+    "cards": "report.cards",
+    "tables": "report.tables",
+    "bench_scan": "bench.scan",
+    "bench_layers": "bench.layers",
+    "bench_modules": "bench.modules",
+    "bench_decode": "bench.decode",
+    "bench_generate": "bench.generate",
+    "bench_step": "bench.step",
+    "bench_paper": "bench.paper",
+    "bench_gpu": "bench.gpu",
+    "compare_processes": "bench.processes",
+    "compare_modes": "studies.modes",
+    "compare_features": "studies.features",
+    "ablation": "studies.ablation",
+    "forecast": "studies.forecast",
+    "rl_cartpole": "studies.cartpole",
+    "layer_defaults": "studies.layer_defaults",
+    "sweep": "studies.sweep",
+    "selective_copying": "paper.selective_copying",
+    "chomsky_tasks": "paper.chomsky_tasks",
+    "recall": "paper.recall",
+    "shakespeare": "paper.shakespeare",
+}
+COMMAND = re.compile(rf"(python |torchrun [^\n`\"]*?|accelerate launch )training/({'|'.join(MODULES)})\.py\b")
+FILE = re.compile(rf"\btraining/({'|'.join(MODULES)})\.py\b")
+
+
+def rename(text: str) -> str:
+    """Returns `text` with every command and every path of a moved script replaced.
+
+    >>> rename("run python training/bench_scan.py --threads 2")
+    'run python -m training.bench.scan --threads 2'
+    >>> rename("torchrun --nproc_per_node 2 training/train_lm.py --fsdp; see training/recall.py")
+    'torchrun --nproc_per_node 2 -m training.train_lm --fsdp; see training/paper/recall.py'
+    """
+    text = COMMAND.sub(lambda found: f"{found[1]}-m training.{MODULES[found[2]]}", text)
+    return FILE.sub(lambda found: f"training/{MODULES[found[1]].replace('.', '/')}.py", text)
+
+
+def committed_files() -> list[Path]:
+    """The files of the repository in which commands are printed."""
+    documents = [ROOT / "README.md", *sorted((ROOT / "training").glob("*.md"))]
+    others = [RESULTS.glob("*.json"), (ROOT / "model_cards").glob("*.md"), (ROOT / "notebooks").glob("*.ipynb")]
+    return documents + [path for paths in others for path in sorted(paths)]
+
+
+def main(argv: list[str] | None = None) -> list[Path]:
+    """Runs the command line; returns the files that it changed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help="(default: the committed files)")
+    changed = []
+    for path in parser.parse_args(argv).files or committed_files():
+        before = path.read_bytes().decode("utf-8")
+        after = rename(before)
+        if after != before:
+            write_text(path, after)
+            changed.append(path)
+            print(f"rewrote {path}")
+    return changed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What ablation.py compares: the paper's block, the default block and every block between that differs in one option, all of
+equal parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from training.common.errors import InputError
+from training.common.widths import count
+
+# What the default block has and the paper's has not.
+DEFAULT_OPTIONS = {
+    "identity candidate": {"candidate_activation": "identity"},
+    "output gate": {"output_gate": True},
+    "forget floor": {"forget_gate_floor": 0.9},
+    "state norm": {"state_norm": True},
+    "gated MLP": {"gated_mlp": True, "hidden_act": "silu", "mlp_bias": False},
+    "expansion 2": {"expand_ratio": 2.0},
+}
+SPREAD = "gate bias spread"
+# What neither has.
+FURTHER_OPTIONS = {
+    "convolution in the mixer": {"conv_position": "mixer", "conv_bias": False},
+    SPREAD: {},
+}
+OPTIONS = DEFAULT_OPTIONS | FURTHER_OPTIONS
+PAPER, DEFAULT, ALL = "paper", "default", "default + all further"
+TOLERANCE = 0.03  # of the parameters
+
+
+def _variants() -> dict[str, tuple[str, ...]]:
+    default = tuple(DEFAULT_OPTIONS)
+    named = {PAPER: (), **{f"{PAPER} + {name}": (name,) for name in OPTIONS}, DEFAULT: default}
+    named |= {f"{DEFAULT} - {left}": tuple(name for name in default if name != left) for left in default}
+    named |= {f"{DEFAULT} + {name}": (*default, name) for name in FURTHER_OPTIONS}
+    return named | {ALL: tuple(OPTIONS)}
+
+
+VARIANTS = _variants()  # name -> its options
+FINALISTS = (PAPER, DEFAULT, *(name for name in VARIANTS if name.startswith(f"{DEFAULT} - ")))
+
+
+def baseline_of(name: str) -> str | None:
+    """The variant that `name` differs from in one option; of the default that is none, nor of the paper's.
+
+    >>> baseline_of("paper + output gate"), baseline_of("default - state norm"), baseline_of("default")
+    ('paper', 'default', None)
+    """
+    return None if name in (PAPER, DEFAULT) else name.partition(" ")[0]
+
+
+def make_config(options: Iterable[str], vocab_size: int, hidden_size: int, layers: int, intermediate_size: int):
+    """The paper's block with these options of `OPTIONS`. Embeddings are untied in all, as in the paper's."""
+    fields = {key: value for name in options for key, value in OPTIONS[name].items()}
+    return MinRNNConfig.paper(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        intermediate_size=intermediate_size,
+        **fields,
+    )
+
+
+def parameters_of(config: MinRNNConfig) -> int:
+    """The parameters of the language model of a configuration, without making it."""
+    with torch.device("meta"):
+        return count(MinRNNForCausalLM(config))
+
+
+def fit(options: Iterable[str], vocab_size: int, hidden_size: int, layers: int) -> tuple[MinRNNConfig, int]:
+    """A variant with the MLP as wide as brings it nearest to the parameters of the paper's block.
+
+    Returns:
+        The configuration, and its parameters.
+
+    Raises:
+        InputError: Where no width of the MLP comes within `TOLERANCE`.
+    """
+    shape = (vocab_size, hidden_size, layers)
+    wanted = parameters_of(make_config((), *shape, 4 * hidden_size))
+    first, second = (parameters_of(make_config(options, *shape, width)) for width in (1, 2))
+    width = max(1, 1 + round((wanted - first) / (second - first)))
+    found = first + (width - 1) * (second - first)
+    if abs(found - wanted) > TOLERANCE * wanted:
+        raise InputError(
+            f"{', '.join(options)} has {found} parameters with an MLP of width {width}, the paper's block {wanted}: these "
+            f"are not within {TOLERANCE:.0%}; take a larger hidden size than {hidden_size}"
+        )
+    return make_config(options, *shape, width), found
+
+
+@torch.no_grad()
+def spread_gate_biases(model: MinRNNForCausalLM, longest: int) -> None:
+    """Lets the channels of every cell start with memories of 2 to `longest` steps, evenly on a logarithmic scale.
+
+    A decay of `1 - 1 / steps` is the sigmoid of `log(steps - 1)`; what the floor adds comes on top. In place; the bias of
+    minGRU's gate, which lets the input in, has the other sign.
+    """
+    for layer in model.model.layers:
+        in_proj, cell = layer.mixer.cell.in_proj, layer.mixer.cell
+        steps = torch.logspace(math.log10(2), math.log10(longest), in_proj.gate_channels)
+        keep = torch.log(steps - 1)
+        in_proj.bias[: in_proj.gate_channels] = -keep if cell.cell_type == "mingru" else keep
+
+
+def make_model(config: MinRNNConfig, options: Iterable[str], seed: int, window: int) -> MinRNNForCausalLM:
+    """A fresh model, its weights drawn from `seed`, with `gate bias spread` over memories up to the window if asked."""
+    torch.manual_seed(seed)
+    model = MinRNNForCausalLM(config)
+    if SPREAD in options:
+        spread_gate_biases(model, window)
+    return model

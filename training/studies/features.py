@@ -1,0 +1,300 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""What compare_modes.py leaves out: minGRU-pytorch in the same modes, carried gradients, graphs, reduced precision.
+
+    python -m training.studies.features        # a minute; writes training/results/compare_features.json
+
+Needs minGRU-pytorch, which comes with the extra `ecosystem`.
+minGRU-pytorch's `minLM` is no transformers model and takes no mask, so its batches come without one; its state is the list
+that `return_prev_hiddens` returns. The yardstick is compare_modes.py's: a row alone, from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from training.common import packages
+
+if __name__ == "__main__":
+    packages.require(*packages.TRAIN, "minGRU_pytorch")
+
+import torch
+from minGRU_pytorch.minGRU import minGRU
+from minGRU_pytorch.minLM import minLM
+from minGRU_pytorch.minLSTM import minLSTM
+from transformers import DynamicCache
+
+from hf_minrnn import minrnn_scan
+from training.bench.scan import loop
+from training.common.files import write_json
+from training.common.machine import provenance
+from training.common.timing import settings
+from training.report.tables import verdict_cell
+from training.studies.modes import (
+    LONG,
+    MORE,
+    NOISE,
+    PACKED,
+    PIECE,
+    PROMPT,
+    RESULTS,
+    SHORT,
+    TOLERANCE,
+    VOCABULARY,
+    WIDTH,
+    add_noise,
+    difference,
+    feed,
+    judge,
+    make,
+    padded,
+    tokens,
+)
+
+LAYERS = {"minGRU": minGRU, "minLSTM": minLSTM}
+OURS, MAMBA = "minGRU", "Mamba"  # as compare_modes.py calls them
+STEPS, CHANNELS = 4096, 64  # of the scan in reduced precision
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# --- minGRU-pytorch in the modes of compare_modes.py -----------------------------------------------------------------
+
+
+def make_lm(cell: str) -> torch.nn.Module:
+    """minGRU-pytorch's language model with one of its cells, the same at every call."""
+    torch.manual_seed(0)
+    model = minLM(num_tokens=VOCABULARY, dim=WIDTH, depth=2, use_lstm=cell == "minLSTM")
+    return add_noise(model.eval(), NOISE, seed=1)
+
+
+def read(model, ids: torch.Tensor, states=None):
+    """Logits and the states after `ids`; with states only the last token of `ids` is read."""
+    return model(ids, return_prev_hiddens=True, prev_hiddens=states)
+
+
+def step_by_step(model, ids: torch.Tensor, states) -> torch.Tensor:
+    """Logits of `ids` token by token, going on from states."""
+    found = []
+    for t in range(ids.shape[1]):
+        logits, states = read(model, ids[:, t : t + 1], states)
+        found.append(logits)
+    return torch.cat(found, 1)
+
+
+def lm_right_padding(cell: str) -> dict:
+    """A batch with a row padded on the right, continued from its states."""
+    ids, _, row = padded("right")
+    more, model = tokens(2 * MORE, 3).reshape(2, MORE), make_lm(cell)
+    want = model(torch.cat([row, more[1:]], 1))[:, SHORT:]
+    return {"one by one": judge(lambda: (step_by_step(model, more, read(model, ids)[1])[1:], want))}
+
+
+def lm_left_padding(cell: str) -> dict:
+    """Logits at the real tokens of a row padded on the left."""
+    ids, _, row = padded("left")
+    model = make_lm(cell)
+    return {"batch": judge(lambda: (model(ids)[1:, LONG - SHORT :], model(row)))}
+
+
+def lm_packing(cell: str) -> dict:
+    """Two sequences in one row."""
+    rows, model = [tokens(count, 4 + i) for i, count in enumerate(PACKED)], make_lm(cell)
+    return {"one row": judge(lambda: (model(torch.cat(rows, 1)), torch.cat([model(row) for row in rows], 1)))}
+
+
+def split(layer, x: torch.Tensor) -> torch.Tensor:
+    """A layer's outputs from step PIECE on, in two parallel parts."""
+    _, state = layer(x[:, :PIECE], return_next_prev_hidden=True)
+    return layer(x[:, PIECE:], state)
+
+
+def make_layer(cell: str):
+    """A layer of minGRU-pytorch and an input `(1, PROMPT, WIDTH)` for it."""
+    torch.manual_seed(0)
+    return LAYERS[cell](WIDTH), torch.randn(1, PROMPT, WIDTH)
+
+
+def lm_chunked_prefill(cell: str) -> dict:
+    """A prompt in two parts: of the model the second token by token and at once, of a layer at once."""
+    prompt, model = tokens(PROMPT, 6), make_lm(cell)
+    first, rest, want = prompt[:, :PIECE], prompt[:, PIECE:], model(prompt)[:, PIECE:]
+    layer, x = make_layer(cell)
+    return {
+        "token by token": judge(lambda: (step_by_step(model, rest, read(model, first)[1]), want)),
+        "at once": judge(lambda: (read(model, rest, read(model, first)[1])[0], want)),
+        "layer": judge(lambda: (split(layer, x), layer(x)[:, PIECE:])),
+    }
+
+
+# --- the gradient through a carried state ----------------------------------------------------------------------------
+
+
+def gradient(loss: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The gradient of a loss at a tensor."""
+    return torch.autograd.grad(loss, at)[0]
+
+
+def layer_gradient(cell: str) -> dict:
+    """The gradient of the second part's outputs at the input of both, whole and in two parts."""
+    layer, x = make_layer(cell)
+    x.requires_grad_()
+    weights = torch.randn(1, PROMPT - PIECE, WIDTH, generator=torch.Generator().manual_seed(8))
+
+    def check():
+        return gradient((split(layer, x) * weights).sum(), x), gradient((layer(x)[:, PIECE:] * weights).sum(), x)
+
+    return {"layer": judge(check)}
+
+
+def model_gradient(name: str) -> dict:
+    """The gradient of the last logits at the embeddings, whole and with one or several tokens after a cache."""
+    prompt = tokens(PROMPT, 6)
+    mask, weights = torch.ones_like(prompt), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8))
+
+    def check(last: int):
+        model = make(name)
+        table = model.get_input_embeddings().weight
+        want = gradient(model(prompt, use_cache=False).logits[0, -1] @ weights, table)
+        _, past = feed(model, prompt[:, :-last], mask[:, :-last], PROMPT - last)
+        logits, _ = feed(model, prompt, mask, last, past)
+        return gradient(logits[0, -1] @ weights, table), want
+
+    return {"one token": judge(lambda: check(1)), "segment": judge(lambda: check(PROMPT - PIECE))}
+
+
+# --- graphs ----------------------------------------------------------------------------------------------------------
+
+
+class Logits(torch.nn.Module):
+    """A model of transformers as a function from ids to logits."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.model(ids, use_cache=False).logits
+
+
+GRAPHS: dict[str, Callable[[], torch.nn.Module]] = {
+    OURS: lambda: Logits(make(OURS)),
+    MAMBA: lambda: Logits(make(MAMBA)),
+    "minGRU-pytorch, minGRU": lambda: make_lm("minGRU"),
+    "minGRU-pytorch, minLSTM": lambda: make_lm("minLSTM"),
+}
+
+
+def graphs(name: str) -> dict:
+    """One compiled graph forward and backward, and an exported one on another batch and length."""
+    ids, other = tokens(2 * LONG, 8).reshape(2, LONG), tokens(3 * PROMPT, 9).reshape(3, PROMPT)
+
+    def compiled():
+        model = GRAPHS[name]()
+        weights, out = list(model.parameters()), []
+        for function in (torch.compile(model, fullgraph=True, backend="aot_eager"), model):
+            logits = function(ids)
+            found = torch.autograd.grad(logits.logsumexp(-1).sum(), weights)
+            out.append(torch.cat([tensor.flatten() for tensor in (logits, *found)]))
+        return out
+
+    def exported():
+        model, axis = GRAPHS[name](), torch.export.Dim.DYNAMIC
+        with torch.no_grad():
+            program = torch.export.export(model, (ids,), dynamic_shapes=({0: axis, 1: axis},))
+            return program.module()(other), model(other)
+
+    torch._dynamo.reset()
+    return {"compile": {"fullgraph": judge(compiled)}, "export": {"any shape": judge(exported)}}
+
+
+# --- reduced precision -----------------------------------------------------------------------------------------------
+
+
+def precision(ours: bool) -> dict:
+    """How far a minGRU scan over many steps is from a loop in float64 over the same rounded projections, by dtype."""
+    exact = torch.randn(1, STEPS, 2 * CHANNELS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layer = minGRU(CHANNELS)
+    layer.to_hidden_and_gate = torch.nn.Identity()  # the projections are the input
+
+    def check(dtype):
+        gate, candidate = exact.to(dtype).chunk(2, -1)
+        want = loop(torch.cat([gate, candidate], -1).double(), "mingru")
+        got = (
+            minrnn_scan(torch.cat([gate, candidate], -1), "mingru")[0]
+            if ours
+            else layer(torch.cat([candidate, gate], -1))
+        )
+        return got.double(), want
+
+    out = {}
+    for name, dtype in DTYPES.items():
+        try:
+            out[name] = difference(*check(dtype))
+        except RuntimeError as error:  # an operation that torch does not have in this dtype
+            out[name] = str(error).splitlines()[0][:120]
+    return out
+
+
+def state_dtypes(name: str) -> list[str]:
+    """The dtypes of the states that a bfloat16 model carries."""
+    model, prompt = make(name).bfloat16(), tokens(PROMPT, 6)
+    past = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(prompt, use_cache=True, **{"past_key_values" if name == OURS else "cache_params": past})
+    return sorted({str(layer.recurrent_states[0].dtype).removeprefix("torch.") for layer in past.layers})
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def measure(graph_names: list[str]) -> dict:
+    """Everything, by project; graphs of the models named."""
+    modes = {
+        "right padding": lm_right_padding,
+        "packing": lm_packing,
+        "chunked prefill": lm_chunked_prefill,
+        "left padding": lm_left_padding,
+    }
+    with torch.no_grad():
+        others = {cell: {"modes": {mode: check(cell) for mode, check in modes.items()}} for cell in LAYERS}
+        scans = {"hf_minrnn": precision(ours=True), "minGRU-pytorch": precision(ours=False)}
+    for cell in LAYERS:
+        others[cell]["gradient"] = layer_gradient(cell)
+    return {
+        "minGRU-pytorch": others,
+        "gradient": {name: model_gradient(name) for name in (OURS, MAMBA)},
+        "graphs": {name: graphs(name) for name in graph_names},
+        "scan": scans,
+        "state dtypes": {name: state_dtypes(name) for name in (OURS, MAMBA)},
+    }
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Compares, prints and writes the result file; returns what it wrote."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--graphs", nargs="+", choices=list(GRAPHS), default=list(GRAPHS), metavar="MODEL")
+    parser.add_argument("--output", type=Path, default=RESULTS / "compare_features.json")
+    args = parser.parse_args(argv)
+    with settings(threads=1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = measure(args.graphs)
+        result = {
+            **provenance("compare_features.py", argv),
+            "measured": "as in compare_modes.json; `scan`: largest difference from a float64 loop relative to the largest "
+            f"state, {STEPS} steps, gates and candidates N(0, 1)",
+            "tolerance": TOLERANCE,
+            **found,
+        }
+    for cell, entry in found["minGRU-pytorch"].items():
+        for mode, ways in entry["modes"].items():
+            print(f"minGRU-pytorch, {cell}: {mode}: {verdict_cell(ways)}")
+    print(*(f"{name}: {found['scan'][name]}" for name in found["scan"]), sep="\n")
+    write_json(args.output, result)
+    print(f"wrote {args.output}")
+    return result
+
+
+if __name__ == "__main__":
+    main()
