@@ -198,7 +198,8 @@ def test_a_run_goes_up_with_its_results_and_without_its_checkpoints(world):
 def test_without_a_repository_no_training_begins(world):
     _, root, found, _, _ = world
     expected = (
-        "SystemExit: train_lm.py: --push-to-hub me/never: the Hub answers 403 (fault in create): take a token that "
+        "SystemExit: training.train_lm: --push-to-hub me/never: the Hub answers 403 (fault in create): take a token "
+        "that "
     )
     assert found["no repository"].startswith(expected) and found["no repository"].endswith("; or leave it out")
     assert not (root / "never").exists()
@@ -208,7 +209,7 @@ def test_a_push_that_fails_leaves_the_run_and_the_command_that_repeats_it(world)
     hub, root, found, _, _ = world
     said = found["later"]
     assert said.startswith(
-        "SystemExit: train_lm.py: the run is in later, but could not be pushed: me/later: the connection"
+        "SystemExit: training.train_lm: the run is in later, but could not be pushed: me/later: the connection"
     )
     assert said.endswith("push again. Then: hf-minrnn push later me/later") and "\n" not in said
     assert (root / "later" / "results.json").exists() and found["repeated"] == 0

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from training.common.command_line import result_file
+from training.common.command_line import make_parser, result_file
 from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import provenance
@@ -53,9 +53,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: argparse refused a value, and said so.
     """
-    parser = argparse.ArgumentParser(
-        prog="evaluate.py", description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("training.evaluate", __doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("model", help="folder that train_lm.py or save_pretrained wrote, or a name on the Hub")
     parser.add_argument("--tokenizer", help="folder or name on the Hub, where it is not saved with the model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -293,7 +291,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     scores, last = measured["scores"], decoding[str(ids.shape[1])]
     name = args.dataset_name or (Path(args.dataset).stem if corpus is None else corpus.name)
     result = {
-        **provenance("evaluate.py", argv),
+        **provenance("training.evaluate", argv),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": {"type": args.task},
         "dataset": {
@@ -392,7 +390,7 @@ def main(argv: list[str] | None = None) -> dict:
     try:
         return run(parse_arguments(argv), argv)
     except InputError as error:
-        raise SystemExit(f"evaluate.py: {error}") from None
+        raise SystemExit(f"training.evaluate: {error}") from None
 
 
 if __name__ == "__main__":

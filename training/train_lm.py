@@ -155,9 +155,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         args = parse_arguments(argv)
         return run(args)
     except InputError as error:
-        raise SystemExit(f"train_lm.py: {error}") from None
+        raise SystemExit(f"training.train_lm: {error}") from None
     except PushError as error:
-        raise SystemExit(f"train_lm.py: --push-to-hub {error}; or leave it out") from None
+        raise SystemExit(f"training.train_lm: --push-to-hub {error}; or leave it out") from None
     except Exception as error:  # the writers of weights and tokenizers raise types of their own on a full disk
         reason = first_cause(error)
         if os.strerror(errno.ENOSPC) not in reason:

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """What torch.nn.GRU and torch.nn.LSTM do, call by call, and what MinGRU and MinLSTM do in their place.
 
-    PYTHONPATH=tests python -m support.layer_cases      # writes tests/layers_beside_torch.md; test_layers_beside_torch.py checks it
+    PYTHONPATH=tests python -m support.layer_cases    # writes tests/layers_beside_torch.md; a test checks it
 
 Every row is an expression, evaluated once for each layer. The rows, and the reasons for what differs,
 stand in layer_calls.py.
@@ -312,7 +312,8 @@ def render(rows) -> str:
         f"""# MinGRU and MinLSTM beside torch.nn.GRU and torch.nn.LSTM
 
 What {count} calls come to, by torch {torch_version()} on a CPU; {len(different)} of them differ, with the reason. Written by
-`PYTHONPATH=tests python -m support.layer_cases`, where the functions in the calls are, and checked by `test_layers_beside_torch.py`.
+`PYTHONPATH=tests python -m support.layer_cases`, where the functions in the calls are, and
+checked by `test_layers_beside_torch.py`.
 
 `L` is the layer, `x` has the shape (5, 2, 3), `s(...)` is a state of a shape (for nn.LSTM and MinLSTM a pair of them, equal
 unless said otherwise), `pack(...)` packs sequences of these lengths. Results are given by their shapes, and by their dtypes

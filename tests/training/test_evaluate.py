@@ -81,7 +81,7 @@ def test_windows_do_not_depend_on_batches_and_segments(stream, monkeypatch, budg
     ids = stream.ids[:301]
     starts = range(0, 300, min(window or 300, 300))
     want = np.concatenate([plain_nats(model, ids[start : start + starts.step + 1]) for start in starts])
-    monkeypatch.setattr("evaluation.LOGITS_AT_ONCE", budget)
+    monkeypatch.setattr("training.lm.evaluation.LOGITS_AT_ONCE", budget)
     np.testing.assert_allclose(token_nats(model, ids, window), want, rtol=1e-4, atol=1e-5)
 
 
@@ -393,7 +393,7 @@ def long_pieces(folder, options):
 def test_bad_input_is_one_line(model_folder, text_file, spoil, message):
     options = ["--dataset", text_file, "--rounds", "2"]
     spoil(model_folder, options)
-    with pytest.raises(SystemExit, match=f"^evaluate.py: .*{message}") as caught:
+    with pytest.raises(SystemExit, match=f"^training.evaluate: .*{message}") as caught:
         evaluate.main([str(model_folder), *options])
     assert "\n" not in str(caught.value)
     assert not (model_folder / "evaluation.json").exists()

@@ -255,7 +255,7 @@ def main(argv: list[str] | None = None) -> dict:
         models = make_models(args.parameters, args.hidden_size, args.vocab_size)
         rows = bench(models, args.contexts, args.rounds, args.tokens, not args.no_compile)
         result = {
-            **provenance("bench_decode.py", argv),
+            **provenance("training.bench.decode", argv),
             "measured": "milliseconds per token, batch 1, float32, medians and quartiles of interleaved rounds",
             "compiled_with": COMPILED_WITH,
             "rounds": args.rounds,

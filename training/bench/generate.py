@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> dict:
         parser.error("--tokens and --threads must be positive, --rounds at least 2")
     with settings(args.threads):
         result = {
-            **provenance("bench_generate.py", argv),
+            **provenance("training.bench.generate", argv),
             "measured": "milliseconds per new token, prompt included, float32, medians and quartiles of interleaved rounds",
             "prompt_tokens": PROMPT,
             "new_tokens": args.tokens,

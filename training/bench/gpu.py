@@ -348,12 +348,12 @@ def main(argv=None) -> dict:
     parser.add_argument("--output", type=Path, default=RESULTS / "bench_gpu.json", help="a PNG is written beside it")
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
-        raise SystemExit("bench_gpu.py: torch finds no GPU here: run it on a machine with one")
+        raise SystemExit("training.bench.gpu: torch finds no GPU here: run it on a machine with one")
     if not scan_triton.INSTALLED:
-        raise SystemExit(f"bench_gpu.py: {extras.how_to_install(['triton'])}")
+        raise SystemExit(f"training.bench.gpu: {packages.how_to_install(['triton'])}")
     sizes = QUICK if options.quick else {"cases": grid(), "scans": SCANS, "layers": LAYER_SHAPES}
     with settings(torch.get_num_threads()):
-        results = provenance("bench_gpu.py", argv)
+        results = provenance("training.bench.gpu", argv)
         begin = time.perf_counter()
         results["measured"] = (
             "medians and quartiles of interleaved rounds, by CUDA events; scans and steps in CUDA graphs; layers forward + "

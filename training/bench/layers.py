@@ -102,7 +102,7 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int, names: t
         "left_out": absent,
         "relative_errors": errors,
         "layers": timings,
-        "memory_mib": {name: in_new_process(__file__, [*memory, name, size]) for name in steps},
+        "memory_mib": {name: in_new_process("training.bench.layers", [*memory, name, size]) for name in steps},
         "ratios": {
             f"{other} / {ours}": {
                 "ratio": timings[other]["median_ms"] / timings[ours]["median_ms"],
@@ -166,7 +166,7 @@ def main(argv=None) -> dict:
             print(memory)
             return {"memory_mib": memory}
         results = {
-            **provenance("bench_layers.py", argv),
+            **provenance("training.bench.layers", argv),
             "measured": "forward + backward, float32, medians and quartiles of interleaved rounds",
             "memory": "MiB added to the resident memory of a fresh process by one forward + backward",
             "backend": resolve_backend(),

@@ -164,7 +164,7 @@ def bench_shape(shape: Shape, rounds: int, threads: int) -> dict:
     if shape.time >= LONG:
         for name in LAYERS:
             arguments = ["--threads", str(threads), "--memory-of", name, ",".join(str(int(n)) for n in shape)]
-            memory[name] = in_new_process(__file__, arguments)
+            memory[name] = in_new_process("training.bench.modules", arguments)
     return {
         "shape": shape._asdict(),
         "relative_errors": errors,
@@ -230,7 +230,7 @@ def main(argv=None) -> dict:
             print(memory)
             return {"memory_mib": memory}
         results = {
-            **provenance("bench_modules.py", argv),
+            **provenance("training.bench.modules", argv),
             "measured": "float32, medians and quartiles of interleaved rounds; forward + backward, or a step of a rollout",
             "memory": f"MiB added to the resident memory of a fresh process by one forward + backward, where T >= {LONG}",
             "backend": resolve_backend(),

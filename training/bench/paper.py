@@ -185,7 +185,7 @@ def add_memory_on_cpu(entries: list[dict], batch: int, channels: int, threads: i
         timed = [entry for entry in entries if name in entry["layers"]]
         lengths = ",".join(str(entry["time"]) for entry in timed)
         size = ["--batch", str(batch), "--channels", str(channels), "--threads", str(threads), "--device", "cpu"]
-        output = output_of_new_process(__file__, [*size, "--memory-of", name, lengths])
+        output = output_of_new_process("training.bench.paper", [*size, "--memory-of", name, lengths])
         if output is None:
             return
         peaks = json.loads(output.splitlines()[-1])
@@ -236,7 +236,7 @@ def main(argv=None) -> dict:
             print(json.dumps(peaks))
             return peaks
         result = {
-            **provenance("bench_paper.py", argv),
+            **provenance("training.bench.paper", argv),
             "measured": "forward + backward of one layer, float32, medians and quartiles of interleaved rounds",
             "memory": "MiB added by one forward + backward: on a CPU to the resident memory of a fresh process, on a GPU to "
             "what torch has allocated",

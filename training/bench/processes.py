@@ -24,9 +24,9 @@ if __name__ == "__main__":
 from training.common.checkpoint import load_checkpoint
 from training.common.files import write_json
 from training.common.machine import machine, versions
+from training.common.paths import RESULTS
 
-TRAINING = Path(__file__).parent
-RESULT = TRAINING / "results" / "compare_processes"
+RESULT = RESULTS / "compare_processes"
 COMMON = "--tokenizer bytes --stateful --hidden-size 64 --num-hidden-layers 2 --sequence-length 128 --no-baselines "
 COMMON += "--samples 0 --snippets 0 --eval-every 1 --schedule wsd --final-ratio 1 --warmup 0 --learning-rate 3e-3"
 ONE, TWO = "--batch-size 8", "--batch-size 4"
@@ -51,8 +51,9 @@ def train(processes: int, arguments: list[str]) -> None:
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    script = str(TRAINING / "train_lm.py")
-    subprocess.run([*command, script, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, "-m", "training.train_lm", *arguments], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def compare(steps: int, common: str = COMMON) -> dict:

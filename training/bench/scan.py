@@ -169,7 +169,9 @@ def bench_shape(shape: tuple[int, int, int], rounds: int, threads: int) -> dict:
             "relative_errors": errors,
             "forward": {name: timings[name, part] for name, part in timings if part == "forward"},
             "forward_backward": {name: timings[name, part] for name, part in timings if part == "both"},
-            "memory_mib": {name: in_new_process(__file__, [*memory, name, cell_type, size]) for name in names},
+            "memory_mib": {
+                name: in_new_process("training.bench.scan", [*memory, name, cell_type, size]) for name in names
+            },
             "ratios": {
                 f"log-space / {name}": {
                     "ratio": timings["log-space", "both"]["median_ms"] / timings[name, "both"]["median_ms"],
@@ -270,7 +272,7 @@ def main(argv=None) -> dict:
             print(memory)
             return {"memory_mib": memory}
         results = {
-            **provenance("bench_scan.py", argv),
+            **provenance("training.bench.scan", argv),
             "measured": "float32, medians and quartiles of interleaved rounds",
             "memory": "MiB added to the resident memory of a fresh process by one forward + backward",
             "rounds": options.rounds,

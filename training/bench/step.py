@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> dict:
         parser.error("--batch and --threads must be positive, --time and --rounds at least 2")
     with settings(args.threads):
         result = {
-            **provenance("bench_step.py", argv),
+            **provenance("training.bench.step", argv),
             "measured": "training steps, medians and quartiles of interleaved rounds, float32 unless named",
             "rounds": args.rounds,
             **bench(args.batch, args.time, args.parameters, args.hidden_size, args.rounds),

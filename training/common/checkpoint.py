@@ -11,14 +11,10 @@ from pathlib import Path
 
 import torch
 
-from training.common.errors import InputError
+from training.common.errors import CheckpointError, InputError
 
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names are the user's own
 FORMAT = 2
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written; the ones before it are untouched."""
 
 
 def first_cause(error: BaseException) -> str:

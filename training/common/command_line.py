@@ -1,14 +1,58 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Types of command-line options: a value that does not fit is refused before any work, with what would fit."""
+"""The command lines of the scripts: parsers, types of options, and errors that end a script with one line.
+
+A type of an option rejects a value before any work is done, and its message says which values are accepted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from training.common.errors import CheckpointError, InputError
+
+
+def make_parser(module: str, description: str | None, **options: Any) -> argparse.ArgumentParser:
+    """Returns the parser of a script.
+
+    Args:
+        module (`str`): The script's module, as `python -m` takes it.
+        description (`str`): The script's docstring, whose first line is shown by `--help`.
+        options: Other arguments of `argparse.ArgumentParser`.
+
+    >>> make_parser("training.bench.scan", "Measures the scan.").format_usage()
+    'usage: python -m training.bench.scan [-h]\\n'
+    """
+    first_line = (description or "").partition("\n")[0]
+    return argparse.ArgumentParser(prog=f"python -m {module}", description=first_line, **options)
+
+
+def module_of(main: Callable) -> str:
+    """Returns the module that defines a script's `main`, as `python -m` takes it."""
+    module = sys.modules[main.__module__]  # "__main__" where the script is run
+    spec = module.__spec__
+    return Path(str(module.__file__)).stem if spec is None else spec.name
+
+
+def reported(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a script's `main`: an error that the user can correct ends the script with one line, without a traceback."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> Any:
+        try:
+            return main(argv)
+        except (InputError, CheckpointError) as error:
+            raise SystemExit(f"{module_of(main)}: {error}") from None
+
+    return run
 
 
 def number(text: str) -> float:

@@ -6,3 +6,7 @@ from __future__ import annotations
 
 class InputError(ValueError):
     """Something the caller can put right: the message names the value and the remedy."""
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the ones before it are untouched."""

@@ -76,11 +76,11 @@ def allocator() -> dict[str, str]:
     return {"malloc": f"that of {library}, {how}", **found}
 
 
-def provenance(script: str, argv: list[str] | None) -> dict:
+def provenance(module: str, argv: list[str] | None) -> dict:
     """What belongs into every result file: the command, the machine, the versions, the allocator's settings."""
     arguments = sys.argv[1:] if argv is None else argv
     return {
-        "command": shlex.join(["python", f"training/{script}", *map(str, arguments)]),
+        "command": shlex.join(["python", "-m", module, *map(str, arguments)]),
         "machine": machine(),
         "versions": versions(),
         "allocator": allocator(),

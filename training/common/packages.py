@@ -27,7 +27,12 @@ def require(*packages: str) -> None:
     """
     missing = [name for name in ("hf_minrnn", *packages) if find_spec(name) is None]
     if missing:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: {how_to_install(missing)}")
+        raise SystemExit(f"{_running_script()}: {how_to_install(missing)}")
+
+
+def _running_script() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).name if spec is None else spec.name
 
 
 def how_to_install(missing: Sequence[str]) -> str:

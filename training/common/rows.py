@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import re
 import shlex
@@ -18,8 +17,17 @@ from pathlib import Path
 import filelock
 import torch
 
-from training.common.checkpoint import CheckpointError, checkpoints
-from training.common.command_line import device, folder, not_negative, positive, positive_int, result_file, whole
+from training.common.checkpoint import checkpoints
+from training.common.command_line import (
+    device,
+    folder,
+    make_parser,
+    not_negative,
+    positive,
+    positive_int,
+    result_file,
+    whole,
+)
 from training.common.comparators import Size, build, missing
 from training.common.errors import InputError
 from training.common.experiment import Recipe, Run
@@ -45,16 +53,17 @@ PRESETS = {
 }
 
 
-def parser(description: str, names: list[str], presets: dict[str, dict]) -> argparse.ArgumentParser:
+def parser(module: str, description: str, names: list[str], presets: dict[str, dict]) -> argparse.ArgumentParser:
     """The options that all experiments share.
 
     Args:
-        description (`str`): Of the script.
+        module (`str`): The script's module, as `python -m` takes it.
+        description (`str`): The script's docstring.
         names (`list[str]`): The models that it offers.
         presets (`dict[str, dict]`): Values by option, for "full" and other keys of `PRESETS`; "full" has all that have no
             default here, and of `MODEL_OPTIONS` those that there are.
     """
-    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    made = make_parser(module, description, allow_abbrev=False)
     sizes = made.add_mutually_exclusive_group()
     for name in presets:
         if name != "full":
@@ -109,16 +118,15 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, stem: str) -> a
     return options
 
 
-def command(script: str, options: argparse.Namespace, made: argparse.ArgumentParser, **row) -> str:
+def command(options: argparse.Namespace, made: argparse.ArgumentParser, **row) -> str:
     """The command that runs one row again.
 
     Args:
-        script (`str`): The file's name.
         options: As `parse` returned them: those that differ from the preset are repeated, of a path only the last part.
         made: The parser, whose defaults are the preset's by now.
         row: Options that narrow the experiment down to this row, as lists or single values.
     """
-    words = ["python", f"training/{script}", *([] if options.preset == "full" else [f"--{options.preset}"])]
+    words = [*made.prog.split(), *([] if options.preset == "full" else [f"--{options.preset}"])]
     for name, value in (vars(options) | row).items():
         skipped = name in (*NOT_ABOUT_ROWS, *PRESETS, "preset", "presets")
         if skipped or (value == made.get_default(name) and name not in row) or value is None:
@@ -127,20 +135,6 @@ def command(script: str, options: argparse.Namespace, made: argparse.ArgumentPar
         texts = [part.name if isinstance(part, Path) else f"{part}" for part in parts]
         words += [f"--{'no-' if value is False else ''}{name.replace('_', '-')}", *texts]
     return shlex.join(words)
-
-
-def reported(main: Callable[..., dict]) -> Callable[..., dict]:
-    """An experiment's `main` that ends with one line where the user can put something right, and not with a traceback."""
-
-    @functools.wraps(main)
-    def run(argv=None) -> dict:
-        try:
-            return main(argv)
-        except (InputError, CheckpointError) as error:
-            script = Path(sys.modules[main.__module__].__file__).name
-            raise SystemExit(f"{script}: {error}") from None
-
-    return run
 
 
 class Results:

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from training.common.paths import ROOT
+
 
 class Disagreement(RuntimeError):
     """Contestants that should compute the same don't: their speed means nothing."""
@@ -124,7 +126,7 @@ def peak_memory(step: Callable) -> float:
     return max(peak - before, 0) / 1024
 
 
-def output_of_new_process(script: str, arguments: list[str]) -> str | None:
+def output_of_new_process(module: str, arguments: list[str]) -> str | None:
     """What a script prints, run in a process of its own; `None` where the system has no /proc.
 
     Raises:
@@ -132,13 +134,14 @@ def output_of_new_process(script: str, arguments: list[str]) -> str | None:
     """
     if not Path("/proc/self/status").exists():
         return None
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
-        raise RuntimeError(f"{Path(script).name} {shlex.join(arguments)} failed:\n{done.stderr}")
+        raise RuntimeError(f"{module} {shlex.join(arguments)} failed:\n{done.stderr}")
     return done.stdout
 
 
-def in_new_process(script: str, arguments: list[str]) -> float | None:
+def in_new_process(module: str, arguments: list[str]) -> float | None:
     """The number that a script prints last, otherwise as `output_of_new_process`."""
-    output = output_of_new_process(script, arguments)
+    output = output_of_new_process(module, arguments)
     return None if output is None else float(output.split()[-1])

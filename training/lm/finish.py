@@ -170,21 +170,15 @@ def next_steps(args: argparse.Namespace, steps: int, processes: int, folder: Pat
     """
     counted = {name: value for name, value in vars(args).items() if name != "minutes"} | {"steps": steps}
     free = next(f"{folder}-{number}" for number in count(2) if not Path(f"{folder}-{number}").exists())
-    again = command(counted, processes, free, shown_path("train_lm.py"))
+    again = command(counted, processes, free)
     return (
-        f"\nmeasure it further:\n{shlex.join(['python', shown_path('evaluate.py'), str(folder)])}\n\n"
+        f"\nmeasure it further:\n{shlex.join(['python', '-m', 'training.evaluate', str(folder)])}\n\n"
         f"train it again, in as many steps:\n{again}\n\n"
         f"write with it, in Python:\n"
         f"import hf_minrnn\n"
         f"from transformers import pipeline\n"
         f'print(pipeline("text-generation", model={str(folder)!r})({prompt!r})[0]["generated_text"])'
     )
-
-
-def shown_path(script: str) -> str:
-    """The path of a script here, relative to the working directory if it lies below it."""
-    path, here = Path(__file__).with_name(script), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def push(name: str, folder: Path) -> None:

@@ -59,7 +59,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         SystemExit: argparse refused a value, and said so.
     """
     parser = argparse.ArgumentParser(
-        prog="train_lm.py",
+        prog="python -m training.train_lm",
         description="Train a minGRU or minLSTM language model; without arguments, on Python's standard library "
         "with five minutes of training time.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from training.common.checkpoint import CheckpointError, checkpoints, save_checkpoint
+from training.common.checkpoint import checkpoints, save_checkpoint
+from training.common.errors import CheckpointError
 from training.common.schedule import learning_rate_factor
 from training.common.stop_request import StopRequest
 from training.lm.batches import positions

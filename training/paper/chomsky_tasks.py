@@ -19,10 +19,10 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import positive_int
+from training.common.command_line import positive_int, reported
 from training.common.comparators import Size, build
 from training.common.experiment import Recipe, evaluate
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
+from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from training.common.widths import count
 from training.paper.chomsky import CHOMSKY
 from training.paper.tasks import chomsky
@@ -103,7 +103,7 @@ def plot(path: Path, result: dict, lengths: list[int]) -> None:
 @reported
 def main(argv=None) -> dict:
     """Runs what is missing, draws the heat map; returns what the result file holds."""
-    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
+    made = parser("training.paper.chomsky_tasks", __doc__, MODELS, {"full": FULL, "small": SMALL})
     made.add_argument("--tasks", nargs="+", choices=list(CHOMSKY), metavar="TASK", help=f"of {', '.join(CHOMSKY)}")
     made.add_argument("--lengths", type=positive_int, nargs="+", help="lengths at which the trained model is asked")
     made.add_argument(
@@ -155,7 +155,14 @@ def main(argv=None) -> dict:
                 return train_row(
                     results,
                     f"{task.name}, {name}, rate {rate:g}, seed {seed}",
-                    command("chomsky_tasks.py", options, made, tasks=task.name, models=name, rates=rate, seeds=seed),
+                    command(
+                        options,
+                        made,
+                        tasks=task.name,
+                        models=name,
+                        rates=rate,
+                        seeds=seed,
+                    ),
                     (name, size, None if name in REFERENCE else reference),
                     task,
                     recipe,

@@ -19,11 +19,11 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import positive_int
+from training.common.command_line import positive_int, reported
 from training.common.comparators import Size, build
 from training.common.experiment import Recipe, evaluate
 from training.common.plots import plot_lines
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
+from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from training.common.widths import count
 from training.paper.tasks import recall
 from training.report.paper_tables import groups, numbers
@@ -68,7 +68,7 @@ SMALL = CPU | {"steps": 3000, "every": 250, "batches": 2}
 @reported
 def main(argv=None) -> dict:
     """Runs what is missing, draws the plot; returns what the result file holds."""
-    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
+    made = parser("training.paper.recall", __doc__, MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
     made.add_argument("--pairs", type=positive_int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
     made.add_argument(
         "--expansions",
@@ -119,7 +119,7 @@ def main(argv=None) -> dict:
                     return train_row(
                         results,
                         f"{title}, {length // 4} pairs, rate {rate:g}, seed {seed}",
-                        command("recall.py", options, made, models=name, **narrowed),
+                        command(options, made, models=name, **narrowed),
                         (name, size, None if name in REFERENCE else reference),
                         task,
                         recipe,

@@ -18,11 +18,11 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import positive, positive_int
+from training.common.command_line import positive, positive_int, reported
 from training.common.comparators import Size, build
 from training.common.experiment import Recipe, evaluate
 from training.common.plots import plot_lines
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
+from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from training.common.widths import count
 from training.paper.tasks import selective_copying
 from training.report.paper_tables import curves, numbers
@@ -79,7 +79,7 @@ SMALL = {
 @reported
 def main(argv=None) -> dict:
     """Runs what is missing; returns what the result file holds."""
-    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
+    made = parser("training.paper.selective_copying", __doc__, MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
     made.add_argument("--layers", type=positive_int, nargs="+", help="numbers of layers")
     made.add_argument("--length", type=positive_int, help="positions before the question")
     made.add_argument("--tokens", type=positive_int, help="data tokens to remember")
@@ -122,7 +122,14 @@ def main(argv=None) -> dict:
                 return train_row(
                     results,
                     f"{name}, layers {layers}, length {length}, rate {rate:g}, seed {seed}",
-                    command("selective_copying.py", options, made, models=name, layers=layers, rates=rate, seeds=seed),
+                    command(
+                        options,
+                        made,
+                        models=name,
+                        layers=layers,
+                        rates=rate,
+                        seeds=seed,
+                    ),
                     (name, size, None if name in as_they_are else reference),
                     task,
                     recipe,

@@ -24,11 +24,11 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import positive_int, share, whole
+from training.common.command_line import positive_int, reported, share, whole
 from training.common.comparators import Size, build
 from training.common.experiment import Recipe, evaluate
 from training.common.plots import plot_lines
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, reported, train_row
+from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
 from training.common.widths import count
 from training.paper.tasks import shakespeare
 from training.report.paper_tables import curves
@@ -81,7 +81,7 @@ SMALL = {
 @reported
 def main(argv=None) -> dict:
     """Runs what is missing; returns what the result file holds."""
-    made = parser(__doc__.split("\n")[0], MODELS, {"full": FULL, "small": SMALL})
+    made = parser("training.paper.shakespeare", __doc__, MODELS, {"full": FULL, "small": SMALL})
     made.add_argument("--text", type=Path, help="text file (default: karpathy/tiny_shakespeare from the Hub)")
     made.add_argument("--length", type=positive_int, help="characters in a window")
     made.add_argument("--dropout", type=share, help="on the embedding and what each branch adds")
@@ -127,7 +127,7 @@ def main(argv=None) -> dict:
             return train_row(
                 results,
                 f"{name}, rate {rate:g}, seed {seed}",
-                command("shakespeare.py", options, made, models=name, rates=rate, seeds=seed),
+                command(options, made, models=name, rates=rate, seeds=seed),
                 (name, size, None if name in as_they_are else reference),
                 task,
                 recipe,

@@ -92,7 +92,7 @@ def data_facts(args: argparse.Namespace, corpus_name: str) -> dict[str, str]:
     return {"name": name, "license": args.dataset_license or KNOWN.get(name, {}).get("license", "unknown")}
 
 
-def command(args: dict, processes: int = 1, folder: str | None = None, script: str = "training/train_lm.py") -> str:
+def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
     """The command line of a run, from the `args` of its results.json: what differs from the defaults, and the output folder
     where it is given.
 
@@ -103,7 +103,7 @@ def command(args: dict, processes: int = 1, folder: str | None = None, script: s
     source = ["--streaming"] if args.get("streaming") else []
     default = vars(parse_arguments(["--dataset", dataset, *source]))
     launcher = ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
-    words = [*launcher, script, *(["--dataset", dataset] if dataset != "stdlib" else []), *source]
+    words = [*launcher, "-m", "training.train_lm", *(["--dataset", dataset] if dataset != "stdlib" else []), *source]
     for name, value in args.items():
         if name not in default or name in NOT_IN_COMMAND or value is None or value == default[name]:
             continue
@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     Raises:
         SystemExit: Bad input, with a message that names it and the remedy.
     """
-    parser = argparse.ArgumentParser(prog="cards.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m training.report.cards", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="of a finished run; without it, the models in results/")
     args = parser.parse_args(argv)
     try:
@@ -306,7 +306,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
             for path in paths:
                 write_text(path, committed(path.stem))
     except InputError as error:
-        raise SystemExit(f"cards.py: {error}") from None
+        raise SystemExit(f"training.report.cards: {error}") from None
     for path in paths:
         print(f"wrote {path}")
     return paths

@@ -149,9 +149,9 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
         offered (`tuple[str, ...]`): The presets to look at.
         by (`dict[str, str]`): Options that list what is to run, and the setting of a row that each becomes.
     """
-    module, lines = importlib.import_module(script), []
+    module, lines = importlib.import_module(f"training.paper.{script}"), []
     for name in offered:
-        command = f"`python training/{script}.py{'' if name == 'full' else f' --{name}'}`"
+        command = f"`python -m training.paper.{script}{'' if name == 'full' else f' --{name}'}`"
         if name not in presets:
             lines.append(command)
             continue

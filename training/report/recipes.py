@@ -31,7 +31,6 @@ from training.common.paths import ROOT
 from training.lm.corpus import SHAKESPEARE, read_shakespeare
 from training.report import cards
 
-SCRIPTS = Path(__file__).parent
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SHAKESPEARE_FILE = "runs/tinyshakespeare.txt"  # below the repository's root, where everything is run
 
@@ -72,12 +71,12 @@ def place_shakespeare(given: Path | None) -> Path:
     return path
 
 
-def _run(script: str, arguments: list[str]) -> None:
+def _run(module: str, arguments: list[str]) -> None:
     """A script in a process of its own: memory is measured in fresh ones, and the results name the command as typed."""
-    print(shlex.join(["python", f"training/{script}", *arguments]), flush=True)
-    done = subprocess.run([sys.executable, str(SCRIPTS / script), *arguments], cwd=ROOT)
+    print(shlex.join(["python", "-m", module, *arguments]), flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT)
     if done.returncode:
-        raise InputError(f"{script} ended with status {done.returncode}, see above; no results were copied")
+        raise InputError(f"{module} ended with status {done.returncode}, see above; no results were copied")
 
 
 def cook(name: str, start: list[str]) -> Path:
@@ -94,8 +93,8 @@ def cook(name: str, start: list[str]) -> Path:
         InputError: A script failed.
     """
     folder, (training, evaluation) = f"runs/{name}", RECIPES[name]
-    _run("train_lm.py", [*shlex.split(training), "--output-dir", folder, *start])
-    _run("evaluate.py", [folder, *shlex.split(evaluation)])
+    _run("training.train_lm", [*shlex.split(training), "--output-dir", folder, *start])
+    _run("training.evaluate", [folder, *shlex.split(evaluation)])
     cards.write_card(ROOT / folder)
     for file, copy in (("results.json", f"{name}.json"), ("evaluation.json", f"{name}-evaluation.json")):
         write_text(cards.RESULTS / copy, (ROOT / folder / file).read_text(encoding="utf-8"))
@@ -110,7 +109,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     Raises:
         SystemExit: Bad input, with a message that names it and the remedy, or a script that failed.
     """
-    parser = argparse.ArgumentParser(prog="recipes.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m training.report.recipes", description=__doc__.splitlines()[0])
     parser.add_argument(
         "names", nargs="+", choices=[*RECIPES, "all"], metavar="NAME", help=", ".join([*RECIPES, "all"])
     )
@@ -127,7 +126,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
         for name in names:
             paths.append(cook(name, [f"--{word}" for word in ("resume", "overwrite") if getattr(args, word)]))
     except InputError as error:
-        raise SystemExit(f"recipes.py: {error}") from None
+        raise SystemExit(f"training.report.recipes: {error}") from None
     return paths
 
 

@@ -314,7 +314,9 @@ def render(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Renders all documents in place."""
-    argparse.ArgumentParser(prog="tables.py", description=__doc__.splitlines()[0]).parse_args(argv)
+    argparse.ArgumentParser(prog="python -m training.report.tables", description=__doc__.splitlines()[0]).parse_args(
+        argv
+    )
     for path in DOCUMENTS:
         rendered = render(path.read_text(encoding="utf-8"))
         write_text(path, rendered)

@@ -280,7 +280,7 @@ def load_results(options: argparse.Namespace, argv: list[str] | None, digest: st
         argv = sys.argv[1:] if argv is None else argv
         # The text's name is enough: where it lies is this machine's affair.
         shown = [word.replace(options.text, Path(options.text).name) if options.text else word for word in argv]
-        return {**provenance("ablation.py", shown), "settings": wanted, "runs": {}}
+        return {**provenance("training.studies.ablation", shown), "settings": wanted, "runs": {}}
     results = json.loads(options.output.read_text(encoding="utf-8"))
     results["settings"].setdefault("text", digest)  # files of before it was kept
     for name, value in wanted.items():
@@ -369,7 +369,7 @@ def main(argv: list[str] | None = None) -> dict:
         with settings(options.threads):
             return run(options, argv)
     except InputError as error:
-        raise SystemExit(f"ablation.py: {error}") from None
+        raise SystemExit(f"training.studies.ablation: {error}") from None
 
 
 if __name__ == "__main__":

@@ -329,7 +329,9 @@ def main(argv: list[str] | None = None) -> dict:
                 times = ", ".join(f"{name} {value:.1f} s" for name, value in run["seconds"].items())
                 print(f"{layer:<7} seed {seed}: score {score}, greedy {run['greedy']:.0f}, {times}", flush=True)
         result = {
-            "command": shlex.join(["python", "training/studies/cartpole.py", *(sys.argv[1:] if argv is None else argv)]),
+            "command": shlex.join(
+                ["python", "-m", "training.studies.cartpole", *(sys.argv[1:] if argv is None else argv)]
+            ),
             "measured": f"score: mean return of the last {RECENT} episodes of training; greedy: mean return of 100 episodes "
             f"of the likelier action; at most {LIMIT}",
             "settings": settings,

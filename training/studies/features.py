@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> dict:
             warnings.simplefilter("ignore")
             found = measure(args.graphs)
         result = {
-            **provenance("compare_features.py", argv),
+            **provenance("training.studies.features", argv),
             "measured": "as in compare_modes.json; `scan`: largest difference from a float64 loop relative to the largest "
             f"state, {STEPS} steps, gates and candidates N(0, 1)",
             "tolerance": TOLERANCE,

@@ -273,7 +273,7 @@ def main(argv=None) -> dict:
         )
     with settings(options.threads):
         result = {
-            **provenance("forecast.py", argv),
+            **provenance("training.studies.forecast", argv),
             "options": {name: value for name, value in vars(options).items() if name != "output"},
             "horizons": list(HORIZONS),
             "samples": {name: len(x) for name, (x, _) in parts.items()},

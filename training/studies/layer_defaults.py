@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Measures settings of MinGRU and MinLSTM against nn.GRU and nn.LSTM on four small tasks, all with as many parameters.
 
-    python -m training.studies.layer_defaults                        # an hour on one core; writes training/results/layer_defaults.json
+    python -m training.studies.layer_defaults           # an hour on one core; writes training/results/layer_defaults.json
     python -m training.studies.layer_defaults --tasks waves --layers nn.GRU MinGRU --settings g rising
 
 The layers' defaults were chosen by this table. Every contestant has the same data, batches, steps and learning rates to
@@ -31,9 +31,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from hf_minrnn import MinGRU, MinLSTM
-from training.common.command_line import positive, positive_int, result_file, whole
+from training.common.command_line import positive, positive_int, reported, result_file, whole
 from training.common.paths import RESULTS
-from training.common.rows import Results, reported
+from training.common.rows import Results
 from training.common.timing import settings as thread_settings
 from training.common.widths import count, widest
 from training.studies import forecast
@@ -231,9 +231,9 @@ class CartPole:
 
     @cached_property
     def cartpole(self):
-        import rl_cartpole  # needs gymnasium, and no other task does
+        from training.studies import cartpole  # needs gymnasium, and no other task does
 
-        return rl_cartpole
+        return cartpole
 
     def model(self, name, setting, width) -> nn.Module:
         return self.cartpole.Policy(make(name, setting, self.width, width, self.layers), self.width)
@@ -320,7 +320,7 @@ def add_row(results: Results, task, task_name: str, name: str, setting: str | No
         about |= dict(zip(("candidate_activation", "floors", "gate_bias"), SETTINGS[setting]))
     about |= {"rates": rates, "seeds": options.seeds, **task.settings()}
     key = f"{task_name} {name}" + (f" {setting}" if setting else "")
-    command = shlex.join(["python", "training/studies/layer_defaults.py", *words])
+    command = shlex.join(["python", "-m", "training.studies.layer_defaults", *words])
     row = results.row(key, about, command, lambda: contest(task, name, setting, rates, options.seeds))
     print(
         f"{key:<32}{row['parameters']:>7,} parameters {row['seconds']:6.1f} s  {task.measure} {row['median']:.3f}, "

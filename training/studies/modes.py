@@ -350,7 +350,7 @@ def main(argv: list[str] | None = None) -> dict:
                 for mode, ways in models[name]["modes"].items():
                     print(f"  {mode:<22}{verdict_cell(ways)}", flush=True)
         result = {
-            **provenance("compare_modes.py", argv),
+            **provenance("training.studies.modes", argv),
             "measured": "largest difference of logits relative to the largest logit, or share of greedy tokens that differ, "
             "from a forward over each row alone without cache; float32, CPU, no optional kernels",
             "tolerance": TOLERANCE,

@@ -61,7 +61,9 @@ def run(group: str, only: str | None = None) -> dict:
     """
     path = RESULTS / f"sweep_{group}.json"
     results = (
-        json.loads(path.read_text()) if path.exists() else {"command": f"python -m training.studies.sweep {group}", "runs": {}}
+        json.loads(path.read_text())
+        if path.exists()
+        else {"command": f"python -m training.studies.sweep {group}", "runs": {}}
     )
     for name, arguments in GROUPS[group].items():
         if name in results["runs"] or (only or "") not in name:

@@ -72,7 +72,7 @@ def test_the_slow_ones_have_fewer_rounds_and_are_left_out(monkeypatch):
 
 def test_memory_of_one_contestant_in_its_own_process():
     size = ["--batch", "2", "--channels", "32", "--device", "cpu"]
-    found = timing.output_of_new_process(bench_paper.__file__, [*size, "--memory-of", "minGRU, log-space", "64,2048"])
+    found = timing.output_of_new_process("training.bench.paper", [*size, "--memory-of", "minGRU, log-space", "64,2048"])
     if found is not None:  # the system tells
         peaks = json.loads(found.splitlines()[-1])
         # At least the output, the gradient and the projection: 2 * 2048 * 32 * 4 numbers of 4 bytes are 2 MiB.

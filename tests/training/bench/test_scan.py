@@ -90,7 +90,7 @@ def test_every_backend_runs_as_itself(monkeypatch):
 
 def test_memory_is_measured_in_a_process_of_its_own():
     def memory(name):  # the scan needs at least its output and its gradient: 0.75 MiB
-        return timing.in_new_process(bench_scan.__file__, ["--memory-of", name, "mingru", "4,256,64"])
+        return timing.in_new_process("training.bench.scan", ["--memory-of", name, "mingru", "4,256,64"])
 
     ours = memory("torch")
     assert ours is None or 0.5 < ours < memory("log-space") < 100

@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from training.common.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
-from training.common.errors import InputError
+from training.common.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from training.common.errors import CheckpointError, InputError
 
 
 def names(folder):

@@ -145,7 +145,7 @@ def scripted(run, scores, monkeypatch):
         value = next(scores)
         return {"accuracy": value, "loss": 1 - value}
 
-    monkeypatch.setattr("experiment.evaluate", judged)
+    monkeypatch.setattr("training.common.experiment.evaluate", judged)
     return seen
 
 

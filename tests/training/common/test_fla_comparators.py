@@ -94,7 +94,7 @@ def test_dropout_is_added(fla):
 
 def test_the_reason_is_given(monkeypatch):
     assert missing("rwkv7", "cpu") == "flash-linear-attention runs on a GPU only"
-    monkeypatch.setattr("fla_comparators.find_spec", lambda name: None)
+    monkeypatch.setattr("training.common.fla_comparators.find_spec", lambda name: None)
     assert missing("rwkv7", "cuda") == "flash-linear-attention is not installed: pip install flash-linear-attention"
     assert missing("gru", "cpu") is None
     with pytest.raises(ImportError, match="rwkv7 needs flash-linear-attention: pip install"):

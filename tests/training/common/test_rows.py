@@ -26,7 +26,7 @@ PRESETS = {
 
 
 def read(*arguments):
-    made = parser("A test.", ["mingru", "gru"], PRESETS)
+    made = parser("training.test", "A test.", ["mingru", "gru"], PRESETS)
     made.add_argument("--length", type=int)
     return made, parse(made, list(arguments), "test")
 
@@ -45,22 +45,22 @@ def test_presets_fill_in_what_is_not_given():
 
 def test_a_rows_command_runs_that_row_alone(tmp_path):
     made, options = read("--small", "--steps", "7", "--output", str(tmp_path / "x.json"), "--threads", "1", "--bf16")
-    line = command("test.py", options, made, models="gru", rates=1e-2, seeds=3)
-    assert line == "python training/test.py --small --models gru --seeds 3 --rates 0.01 --steps 7 --bf16"
-    _, again = read(*line.split()[2:])
+    line = command(options, made, models="gru", rates=1e-2, seeds=3)
+    assert line == "python -m training.test --small --models gru --seeds 3 --rates 0.01 --steps 7 --bf16"
+    _, again = read(*line.split()[3:])
     assert (again.models, again.seeds, again.rates, again.steps, again.bf16) == (["gru"], [3], [1e-2], 7, True)
     made, options = read()
-    assert command("test.py", options, made, seeds=0) == "python training/test.py --seeds 0"
+    assert command(options, made, seeds=0) == "python -m training.test --seeds 0"
     made.set_defaults(bf16=True)
     options.bf16 = False
-    assert command("test.py", options, made) == "python training/test.py --no-bf16"
+    assert command(options, made) == "python -m training.test --no-bf16"
 
 
 def test_of_a_path_only_the_last_part_is_told(tmp_path):
-    made = parser("A test.", ["mingru"], PRESETS)
+    made = parser("training.test", "A test.", ["mingru"], PRESETS)
     made.add_argument("--text", type=type(tmp_path))
     options = parse(made, ["--text", str(tmp_path / "plays.txt")], "test")
-    assert command("test.py", options, made) == "python training/test.py --text plays.txt"
+    assert command(options, made) == "python -m training.test --text plays.txt"
 
 
 def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_values_that_do_not_fit_are_refused_before_any_work(options, message, tm
 
 
 def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("option_types.os.access", lambda *_: False)
+    monkeypatch.setattr("training.common.command_line.os.access", lambda *_: False)
     with pytest.raises(SystemExit):
         recall.main(["--small", "--output", str(tmp_path / "x.json")])
     assert "x.json cannot be written, its folder is read-only: choose another" in capsys.readouterr().err
@@ -170,7 +170,11 @@ def test_a_row_in_training_is_left_to_who_trains_it(tmp_path, capsys):
     folder.mkdir(parents=True)
     with filelock.FileLock(folder / "lock"), pytest.raises(SystemExit) as stop:
         recall.main(argv)
-    assert str(stop.value).startswith(f"recall.py: another process is training {key}, in {folder}: let it end")
+    assert str(stop.value).startswith(
+        f"training.paper.recall: another process is training {key}, in {folder}: let it end"
+    )
     assert list(recall.main(argv)["rows"]) == [key]
-    with pytest.raises(SystemExit, match=r"recall.py: .* has the row .* with steps 2, not 3: give another --output"):
+    with pytest.raises(
+        SystemExit, match=r"training.paper.recall: .* has the row .* with steps 2, not 3: give another --output"
+    ):
         recall.main([*argv, "--steps", "3"])

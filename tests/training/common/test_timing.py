@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from training.common import timing
+from training.common import machine, timing
 
 
 def test_disagreement_and_nan_are_no_speed():
@@ -39,27 +39,28 @@ def test_rounds_run_each_in_an_order_of_their_own_and_warm_ups_are_left_out(monk
 
 def test_provenance(monkeypatch):
     monkeypatch.setenv("MALLOC_CONF", "x")
-    result = timing.provenance("bench.py", ["--a", "b c"])
-    assert result["command"] == "python training/bench.py --a 'b c'" and result["allocator"]["MALLOC_CONF"] == "x"
+    result = machine.provenance("training.bench.x", ["--a", "b c"])
+    assert result["command"] == "python -m training.bench.x --a 'b c'" and result["allocator"]["MALLOC_CONF"] == "x"
     assert result["machine"]["cpu"] and result["versions"]["torch"]
 
 
 def test_the_allocator_in_words(monkeypatch):
     for name in ("MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("glibc", "2.36"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = timing.allocator()
+    found = machine.allocator()
     assert (found["malloc"], found["OMP_NUM_THREADS"]) == ("that of glibc 2.36, as it is by default", "1")
     monkeypatch.setenv("GLIBC_TUNABLES", "x")
-    assert timing.allocator()["malloc"] == "that of glibc 2.36, with what GLIBC_TUNABLES says"
-    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("", ""))
-    assert "C library" in timing.allocator()["malloc"]
+    assert machine.allocator()["malloc"] == "that of glibc 2.36, with what GLIBC_TUNABLES says"
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("", ""))
+    assert "C library" in machine.allocator()["malloc"]
 
 
-def test_a_failing_process_is_named(tmp_path):
-    script = tmp_path / "script.py"
+def test_a_failing_process_is_named(tmp_path, monkeypatch):
+    script = tmp_path / "script_of_a_test.py"
     script.write_text("import sys; print('words', 1.5) if sys.argv[1] == 'good' else sys.exit('no such thing')")
-    assert timing.in_new_process(str(script), ["good"]) == 1.5
-    with pytest.raises(RuntimeError, match=r"(?s)script.py bad failed:.*no such thing"):
-        timing.in_new_process(str(script), ["bad"])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert timing.in_new_process("script_of_a_test", ["good"]) == 1.5
+    with pytest.raises(RuntimeError, match=r"(?s)script_of_a_test bad failed:.*no such thing"):
+        timing.in_new_process("script_of_a_test", ["bad"])

@@ -38,9 +38,9 @@ def prompt_of(program):
 
 def run(words):
     """Runs a printed command as the shell would, but in this process. Returns what its main function returns."""
-    assert words[0] == "python" and Path(words[1]).is_file()
-    mains = {"train_lm.py": train_lm.main, "evaluate.py": evaluate.main}
-    return mains[Path(words[1]).name](words[2:])
+    assert words[:2] == ["python", "-m"]
+    mains = {"training.train_lm": train_lm.main, "training.evaluate": evaluate.main}
+    return mains[words[2]](words[3:])
 
 
 @pytest.mark.parametrize("budget", [["--steps", "4"], ["--minutes", "0.01"]], ids=" ".join)
@@ -77,7 +77,7 @@ def test_a_run_of_several_processes_is_repeated_by_as_many(tmp_path):
     args = parse_arguments(["--output-dir", str(tmp_path / "run"), "--minutes", "9"])
     _, again, _ = parts(next_steps(args, 7, 2, tmp_path / "run", 'it\'s\n"new"') + "\n")
     assert again[:3] == ["torchrun", "--nproc_per_node", "2"]
-    assert again[4:] == ["--steps", "7", "--output-dir", str(tmp_path / "run-2")]
+    assert again[5:] == ["--steps", "7", "--output-dir", str(tmp_path / "run-2")]
 
 
 @pytest.mark.parametrize(

@@ -18,5 +18,5 @@ def test_flops_are_those_of_the_matrix_products():
 
 
 def test_the_peak_is_that_of_this_machine(monkeypatch):
-    monkeypatch.setattr("throughput.SIZE", 256)
+    monkeypatch.setattr("training.lm.throughput.SIZE", 256)
     assert 1e8 < measure_peak_flops(torch.device("cpu"), torch.float32) < 1e14

@@ -103,7 +103,7 @@ def test_stream_is_separator_then_document(tokenizer):
 
 def test_batches_do_not_change_the_stream(tokenizer, monkeypatch):
     whole = encode_documents(tokenizer, DOCUMENTS)
-    monkeypatch.setattr("tokenization.ENCODE_AT_ONCE", 50)
+    monkeypatch.setattr("training.lm.tokenization.ENCODE_AT_ONCE", 50)
     assert np.array_equal(encode_documents(tokenizer, DOCUMENTS).ids, whole.ids)
 
 

@@ -28,11 +28,9 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(f"{task}, gru: " in printed for task in CHOMSKY)
     table = table_of({"small": result})
-    assert (
-        "Not run: `python -m training.paper.chomsky_tasks`; of `python -m training.paper.chomsky_tasks --small` bucket_sort minlstm, "
-        in table
-        and table.count("| parity |") == 2
-    )
+    script = "python -m training.paper.chomsky_tasks"
+    assert f"Not run: `{script}`; of `{script} --small` bucket_sort minlstm, " in table
+    assert table.count("| parity |") == 2
     assert "--small --models gru --seeds 0 1 --rates 0.003 --steps 2" in table and " ± " in table
 
 

@@ -37,7 +37,8 @@ def test_a_tiny_ladder_is_written_and_not_run_again(tmp_path, capsys):
         assert key == f"{row['settings']['model']}, layers {row['settings']['layers']}, length 20, rate 0.01, seed 0"
         words = shlex.split(row["command"])
         assert (
-            words[:3] == ["python", "training/paper/selective_copying.py", "--small"] and str(tmp_path) not in row["command"]
+            words[:4] == ["python", "-m", "training.paper.selective_copying", "--small"]
+            and str(tmp_path) not in row["command"]
         )
     sizes = {
         (row["settings"]["model"], row["settings"]["layers"]): row["parameters"] for row in result["rows"].values()
@@ -47,7 +48,7 @@ def test_a_tiny_ladder_is_written_and_not_run_again(tmp_path, capsys):
     assert selective_copying.main(arguments) == result and "step 4 of 4" not in capsys.readouterr().out
     assert not list(tmp_path.rglob("checkpoint*"))
     one = next(iter(result["rows"].values()))
-    again = selective_copying.main([*shlex.split(one["command"])[2:], "--output", str(tmp_path / "b.json")])
+    again = selective_copying.main([*shlex.split(one["command"])[3:], "--output", str(tmp_path / "b.json")])
     (row,) = again["rows"].values()
     assert row["curve"] == one["curve"] and row["test"] == one["test"] and row["command"] == one["command"]
     assert path.with_suffix(".png").stat().st_size > 5_000

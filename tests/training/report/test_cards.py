@@ -239,7 +239,9 @@ def test_an_evaluation_is_on_the_card_of_its_weights_only(measured, tmp_path):
     assert f"{evaluation['metrics']['weights_bytes'] / 1e3:.3g} kB" in card and evaluation["command"] in card
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "evaluation.json", "results.json"]
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation | {"model": {"sha256": "0"}}))
-    with pytest.raises(SystemExit, match=r"cards\.py: no card of .* of other weights.*run evaluate\.py again"):
+    with pytest.raises(
+        SystemExit, match=r"training.report.cards: no card of .* of other weights.*run evaluate\.py again"
+    ):
         cards.main([str(tmp_path)])
 
 
@@ -260,7 +262,7 @@ def test_a_run_that_goes_on_loses_the_evaluation_of_before(measured, finished_ru
 def test_folders_without_a_result_are_refused(content, message, tmp_path):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
-    with pytest.raises(SystemExit, match=rf"^cards\.py: .*{message}"):
+    with pytest.raises(SystemExit, match=rf"^training.report.cards: .*{message}"):
         cards.main([str(tmp_path)])
     assert not (tmp_path / "README.md").exists()
 
@@ -283,8 +285,8 @@ def test_the_command_gives_the_same_arguments(argv):
     watched = parse_arguments([*argv, "--resume", "--trackers", "tensorboard", "--keep", "5", "--output-dir", "there"])
     for given in (args, watched):
         words = shlex.split(cards.command(json.loads(json.dumps(vars(given)))))
-        assert words[:2] == ["python", "training/train_lm.py"]
-        assert parse_arguments(words[2:]) == args
+        assert words[:3] == ["python", "-m", "training.train_lm"]
+        assert parse_arguments(words[3:]) == args
     assert cards.command(vars(args), processes=2).startswith("torchrun --nproc_per_node 2 -m training.train_lm")
 
 

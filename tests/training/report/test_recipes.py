@@ -4,6 +4,7 @@
 import hashlib
 import json
 import shlex
+import subprocess
 
 import datasets
 import pytest
@@ -66,7 +67,9 @@ def test_the_text_is_the_same_from_a_file_and_from_the_hub(root, monkeypatch):
 def test_another_text_is_refused(root, monkeypatch):
     given = root / "given.txt"
     given.write_text(TEXT + "more")
-    with pytest.raises(SystemExit, match=r"recipes\.py: .*given\.txt has SHA-256 .*: give the whole text of karpathy/"):
+    with pytest.raises(
+        SystemExit, match=r"training.report.recipes: .*given\.txt has SHA-256 .*: give the whole text of"
+    ):
         recipes.main(["shakespeare-mingru", "--text", str(given)])
     with pytest.raises(SystemExit, match=r"--text .*nowhere\.txt cannot be read \(No such file"):
         recipes.main(["shakespeare-mingru", "--text", str(root / "nowhere.txt")])
@@ -88,7 +91,7 @@ def test_a_recipe_leaves_results_and_card(root, monkeypatch):
     monkeypatch.setattr(
         recipes, "RECIPES", {"shakespeare-mingru": (training, f"{text} --rounds 2 --seeds 1 --new-tokens 5")}
     )
-    scripts = {"train_lm.py": train_lm.main, "evaluate.py": evaluate.main}
+    scripts = {"training.train_lm": train_lm.main, "training.evaluate": evaluate.main}
     monkeypatch.setattr(recipes, "_run", lambda script, arguments: scripts[script](arguments))
     monkeypatch.chdir(root)  # where the scripts are run
     (path,) = recipes.main(["all", "--text", str(given), "--overwrite"])
@@ -102,8 +105,7 @@ def test_a_recipe_leaves_results_and_card(root, monkeypatch):
 
 
 def test_a_script_that_fails_copies_nothing(root, monkeypatch):
-    (root / "train_lm.py").write_text("raise SystemExit(3)")
-    monkeypatch.setattr(recipes, "SCRIPTS", root)
-    with pytest.raises(InputError, match=r"train_lm\.py ended with status 3, see above; no results were copied"):
+    monkeypatch.setattr(recipes.subprocess, "run", lambda *_, **options: subprocess.CompletedProcess([], 3))
+    with pytest.raises(InputError, match=r"training\.train_lm ended with status 3, see above; no results were copied"):
         recipes.cook("stdlib-mingru", [])
     assert not (root / "results").exists()

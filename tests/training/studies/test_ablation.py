@@ -227,7 +227,7 @@ def test_a_run_that_diverges_is_kept_and_not_chosen(finished, text_file):
     ],
 )
 def test_bad_input_is_one_line(argv, message, tmp_path):
-    with pytest.raises(SystemExit, match=f"^ablation.py: .*{message}"):
+    with pytest.raises(SystemExit, match=f"^training.studies.ablation: .*{message}"):
         ablation.main([*argv, "--output", str(tmp_path / "a.json")])
 
 

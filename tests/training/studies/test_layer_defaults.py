@@ -42,15 +42,17 @@ def test_a_small_run_writes_every_row_and_runs_none_twice(tmp_path, capsys, monk
 def test_the_command_of_a_row_gives_that_row(tmp_path):
     row = run(tmp_path / "a.json", "--tasks", "waves", "--layers", "MinGRU", "--settings", "0.9", "--seeds", 3)["rows"]
     command = row["waves MinGRU 0.9"]["command"].split()
-    assert command[:2] == ["python", "training/studies/layer_defaults.py"]
-    again = layer_defaults.main([*command[2:], "--output", str(tmp_path / "b.json")])["rows"]
+    assert command[:3] == ["python", "-m", "training.studies.layer_defaults"]
+    again = layer_defaults.main([*command[3:], "--output", str(tmp_path / "b.json")])["rows"]
     assert list(again) == list(row) and again["waves MinGRU 0.9"]["median"] == row["waves MinGRU 0.9"]["median"]
 
 
 def test_another_setting_than_the_file_has_is_refused(tmp_path):
     path = tmp_path / "defaults.json"
     run(path, "--tasks", "waves", "--layers", "nn.LSTM", "--seeds", 0)
-    with pytest.raises(SystemExit, match=r"layer_defaults.py: .*'waves nn.LSTM' with seeds \[0\], not \[1\]"):
+    with pytest.raises(
+        SystemExit, match=r"training.studies.layer_defaults: .*'waves nn.LSTM' with seeds \[0\], not \[1\]"
+    ):
         run(path, "--tasks", "waves", "--layers", "nn.LSTM", "--seeds", 1)
 
 

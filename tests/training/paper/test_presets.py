@@ -24,7 +24,7 @@ PRESETS = [
 
 @pytest.mark.parametrize(("script", "preset"), PRESETS)
 def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monkeypatch):
-    module = importlib.import_module(script)
+    module = importlib.import_module(f"training.paper.{script}")
     stem = f"{script}{'' if preset == 'full' else f'_{preset}'}"
     committed, path = rows.RESULTS / f"{stem}.json", tmp_path / f"{stem}.json"
     shutil.copy(committed, path)
@@ -58,5 +58,5 @@ def test_where_no_model_can_run_it_says_so_and_ends(script, tmp_path, capsys):
     text.write_text("to be or not to be, that is the question. " * 20)
     argv = ["--small", "--models", "hgrn", "--device", "cpu", "--output", str(tmp_path / "x.json")]
     argv += ["--text", str(text)] if script == "shakespeare" else []
-    assert importlib.import_module(script).main(argv)["rows"] == {}
+    assert importlib.import_module(f"training.paper.{script}").main(argv)["rows"] == {}
     assert "hgrn is left out: flash-linear-attention runs on a GPU only" in capsys.readouterr().out

@@ -46,7 +46,7 @@ def test_stream_loss_does_not_depend_on_the_segments(tiny_model, monkeypatch):
         logits = tiny_model(torch.from_numpy(ids)[None]).logits[0, :-1]
         expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(ids[1:]), reduction="sum").item()
     for longest in (4096, 699, 698, 128):
-        monkeypatch.setattr("evaluation.LONGEST_SEGMENT", longest)
+        monkeypatch.setattr("training.lm.evaluation.LONGEST_SEGMENT", longest)
         assert stream_nats(tiny_model, ids) == pytest.approx(expected, rel=1e-5)
 
 
