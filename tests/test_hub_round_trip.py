@@ -25,7 +25,9 @@ PROMPT = "the cat "
 PEFT = importlib.util.find_spec("peft") is not None  # the extra "ecosystem", which Trainer's example needs
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARE = README.partition("## Share\n")[2].partition("\n## ")[0]
-ELSEWHERE, PYTHON = re.findall(r"```python\n(.*?)```", SHARE, flags=re.DOTALL)
+(ELSEWHERE,) = re.findall(r"```python\n(.*?)```", SHARE, flags=re.DOTALL)
+GUIDE = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+(PYTHON,) = re.findall(r"```python\n(.*?)```", GUIDE.partition("## Share\n")[2], flags=re.DOTALL)
 # Where each door's model is on this machine, by its name on the Hub.
 FOLDERS = {"stdlib-mingru": "runs/stdlib-mingru", "folder": "other", "script": "script", "later": "later"}
 FOLDERS |= {"sharded": "sharded", "trainer": "trainer"} | ({"tuned": "tuned"} if PEFT else {})
