@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The CPU kernels, for numba to compile: gates and scan in one pass over memory, forward and backward.
+"""CPU kernels that numba compiles: gates and scan in one pass over memory, forward and backward.
 
-Time is the outer loop and the channels the inner one, which LLVM turns into vector code; a row of states stays in the
-cache. numba has no exponential for vectors, so there is one here. It is imported, and a kernel compiled, on first use; what
-it compiled it keeps in `__pycache__`, in the user's cache folder or in `NUMBA_CACHE_DIR`, whichever can be written.
+The outer loop runs over time and the inner loop over channels, which LLVM vectorises; the state of a row stays in the cache.
+numba has no vectorised exponential, so this file defines one. numba is imported and a kernel is compiled on first use. Compiled
+kernels are cached on disk, in the first of these that is writable: `NUMBA_CACHE_DIR`, `__pycache__`, the user's cache folder.
 """
 
 import math
@@ -11,24 +11,25 @@ import threading
 
 try:
     import numpy as np
-except ImportError:  # numba needs it, so that nothing below will be reached
+except ImportError:  # numba needs numpy, so nothing below runs without it
     np = None
 
-MINGRU, NORMALIZED, MINLSTM, LINEAR = range(4)  # the cells; MINLSTM is the one that is not normalised
-# "contract" lets a product and a sum become one instruction. What else "fast" allows would lose NaN or exactness.
+# Cells. NORMALIZED is the minLSTM with normalised gates, MINLSTM the one without.
+MINGRU, NORMALIZED, MINLSTM, LINEAR = range(4)
+# "contract" allows fused multiply-add. The other fast-math flags would lose NaN or exactness.
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 _lock, _loaded = threading.Lock(), []
 
 
-# --- arithmetic, element by element -----------------------------------------------------------------------------------
+# --- arithmetic on single elements ------------------------------------------------------------------------------------
 #
-# Plain Python, which numba compiles. It has neither bfloat16 nor float16: arrays hold their bits, in int16 and uint16.
+# Plain Python that numba compiles. numba has neither bfloat16 nor float16: arrays hold their bits as int16 and uint16.
 
 
 def _exp_float32(x):
-    # exp(x) for x <= 0 to 0.7 units in the last place, as 2^n * exp(r) with |r| <= log(2) / 2. The number added is so large
-    # that the sum has no fraction left, and its last bits are n. The polynomial is a minimax fit.
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # nothing subnormal, and NaN stays
+    # exp(x) for x <= 0 to 0.7 units in the last place, as 2^n * exp(r) with |r| <= log(2) / 2. Adding 1.5 * 2^23 rounds to an
+    # integer and leaves n in the last bits of the sum. The polynomial is a minimax fit.
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # avoids subnormal numbers, keeps NaN
     shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
     n = shifted - np.float32(12582912.0)
     r = x - n * np.float32(0.693359375) + n * np.float32(2.1219444e-4)  # log(2) in two parts
@@ -61,7 +62,7 @@ def _to_bfloat16(x):
 def _from_float16(x):
     wide = np.uint32(x)
     bits = np.uint32(np.uint32(wide & np.uint32(0x7FFF)) << np.uint32(13))
-    finite = np.float32(bits.view(np.float32)) * np.float32(2.0**112)  # the two types' exponents start 112 apart
+    finite = np.float32(bits.view(np.float32)) * np.float32(2.0**112)  # the exponent biases differ by 112
     special = np.uint32(bits | np.uint32(0x7F800000))
     value = finite if bits < np.uint32(0x0F800000) else np.float32(special.view(np.float32))
     return -value if wide >= np.uint32(0x8000) else value
@@ -73,11 +74,11 @@ def _to_float16(x):
     odd = np.uint32(np.uint32(size >> np.uint32(13)) & np.uint32(1))
     half = np.uint32(np.uint32(size + np.uint32(0xFFF)) + odd)  # to nearest, ties to even
     half = np.uint32(np.uint32(half >> np.uint32(13)) - np.uint32(112 << 10))
-    # Below 2^-14 float16 goes in steps of 2^-24, as float32 does from 0.5 on.
+    # Below 2^-14 float16 has a spacing of 2^-24, as float32 has from 0.5 on.
     small = np.float32(np.float32(size.view(np.float32)) + np.float32(0.5))
     small = np.uint32(small.view(np.uint32) - np.uint32(0x3F000000))
     half = small if size < np.uint32(0x38800000) else half
-    half = np.uint32(0x7C00) if size >= np.uint32(0x477FF000) else half  # infinite from 65520 on
+    half = np.uint32(0x7C00) if size >= np.uint32(0x477FF000) else half  # infinity from 65520 on
     half = half if x == x else np.uint32(0x7E00)
     return np.uint16(half | np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000)))
 
@@ -87,7 +88,7 @@ def _saturated(x):
     return np.float32(65504.0) if x > np.float32(65504.0) else x
 
 
-# What the code below calls. `_teach` tells numba which of the above it is for a type.
+# Functions that the code below calls. `_register` tells numba how each is implemented for a type.
 
 
 def _exp(x):
@@ -95,37 +96,49 @@ def _exp(x):
 
 
 def _wide(x):
-    """What an array holds, in float32 or float64."""
+    """An element of an array as float32 or float64."""
 
 
-def _narrow(x, kept):
-    """x as an array of the type `kept` holds it."""
+def _narrow(x, stored):
+    """x as an element of an array of dtype `stored`."""
 
 
-def _limit(x, kept):
-    """x within what an array of the type `kept` can hold."""
+def _limit(x, stored):
+    """x clamped to the finite range of an array of dtype `stored`."""
 
 
 def _fetch(array, i):
-    """Asks for the cache line of array[i], which need not exist."""
+    """Prefetches the cache line of array[i]. The index may be out of bounds."""
 
 
 def _sigmoid(x):
-    # sigmoid(x) and sigmoid(-x), both times the third. Nothing overflows.
-    e, one = _exp(-abs(x)), type(x)(1)
-    return e if x < 0 else one, one if x < 0 else e, one + e
+    """sigmoid(x) and sigmoid(-x), both times the third result. Never overflows."""
+    one = type(x)(1)
+    e = _exp(-abs(x))
+    return (e, one, one + e) if x < 0 else (one, e, one + e)
 
 
 def _gates(cell, with_g, f, i, c, scale):
-    # `gates.coefficients` of one element, and what `gates.part_gradients` needs: w of a step with its floor, 1 - w
-    # without it, the candidate and its slope, and two more. They are sigmoid(-f) and sigmoid(-i) for the normalised
-    # minLSTM, sigmoid(i) and sigmoid(-i) for the other. What a kernel does not use the compiler drops, branches included.
+    """`gates.coefficients` of one element, and the terms that its gradients need.
+
+    The compiler removes what a kernel does not use, including the branches on `cell` and `with_g`.
+
+    Args:
+        cell, with_g: The cell, and whether the candidate activation is g. Both are constants.
+        f, i, c: Gates and candidate. minGRU has one gate, f, and ignores i.
+        scale: 1 - forget-gate floor.
+
+    Returns:
+        `factor`: 1 - decay. `rest`: decay without the floor. `v`: activated candidate. `slope`: its derivative.
+        `term1, term2`: for the normalised minLSTM sigmoid(-f) and sigmoid(-i), otherwise sigmoid(i) and sigmoid(-i).
+    """
     one, zero = type(c)(1), type(c)(0)
     if cell == NORMALIZED:
-        # Where both are so negative that sigmoid is exp, only their difference counts: moved up, neither becomes 0 / 0.
-        above = (f if f > i else i) + type(c)(40)
-        above = above if above < 0 else zero
-        f, i = f - above, i - above
+        # Far below zero, sigmoid is exp and only the difference of the gates matters: shifting both up avoids 0 / 0.
+        shift = (f if f > i else i) + type(c)(40)
+        shift = shift if shift < 0 else zero
+        f, i = f - shift, i - shift
+    # sigmoid(f) = f_on / f_sum and sigmoid(-f) = f_off / f_sum; the quotients are taken later, with one division for all.
     f_on, f_off, f_sum = _sigmoid(f)
     i_on, i_off, i_sum = _sigmoid(i)
     e = _exp(c if c < 0 else zero)  # g(c) = e / (1 + e) + max(c, 0)
@@ -136,156 +149,206 @@ def _gates(cell, with_g, f, i, c, scale):
         total = share + rest
     elif cell == MINLSTM:
         share, rest, extra = f_off, f_on, i_sum
-    r = one / (total * extra * e_sum)  # one division for all
-    scaled, v, slope = extra * e_sum * r, c, one
+    r = one / (total * extra * e_sum)
+    share_scale = extra * e_sum * r
+    v, slope = c, one
     if with_g:
         v = e * (total * extra * r)
         slope = v * (total * extra * r) if c < 0 else one
         v += zero if c < 0 else c
-    first, second = i_on * (total * e_sum * r), i_off * (total * e_sum * r)
+    term1, term2 = i_on * (total * e_sum * r), i_off * (total * e_sum * r)
     if cell == NORMALIZED:
         r = one / (f_sum * i_sum)
-        first, second = f_off * (i_sum * r), i_off * (f_sum * r)
-    return scale * (share * scaled), rest * scaled, v, slope, first, second
+        term1, term2 = f_off * (i_sum * r), i_off * (f_sum * r)
+    return scale * (share * share_scale), rest * share_scale, v, slope, term1, term2
 
 
-_HELPERS = (_exp_float32, _exp_float64, _from_bfloat16, _to_bfloat16, _from_float16, _to_float16, _saturated, _sigmoid)
-_HELPERS += (_gates,)
+def _advance(cell, with_g, f, i, c, scale, state):
+    """The state after a step; see `_gates` for the arguments."""
+    if cell == LINEAR:
+        return f * state + c
+    factor, _, v, _, input_gate, _ = _gates(cell, with_g, f, i, c, scale)
+    if cell == MINLSTM:
+        return state + (input_gate * v - factor * state)
+    return state + factor * (v - state)
 
 
-# --- the kernels ------------------------------------------------------------------------------------------------------
+def _add(x, y):
+    """x + y, and the rounding error of the sum. Exact where |x| >= |y|."""
+    total = x + y
+    return total, y - (total - x)
+
+
+def _retreat(cell, with_g, f, i, c, scale, before, grad, error):
+    """Gradients of one step; see `_gates` for the first arguments. `before` is the state before the step.
+
+    `grad + error` is the gradient of the state after the step. Returns that of the state before the step, as two such
+    numbers, and the gradients of f, i and c.
+    """
+    if cell == LINEAR:
+        return f * grad, f * error, grad * before, grad, grad
+    factor, rest, v, slope, term1, term2 = _gates(cell, with_g, f, i, c, scale)
+    taken = factor * grad
+    grad_before = grad - taken
+    error_before = error - factor * error + ((grad - grad_before) - taken)
+    d = taken * rest
+    if cell == MINLSTM:
+        return grad_before, error_before, d * before, grad * v * term1 * term2, grad * term1 * slope
+    d *= v - before
+    if cell == MINGRU:
+        return grad_before, error_before, d, d, taken * slope
+    return grad_before, error_before, -d * term1, d * term2, taken * slope
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
 #
-# Arrays are flat. A "step" counts on through the rows of a batch, as through packed sequences. In `layout`, `stride` is the
-# distance of two steps of `projected`, `jump` by how much more each row is off, `last` where the candidate's block begins.
-# `keep` and `resets` have no elements where not given. A task is a range of rows and one of channels, and the number of
-# its own rows of the scratch arrays. Positions are unsigned, which spares a test for negative ones.
+# All arrays are flat. Positions in them are unsigned, which avoids a test for negative indices.
+#
+# task: (number of the task, first row, end of rows, first channel `left`, end of channels `right`). A row is a batch row or
+#     a packed sequence. Its states are `state[own + c]`.
+# layout: (`stride`, `row_gap`, `to_candidate`, `channels`, `scale`). `stride` is the distance of two steps in `projected`,
+#     `row_gap` the additional distance of two rows, `to_candidate` the distance from a step's first gate to its candidate.
+#     The second gate of a minLSTM follows the first; in cells with one gate `gate2` is the candidate and is ignored.
+# boundaries: (`begins`, `ends`, `mask`, `resets`, `reset_state`). Steps are numbered through all rows: row n consists of the
+#     steps begins[n] to ends[n]. `mask` and `resets` are empty where not given.
+#
+# A step has `channels` elements of h from `here` on, and its parts in `projected` from `gate1`, `gate2` and `candidate` on.
 
 
-def _kernels(cell, with_g, real, kept):
-    # (forward, backward) for a cell and a candidate, computing in `real`, over arrays of the type `kept`.
-    rounded = kept is not real
+def _fetch_step(layout, h, grad_h, projected, grad_projected, n, step, left, right):
+    """Prefetches what the backward kernel reads and writes at a step of row n."""
+    stride, row_gap, to_candidate, channels, _ = layout
+    here = step * channels
+    gate1 = step * stride + n * row_gap
+    out = step * (channels + to_candidate)
+    for c in range(left, right, np.uint64(16)):
+        _fetch(h, here + c)
+        _fetch(grad_h, here + c)
+        _fetch(projected, gate1 + c)
+        _fetch(projected, gate1 + to_candidate + c)
+        _fetch(grad_projected, out + c)
+        _fetch(grad_projected, out + to_candidate + c)
+        if channels < to_candidate:
+            _fetch(projected, gate1 + channels + c)
+            _fetch(grad_projected, out + channels + c)
+
+
+# Inlined by numba itself: a call left in the inner loop would prevent vectorisation.
+_INLINED = (_exp_float32, _exp_float64, _from_bfloat16, _to_bfloat16, _from_float16, _to_float16, _saturated)
+_INLINED += (_sigmoid, _gates, _advance, _add, _retreat, _fetch_step)
+
+
+def _forward_kernel(cell, with_g, stored):
+    """The forward kernel of a cell over arrays of the numpy type `stored`. `state` is updated in place."""
 
     def forward(task, layout, boundaries, projected, h, state):
         _, row, row_end, left, right = task
-        stride, jump, last, channels, scale = layout
-        begins, ends, keep, resets, reset_state = boundaries
+        stride, row_gap, to_candidate, channels, scale = layout
+        begins, ends, mask, resets, reset_state = boundaries
         for n in range(row, row_end):
             own = n * channels
             for step in range(begins[n], ends[n]):
-                first, here = step * stride + n * jump, step * channels
-                second, third = first + channels, first + last
+                here = step * channels
+                gate1 = step * stride + n * row_gap
+                gate2, candidate = gate1 + channels, gate1 + to_candidate
                 if resets.size > 0 and resets[step]:
                     for c in range(left, right):
                         state[own + c] = reset_state[c]
-                if keep.size > 0 and not keep[step]:
+                if mask.size > 0 and not mask[step]:
                     for c in range(left, right):
-                        h[here + c] = _narrow(_limit(state[own + c], kept), kept)
+                        h[here + c] = _narrow(_limit(state[own + c], stored), stored)
                 else:
                     for c in range(left, right):
-                        s, f, v = state[own + c], _wide(projected[first + c]), _wide(projected[third + c])
-                        if cell == LINEAR:
-                            s = f * s + v
-                        else:
-                            i = f if cell == MINGRU else _wide(projected[second + c])
-                            w, _, v, _, gate, _ = _gates(cell, with_g, f, i, v, scale)
-                            s += gate * v - w * s if cell == MINLSTM else w * (v - s)
-                        state[own + c] = s
-                        h[here + c] = _narrow(_limit(s, kept), kept)
+                        f = _wide(projected[gate1 + c])
+                        i = _wide(projected[gate2 + c])
+                        v = _wide(projected[candidate + c])
+                        new = _advance(cell, with_g, f, i, v, scale, state[own + c])
+                        state[own + c] = new
+                        h[here + c] = _narrow(_limit(new, stored), stored)
+
+    return forward
+
+
+def _backward_kernel(cell, with_g, real, stored):
+    """The backward kernel of a cell that computes in `real` over arrays of the numpy type `stored`.
+
+    `grad` is the gradient of the final states, and is replaced by that of the initial states. `scratch` holds three arrays
+    with a row for each task: the state before a step, the rounding errors of `grad` (which would add up over 10^5 steps of
+    long memory), and the gradient of `reset_state`.
+    """
+    is_rounded = stored is not real
+    has_gate2 = cell in (NORMALIZED, MINLSTM)
 
     def backward(task, layout, boundaries, projected, h, initial_state, grad_h, grad_projected, grad, scratch):
         number, row, row_end, left, right = task
-        stride, jump, last, channels, scale = layout
-        begins, ends, keep, resets, reset_state = boundaries
-        before, lost, grad_reset = scratch
-        zero, mine, width = real(0), number * channels, channels + last
+        stride, row_gap, to_candidate, channels, scale = layout
+        begins, ends, mask, resets, reset_state = boundaries
+        before, error, grad_reset = scratch
+        zero = real(0)
+        mine = number * channels  # this task's row of the scratch arrays
+        width = channels + to_candidate
         for n in range(row, row_end):
             own = n * channels
             for c in range(left, right):
-                lost[mine + c] = zero
+                error[mine + c] = zero
             for back in range(ends[n] - begins[n]):
                 step = ends[n] - back - np.uint64(1)
-                first, here, out = step * stride + n * jump, step * channels, step * width
-                second, third = first + channels, first + last
-                out_second, out_third = out + channels, out + last
-                # Short rows read backwards are more than the hardware foresees.
-                for c in range(left, right, np.uint64(16)):
-                    _fetch(h, here - channels + c)
-                    _fetch(grad_h, here - channels + c)
-                    _fetch(projected, first - stride + c)
-                    _fetch(projected, third - stride + c)
-                    _fetch(grad_projected, out - width + c)
-                    _fetch(grad_projected, out_third - width + c)
-                    if second < third:
-                        _fetch(projected, second - stride + c)
-                        _fetch(grad_projected, out_second - width + c)
-                reset = resets.size > 0 and resets[step]
-                if keep.size > 0 and not keep[step]:
+                here = step * channels
+                gate1, grad_gate1 = step * stride + n * row_gap, step * width
+                gate2, grad_gate2 = gate1 + channels, grad_gate1 + channels
+                candidate, grad_candidate = gate1 + to_candidate, grad_gate1 + to_candidate
+                # The hardware does not prefetch short rows that are read backwards.
+                if step > begins[n]:
+                    _fetch_step(layout, h, grad_h, projected, grad_projected, n, step - np.uint64(1), left, right)
+                is_reset = resets.size > 0 and resets[step]
+                if mask.size > 0 and not mask[step]:
                     for c in range(left, right):
-                        x, y = grad[own + c], _wide(grad_h[here + c]) + lost[mine + c]
-                        grad[own + c] = x + y
-                        lost[mine + c] = y - ((x + y) - x)
-                        grad_projected[out + c] = _narrow(zero, kept)
-                        grad_projected[out_second + c] = _narrow(zero, kept)
-                        grad_projected[out_third + c] = _narrow(zero, kept)
+                        incoming = _wide(grad_h[here + c]) + error[mine + c]
+                        grad[own + c], error[mine + c] = _add(grad[own + c], incoming)
+                        grad_projected[grad_gate1 + c] = _narrow(zero, stored)
+                        grad_projected[grad_gate2 + c] = _narrow(zero, stored)
+                        grad_projected[grad_candidate + c] = _narrow(zero, stored)
                 else:
+                    # The state before the step is previous[at + c].
                     previous, at = before, mine
-                    if reset:
+                    if is_reset:
                         for c in range(left, right):
                             before[mine + c] = reset_state[c]
                     elif step == begins[n]:
                         for c in range(left, right):
                             before[mine + c] = initial_state[own + c]
+                    elif is_rounded:
+                        for c in range(left, right):
+                            before[mine + c] = _wide(h[here - channels + c])
                     else:
-                        if rounded:
-                            for c in range(left, right):
-                                before[mine + c] = _wide(h[here - channels + c])
-                        else:
-                            previous, at = h, here - channels
+                        previous, at = h, here - channels
                     for c in range(left, right):
-                        # g = x + y is the adjoint, and y from then on what rounding took from it: over 10^5 steps of
-                        # long memory that adds up.
-                        x, y = grad[own + c], _wide(grad_h[here + c]) + lost[mine + c]
-                        g = x + y
-                        y -= g - x
-                        s, f, v = previous[at + c], _wide(projected[first + c]), _wide(projected[third + c])
-                        if cell == LINEAR:
-                            grad[own + c], lost[mine + c] = f * g, f * y
-                            grad_projected[out + c] = _narrow(g * s, kept)
-                            grad_projected[out_third + c] = _narrow(g, kept)
-                        else:
-                            i = f if cell == MINGRU else _wide(projected[second + c])
-                            w, rest, v, slope, one, two = _gates(cell, with_g, f, i, v, scale)
-                            gone = w * g
-                            left_over = g - gone
-                            grad[own + c] = left_over
-                            lost[mine + c] = y - w * y + ((g - left_over) - gone)
-                            d = gone * rest
-                            if cell == MINLSTM:
-                                grad_projected[out + c] = _narrow(d * s, kept)
-                                grad_projected[out_second + c] = _narrow(g * v * one * two, kept)
-                                grad_projected[out_third + c] = _narrow(g * one * slope, kept)
-                            else:
-                                d *= v - s
-                                if cell == MINGRU:
-                                    grad_projected[out + c] = _narrow(d, kept)
-                                else:
-                                    grad_projected[out + c] = _narrow(-d * one, kept)
-                                    grad_projected[out_second + c] = _narrow(d * two, kept)
-                                grad_projected[out_third + c] = _narrow(gone * slope, kept)
-                if reset:
+                        f = _wide(projected[gate1 + c])
+                        i = _wide(projected[gate2 + c])
+                        v = _wide(projected[candidate + c])
+                        incoming = _wide(grad_h[here + c]) + error[mine + c]
+                        g, e = _add(grad[own + c], incoming)
+                        g, e, d_f, d_i, d_v = _retreat(cell, with_g, f, i, v, scale, previous[at + c], g, e)
+                        grad[own + c], error[mine + c] = g, e
+                        grad_projected[grad_gate1 + c] = _narrow(d_f, stored)
+                        if has_gate2:
+                            grad_projected[grad_gate2 + c] = _narrow(d_i, stored)
+                        grad_projected[grad_candidate + c] = _narrow(d_v, stored)
+                if is_reset:
                     for c in range(left, right):
-                        grad_reset[mine + c] += grad[own + c] + lost[mine + c]
-                        grad[own + c] = lost[mine + c] = zero
+                        grad_reset[mine + c] += grad[own + c] + error[mine + c]
+                        grad[own + c] = error[mine + c] = zero
             for c in range(left, right):
-                grad[own + c] += lost[mine + c]
+                grad[own + c] += error[mine + c]
 
-    return forward, backward
+    return backward
 
 
 def load():
-    """`(numba, None)`, taught what the functions above are, or `(None, why not, and the remedy)`.
+    """Imports numba, in half a second, and registers the functions above.
 
-    The first call takes half a second.
+    Returns:
+        `(numba, None)`, or `(None, reason)` with a remedy where numba cannot be used.
     """
     with _lock:
         if not _loaded:
@@ -295,22 +358,22 @@ def load():
                 from llvmlite import ir
             except ModuleNotFoundError as error:
                 _loaded.extend((None, f"{error}: pip install numba"))
-            except ImportError as error:  # numba is there, and refuses the numpy that it finds
+            except ImportError as error:  # numba rejects the installed numpy
                 _loaded.extend((None, f"{error}: pip install --upgrade numba"))
             else:
                 if numba.config.DISABLE_JIT:
                     _loaded.extend((None, "numba is switched off: unset NUMBA_DISABLE_JIT"))
                 else:
-                    _teach(numba, ir)
+                    _register(numba, ir)
                     _loaded.extend((numba, None))
     return tuple(_loaded)
 
 
-def _teach(numba, ir):
-    overload, bits = numba.extending.overload, {}
-    bits[numba.int16], bits[numba.uint16] = (_from_bfloat16, _to_bfloat16), (_from_float16, _to_float16)
-    for helper in _HELPERS:  # a call left in the inner loop would keep it from becoming vector code
-        numba.extending.register_jitable(forceinline=True)(helper)
+def _register(numba, ir):
+    halves = {numba.int16: (_from_bfloat16, _to_bfloat16), numba.uint16: (_from_float16, _to_float16)}
+    for function in _INLINED:
+        numba.extending.register_jitable(forceinline=True)(function)
+    overload = numba.extending.overload
 
     @overload(_exp)
     def exp(x):
@@ -318,18 +381,20 @@ def _teach(numba, ir):
 
     @overload(_wide)
     def wide(x):
-        return bits[x][0] if x in bits else lambda x: x
+        return halves[x][0] if x in halves else lambda x: x
 
     @overload(_narrow)
-    def narrow(x, kept):
-        if kept.dtype not in bits:
-            return lambda x, kept: x
-        to_bits = bits[kept.dtype][1]
-        return lambda x, kept: to_bits(x)
+    def narrow(x, stored):
+        if stored.dtype not in halves:
+            return lambda x, stored: x
+        to_bits = halves[stored.dtype][1]
+        return lambda x, stored: to_bits(x)
 
     @overload(_limit)
-    def limit(x, kept):
-        return (lambda x, kept: _saturated(x)) if kept.dtype == numba.uint16 else (lambda x, kept: x)
+    def limit(x, stored):
+        if stored.dtype == numba.uint16:
+            return lambda x, stored: _saturated(x)
+        return lambda x, stored: x
 
     @numba.extending.intrinsic
     def prefetch(typing, array, i):
@@ -338,7 +403,8 @@ def _teach(numba, ir):
             pointer, number = builder.gep(data, [arguments[1]]), ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
             function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-            builder.call(function, [pointer, number(0), number(3), number(1)])  # for reading, into every cache, data
+            # For reading, into all levels of cache, as data.
+            builder.call(function, [pointer, number(0), number(3), number(1)])
             return context.get_dummy_value()
 
         return numba.void(array, i), generate
@@ -348,8 +414,16 @@ def _teach(numba, ir):
         return lambda array, i: prefetch(array, i)
 
 
-def compiled(cell: int, with_g: bool, kept: str):
-    """`(forward, backward)` for a cell, a candidate and the numpy type of the arrays; compiled when first called.
+def compiled(cell: int, with_g: bool, stored: str):
+    """The kernels of a cell, compiled when first called.
+
+    Args:
+        cell (`int`): `MINGRU`, `NORMALIZED`, `MINLSTM` or `LINEAR`.
+        with_g (`bool`): Whether the candidate activation is g.
+        stored (`str`): The numpy type of the arrays.
+
+    Returns:
+        `(forward, backward)`
 
     Raises:
         ImportError: Without numba.
@@ -357,9 +431,10 @@ def compiled(cell: int, with_g: bool, kept: str):
     numba, problem = load()
     if problem:
         raise ImportError(problem)
-    real = np.float64 if kept == "float64" else np.float32
-    pair = _kernels(cell, with_g, real, getattr(np, kept))
+    real = np.float64 if stored == "float64" else np.float32
+    dtype = getattr(np, stored)
+    kernels = (_forward_kernel(cell, with_g, dtype), _backward_kernel(cell, with_g, real, dtype))
     try:
-        return tuple(numba.njit(kernel, cache=True, **OPTIONS) for kernel in pair)
-    except RuntimeError:  # there is no folder to keep them in
-        return tuple(numba.njit(kernel, **OPTIONS) for kernel in pair)
+        return tuple(numba.njit(kernel, cache=True, **OPTIONS) for kernel in kernels)
+    except RuntimeError:  # no folder for the cache is writable
+        return tuple(numba.njit(kernel, **OPTIONS) for kernel in kernels)

@@ -1,401 +1,432 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The GPU kernels of the scan, in Triton: `scan_fwd`, `scan_bwd`, `scan_reduce` and `scan_step`; `scan_triton` runs them.
+"""The GPU kernels of the scan, in Triton: `scan_fwd`, `scan_bwd`, `scan_reduce` and `scan_step`. `scan_triton` launches them.
 
-A program takes BLOCK_D channels of one segment: the steps [begin, end) of one sequence, entered by one state. Batch rows,
-packed sequences and chunks of a long sequence are all segments. Time goes in tiles of W runs of U consecutive steps, the
-runs side by side: all that a tile reads is loaded first; each run is walked from a zero state, to see what it does to a
-state; a scan over the W runs gives each the state it starts from; and the runs are walked again from there. With W = 1
-the one run starts from the tile's own state, and one walk is enough. While a tile is walked, those up to STAGES - 1 further
-on are copied into shared memory, where a thread has at least four bytes of each step.
+Work: a program handles BLOCK_D channels of one segment. A segment is the steps [begin, end) of one sequence, with its own
+incoming state; batch rows, packed sequences and the chunks of a long sequence are all segments. The programs are numbered with
+the blocks of channels innermost: program_id = (sequence * chunks + chunk) * BLOCKS + block.
 
-`scale + rest` is one minus the forget-gate floor in two float32 numbers, which float64 input needs. FLOAT is the type of
-the state. In a segment's last tile, TAIL, some steps may lie beyond the end.
+Tiles: a program walks its segment in tiles of RUNS * RUN_STEPS steps. A tile is RUNS runs of RUN_STEPS consecutive steps. The
+runs are processed side by side: a value of a step is a tensor [RUNS, BLOCK_D] that holds this step of every run, and Python
+tuples of length RUN_STEPS hold the values of all steps. A tile is processed in four phases:
+
+1. Load everything that the tile reads.
+2. Walk each run from a zero state, which gives its factor and end (see `scan_triton_steps`).
+3. Scan over the runs, which gives the state that each run starts from.
+4. Walk each run from there, and write the results.
+
+With RUNS = 1 the only run starts from the tile's own incoming state, and phases 2 and 3 are skipped. `scan_reduce` skips phase
+4. Gradients are carried in the same way, from the last step to the first.
+
+Carried from tile to tile: the state (or gradient) [1, BLOCK_D] and, in `scan_reduce`, the factor of the segment so far. While a
+tile is processed, the next STAGES - 1 tiles are copied to shared memory, if a thread reads at least four bytes of each step.
+
+Parameters that several kernels and functions share:
+
+| name | meaning |
+| --- | --- |
+| projected | [rows, time, K * D] with a distance of `batch_stride` elements between rows and STRIDE between steps |
+| h, grad_h | [rows, time, D]; grad_h is the gradient of the loss by h |
+| attention_mask, resets | [rows, time] bool, or None |
+| reset_state | [D], or None for zeros; in a tile [1, BLOCK_D] |
+| bounds | [sequences + 1] offsets of packed sequences (cu_seqlens), or None |
+| time, chunks, chunk_steps | steps of a row, chunks of a sequence, steps of a chunk |
+| scale, scale_rest | their sum is one minus the forget-gate floor: two float32 numbers, as float64 input needs more digits |
+| CELL, WITH_G | see `scan_triton_steps` |
+| D, BLOCK_D | channels of a state, channels of a program |
+| RUNS, RUN_STEPS, STAGES | see above |
+| enter, enter_factor | the carried state or gradient and the factor, before the tile; `leave`, `leave_factor` after it |
+| t, end | first step of the tile, end of the segment |
+| column | [1, BLOCK_D] channels of the program |
+| TAIL | whether steps of the tile may lie beyond `end`: only in the last tile of a segment |
+
+The dtype of the state is called FLOAT: float32, or float64 for float64 input.
 """
 
 from __future__ import annotations  # as in scan_triton_steps
 
-from .scan_triton_steps import advance, decay, gradients, incoming, jit, lose, lose_all, retreat, starts
+from .scan_triton_steps import (
+    advance,
+    extend,
+    extend_by_run,
+    jit,
+    load_tile,
+    part_gradients,
+    read_parts,
+    retreat,
+    run_starts,
+    step_factor,
+    step_input,
+    write,
+)
 
 try:
     import triton.language as tl
-except ImportError:  # scan_choice says so; nothing below can run
+except ImportError:  # scan_choice reports it, and nothing below runs
     tl = None
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------
-
-
 @jit
-def _place(bounds, time, chunks, steps, PACKED: tl.constexpr, BLOCKS: tl.constexpr):
-    # This program's sequence, chunk and batch row; the segment's bounds; the sequence's bounds.
+def _segment(bounds, time, chunks, chunk_steps, BLOCKS: tl.constexpr):
+    # This program's sequence, chunk and batch row; the steps of its segment; the steps of its sequence.
     segment = tl.program_id(0) // BLOCKS
     sequence, chunk = segment // chunks, segment % chunks
-    row, first, last = sequence.to(tl.int64), 0, time
-    if PACKED:
+    row, sequence_begin, sequence_end = sequence.to(tl.int64), 0, time
+    if bounds is not None:
         row = sequence.to(tl.int64) * 0
-        # Nobody has looked at these bounds: what is wrong in them must not lead out of the tensors.
-        first = tl.minimum(tl.maximum(tl.load(bounds + sequence), 0), time).to(tl.int32)
-        last = tl.minimum(tl.maximum(tl.load(bounds + sequence + 1), 0), time).to(tl.int32)
-    begin = tl.minimum(first + chunk * steps, last)
-    return sequence.to(tl.int64), chunk, row, begin, tl.minimum(begin + steps, last), first, last
+        # The bounds have not been checked: wrong ones must not lead out of the tensors.
+        sequence_begin = tl.minimum(tl.maximum(tl.load(bounds + sequence), 0), time).to(tl.int32)
+        sequence_end = tl.minimum(tl.maximum(tl.load(bounds + sequence + 1), 0), time).to(tl.int32)
+    begin = tl.minimum(sequence_begin + chunk * chunk_steps, sequence_end)
+    end = tl.minimum(begin + chunk_steps, sequence_end)
+    return sequence.to(tl.int64), chunk, row, begin, end, sequence_begin, sequence_end
+
+
+# --- forward ---------------------------------------------------------------------------------------------------------
 
 
 @jit
-def _read(pointer, mask, MASKED: tl.constexpr):
-    if MASKED:
-        return tl.load(pointer, mask=mask, other=0.0)
-    return tl.load(pointer)
-
-
-@jit
-def _write(pointer, value, mask, MASKED: tl.constexpr, SATURATE: tl.constexpr):
-    if SATURATE and pointer.dtype.element_ty == tl.float16:  # which ends at 65504: see gates.to_dtype
-        value = tl.where(value > 65504.0, 65504.0, tl.where(value < -65504.0, -65504.0, value))
-    value = value.to(pointer.dtype.element_ty)
-    if MASKED:
-        tl.store(pointer, value, mask=mask)
-    else:
-        tl.store(pointer, value)
-
-
-@jit
-def _read_flag(flags, at, end, TAIL: tl.constexpr):
-    if TAIL:
-        return tl.load(flags + at, mask=at < end, other=0) != 0
-    return tl.load(flags + at) != 0
-
-
-@jit
-def _read_keep(keep, at, end, HAS_KEEP: tl.constexpr, TAIL: tl.constexpr):
-    if HAS_KEEP:
-        return _read_flag(keep, at, end, TAIL)
-    return at < end
-
-
-# --- the kernels -----------------------------------------------------------------------------------------------------
+def _forward_runs(factor, state, parts, lives, cuts, reset_value, scale, CELL: tl.constexpr, WITH_G: tl.constexpr):
+    # Phase 2 of a tile: walks runs from `state`. Returns the factor of each run, begun as `factor`, and its last state.
+    FOLD: tl.constexpr = CELL == "carry" or CELL == "carry_affine"
+    AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
+    FLOAT: tl.constexpr = state.dtype
+    for u in tl.static_range(len(parts[0])):
+        gate1, gate2, candidate = parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), parts[2][u].to(FLOAT)
+        w = step_factor(gate1, gate2, scale, CELL)
+        if len(cuts) > 0:
+            factor = tl.where(cuts[u], 0.0 if AFFINE else 1.0, factor)
+            state = tl.where(cuts[u], reset_value, state)
+        new_factor = extend_by_run(factor, w, AFFINE) if FOLD else extend(factor, w, AFFINE)
+        new = advance(state, w, step_input(gate2, candidate, CELL, WITH_G), CELL)
+        if len(lives) > 0:
+            new_factor = tl.where(lives[u], new_factor, factor)
+            new = tl.where(lives[u], new, state)
+        factor, state = new_factor, new
+    return factor, state
 
 
 @jit
 def _forward_tile(
-    enter_lost, enter, projected, h, keep, resets, restart, t, end, column, scale,
-    CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
-    HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, FLOAT: tl.constexpr, REDUCE: tl.constexpr, TAIL: tl.constexpr,
+    tensors, h, reset_value, enter_factor, enter, t, end, column, scale,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
-    FOLD: tl.constexpr = CELL == "carry" or CELL == "carry_affine"
+    """Processes a tile and writes h, unless it is None.
+
+    Returns:
+        `(leave_factor, leave)`. The factor has no meaning where h is written.
+    """
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
-    LSTM: tl.constexpr = CELL == "minlstm" or CELL == "minlstm_raw"
-    MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
-    SELECTED: tl.constexpr = TAIL or HAS_KEEP
-    run = tl.arange(0, W)[:, None] * U
-    source = projected + tl.cast(t, tl.int64) * STRIDE + (run * STRIDE + column)
-    firsts, seconds, lasts, keeps, cuts = (), (), (), (), ()
-    for u in tl.static_range(U):
-        at = t + run + u
-        mask = (column < D) & (at < end)
-        firsts = firsts + (_read(source + u * STRIDE, mask, MASKED),)
-        last = _read(source + (u * STRIDE + (2 * D if LSTM else D)), mask, MASKED)
-        lasts = lasts + (last,)
-        if LSTM:
-            seconds = seconds + (_read(source + (u * STRIDE + D), mask, MASKED),)
-        else:
-            seconds = seconds + (last,)
-        if SELECTED:
-            keeps = keeps + (_read_keep(keep, at, end, HAS_KEEP, TAIL),)
-        if HAS_RESETS:
-            cuts = cuts + (_read_flag(resets, at, end, TAIL),)
-    lost, state = enter_lost, enter
-    if W > 1:
-        lost, state = tl.full([W, BLOCK_D], 1 if AFFINE else 0, FLOAT), tl.zeros([W, BLOCK_D], FLOAT)
-    if W > 1 or REDUCE:
-        for u in tl.static_range(U):
-            first, second, last = firsts[u].to(FLOAT), seconds[u].to(FLOAT), lasts[u].to(FLOAT)
-            w = decay(first, second, scale, CELL)
-            if HAS_RESETS:
-                lost, state = tl.where(cuts[u], 0.0 if AFFINE else 1.0, lost), tl.where(cuts[u], restart, state)
-            new_lost = lose_all(lost, w, AFFINE) if FOLD else lose(lost, w, AFFINE)
-            new = advance(state, w, incoming(second, last, CELL, G), CELL)
-            if SELECTED:
-                new_lost, new = tl.where(keeps[u], new_lost, lost), tl.where(keeps[u], new, state)
-            lost, state = new_lost, new
-    leave_lost, leave = lost, state
-    if W > 1:
-        state, leave_lost, leave = starts(lost, state, enter_lost, enter, AFFINE, W, False)
-    if not REDUCE:
+    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    FLOAT: tl.constexpr = enter.dtype
+    parts, _befores, _gains, lives, cuts = load_tile(
+        tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
+    )
+    factor, state = enter_factor, enter
+    if RUNS > 1:
+        factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
+        state = tl.zeros([RUNS, column.shape[1]], FLOAT)
+    if RUNS > 1 or h is None:
+        factor, state = _forward_runs(factor, state, parts, lives, cuts, reset_value, scale, CELL, WITH_G)
+    leave_factor, leave = factor, state
+    if RUNS > 1:
+        state, leave_factor, leave = run_starts(factor, state, enter_factor, enter, AFFINE, False)
+    if h is not None:
+        run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = h + tl.cast(t, tl.int64) * D + (run * D + column)
-        for u in tl.static_range(U):
-            first, second, last = firsts[u].to(FLOAT), seconds[u].to(FLOAT), lasts[u].to(FLOAT)
-            if HAS_RESETS:
-                state = tl.where(cuts[u], restart, state)
-            new = advance(state, decay(first, second, scale, CELL), incoming(second, last, CELL, G), CELL)
-            if SELECTED:
-                new = tl.where(keeps[u], new, state)
+        for u in tl.static_range(RUN_STEPS):
+            gate1, gate2, candidate = parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), parts[2][u].to(FLOAT)
+            if len(cuts) > 0:
+                state = tl.where(cuts[u], reset_value, state)
+            w = step_factor(gate1, gate2, scale, CELL)
+            new = advance(state, w, step_input(gate2, candidate, CELL, WITH_G), CELL)
+            if len(lives) > 0:
+                new = tl.where(lives[u], new, state)
             state = new
-            _write(target + u * D, state, (column < D) & (t + run + u < end), MASKED, True)
-        if W == 1:
+            write(target + u * D, state, (column < D) & (t + run + u < end), MASKED, True)
+        if RUNS == 1:
             leave = state
-    return leave_lost, leave
+    return leave_factor, leave
 
 
 @jit
 def scan_fwd(
-    projected, state, h, final, keep, resets, reset_state, bounds,
-    batch_stride, h_stride, state_stride, time, chunks, steps, scale, rest,
-    CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
-    HAS_STATE: tl.constexpr, HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
-    PACKED: tl.constexpr,
+    projected, state, h, final, attention_mask, resets, reset_state, bounds,
+    batch_stride, h_stride, state_stride, time, chunks, chunk_steps, scale, scale_rest,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """h and each sequence's last state, from the state that enters each segment."""
+    """Computes h and `final` [sequences, D], the last state of each sequence.
+
+    `state` [sequences, chunks, D] holds the state that enters each segment; None for zeros.
+    """
     FLOAT: tl.constexpr = final.dtype.element_ty
     BLOCKS: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
-    sequence, chunk, row, begin, end, _first, last = _place(bounds, time, chunks, steps, PACKED, BLOCKS)
+    sequence, chunk, row, begin, end, _sequence_begin, sequence_end = _segment(
+        bounds, time, chunks, chunk_steps, BLOCKS
+    )
     column = (tl.program_id(0) % BLOCKS) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
     inside = column < D
-    scale = tl.cast(scale, FLOAT) + tl.cast(rest, FLOAT)
-    restart = tl.zeros([1, BLOCK_D], FLOAT)
-    if HAS_RESET_STATE:
-        restart = tl.load(reset_state + column, mask=inside, other=0.0)
+    scale = tl.cast(scale, FLOAT) + tl.cast(scale_rest, FLOAT)
+    reset_value = tl.zeros([1, BLOCK_D], FLOAT)
+    if reset_state is not None:
+        reset_value = tl.load(reset_state + column, mask=inside, other=0.0)
     enter = tl.zeros([1, BLOCK_D], FLOAT)
-    if HAS_STATE:
+    if state is not None:
         enter = tl.load(state + sequence * state_stride + chunk * D + column, mask=inside, other=0.0)
     projected, h = projected + row * batch_stride, h + row * h_stride
-    keep, resets = keep + row * time, resets + row * time
-    whole = begin + (end - begin) // (W * U) * (W * U)
-    for t in tl.range(begin, whole, W * U, num_stages=STAGES):
-        _lost, enter = _forward_tile(
-            enter, enter, projected, h, keep, resets, restart, t, end, column, scale,
-            CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, False,
+    if attention_mask is not None:
+        attention_mask = attention_mask + row * time
+    if resets is not None:
+        resets = resets + row * time
+    tensors = (projected, attention_mask, resets)
+    TILE: tl.constexpr = RUNS * RUN_STEPS
+    whole = begin + (end - begin) // TILE * TILE  # end of the last whole tile
+    for t in tl.range(begin, whole, TILE, num_stages=STAGES):
+        _factor, enter = _forward_tile(
+            tensors, h, reset_value, enter, enter, t, end, column, scale,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
         )  # fmt: skip
     if whole < end:
-        _lost, enter = _forward_tile(
-            enter, enter, projected, h, keep, resets, restart, whole, end, column, scale,
-            CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, True,
+        _factor, enter = _forward_tile(
+            tensors, h, reset_value, enter, enter, whole, end, column, scale,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
         )  # fmt: skip
-    if (end == last) & ((begin < end) | (chunk == 0)):
+    if (end == sequence_end) & ((begin < end) | (chunk == 0)):
         tl.store(final + sequence * D + column, enter, mask=inside)
+
+
+# --- backward --------------------------------------------------------------------------------------------------------
+
+
+@jit
+def _backward_runs(factor, grad, parts, gains, lives, cuts, scale, CELL: tl.constexpr):
+    # Phase 2 of a tile: walks runs backwards from the gradient `grad`. Returns the factor of each run, begun as `factor`, and
+    # the gradient before its first step.
+    AFFINE: tl.constexpr = CELL == "linear"
+    FLOAT: tl.constexpr = grad.dtype
+    for u in tl.static_range(len(gains) - 1, -1, -1):
+        w = step_factor(parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), scale, CELL)
+        total = grad + gains[u].to(FLOAT)
+        new_factor, new = extend(factor, w, AFFINE), retreat(total, w, AFFINE)
+        if len(lives) > 0:
+            new_factor = tl.where(lives[u], new_factor, factor)
+            new = tl.where(lives[u], new, total)
+        if len(cuts) > 0:
+            new_factor = tl.where(cuts[u], 0.0 if AFFINE else 1.0, new_factor)
+            new = tl.where(cuts[u], 0.0, new)
+        factor, grad = new_factor, new
+    return factor, grad
 
 
 @jit
 def _backward_tile(
-    enter_lost, enter, reset_sum, projected, h, grad_h, grad_projected, keep, resets, restart, initial, t, first, end,
-    column, scale,
-    CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr,
-    HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, FLOAT: tl.constexpr, REDUCE: tl.constexpr, TAIL: tl.constexpr,
+    tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter_factor, enter,
+    t, sequence_begin, end, column, scale,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
+    """Processes a tile backwards and writes `grad_projected`, unless it is None; then h may be None too.
+
+    Args:
+        initial_value: [1, BLOCK_D] state before the first step of the sequence.
+        reset_sum: [RUNS, BLOCK_D] gradient of `reset_state` so far.
+
+    Returns:
+        `(leave_factor, leave, reset_sum)`. The factor has no meaning where gradients are written.
+    """
     AFFINE: tl.constexpr = CELL == "linear"
     LSTM: tl.constexpr = CELL == "minlstm" or CELL == "minlstm_raw"
     PARTS: tl.constexpr = 3 if LSTM else 2
-    MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
-    SELECTED: tl.constexpr = TAIL or HAS_KEEP
-    run = tl.arange(0, W)[:, None] * U
-    source = projected + tl.cast(t, tl.int64) * STRIDE + (run * STRIDE + column)
-    grads, states = (
-        (tl.cast(t, tl.int64) * D + (run * D + column)),
-        h + (tl.cast(t, tl.int64) - 1) * D + (run * D + column),
+    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    FLOAT: tl.constexpr = enter.dtype
+    parts, befores, gains, lives, cuts = load_tile(
+        tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
     )
-    firsts, seconds, lasts, gains, befores, keeps, cuts = (), (), (), (), (), (), ()
-    for u in tl.static_range(U):
-        at = t + run + u
-        mask = (column < D) & (at < end)
-        gains = gains + (_read(grad_h + grads + u * D, mask, MASKED),)
-        part = _read(source + u * STRIDE, mask, MASKED)
-        firsts = firsts + (part,)
-        if LSTM:
-            part = _read(source + (u * STRIDE + D), mask, MASKED)
-        seconds = seconds + (part,)
-        if not REDUCE:
-            lasts = lasts + (_read(source + (u * STRIDE + (PARTS - 1) * D), mask, MASKED),)
-            if u == 0:  # the step before a run's first may be another sequence's, or nothing's
-                befores = befores + (tl.load(states, mask=mask & (at > first) if MASKED else at > first, other=0.0),)
-            else:
-                befores = befores + (_read(states + u * D, mask, MASKED),)
-        if SELECTED:
-            keeps = keeps + (_read_keep(keep, at, end, HAS_KEEP, TAIL),)
-        if HAS_RESETS:
-            cuts = cuts + (_read_flag(resets, at, end, TAIL),)
-    lost, grad = enter_lost, enter
-    if W > 1:
-        lost, grad = tl.full([W, BLOCK_D], 1 if AFFINE else 0, FLOAT), tl.zeros([W, BLOCK_D], FLOAT)
-    if W > 1 or REDUCE:
-        for back in tl.static_range(U):
-            w = decay(firsts[U - 1 - back].to(FLOAT), seconds[U - 1 - back].to(FLOAT), scale, CELL)
-            total = grad + gains[U - 1 - back].to(FLOAT)
-            new_lost, new = lose(lost, w, AFFINE), retreat(total, w, AFFINE)
-            if SELECTED:
-                new_lost, new = tl.where(keeps[U - 1 - back], new_lost, lost), tl.where(keeps[U - 1 - back], new, total)
-            if HAS_RESETS:
-                new_lost = tl.where(cuts[U - 1 - back], 0.0 if AFFINE else 1.0, new_lost)
-                new = tl.where(cuts[U - 1 - back], 0.0, new)
-            lost, grad = new_lost, new
-    leave_lost, leave = lost, grad
-    if W > 1:
-        grad, leave_lost, leave = starts(lost, grad, enter_lost, enter, AFFINE, W, True)
-    if not REDUCE:
+    factor, grad = enter_factor, enter
+    if RUNS > 1:
+        factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
+        grad = tl.zeros([RUNS, column.shape[1]], FLOAT)
+    if RUNS > 1 or grad_projected is None:
+        factor, grad = _backward_runs(factor, grad, parts, gains, lives, cuts, scale, CELL)
+    leave_factor, leave = factor, grad
+    if RUNS > 1:
+        grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, True)
+    if grad_projected is not None:
+        run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = grad_projected + tl.cast(t, tl.int64) * (PARTS * D) + (run * (PARTS * D) + column)
-        for back in tl.static_range(U):
-            at = t + run + (U - 1 - back)
+        for u in tl.static_range(RUN_STEPS - 1, -1, -1):
+            at = t + run + u
             mask = (column < D) & (at < end)
-            one, two, three = (
-                firsts[U - 1 - back].to(FLOAT),
-                seconds[U - 1 - back].to(FLOAT),
-                lasts[U - 1 - back].to(FLOAT),
+            gate1, gate2, candidate = parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), parts[2][u].to(FLOAT)
+            before = befores[u].to(FLOAT)
+            if u == 0:
+                before = tl.where(at > sequence_begin, before, initial_value)
+            if len(cuts) > 0:
+                before = tl.where(cuts[u], reset_value, before)
+            total = grad + gains[u].to(FLOAT)
+            grad_gate1, grad_gate2, grad_candidate = part_gradients(
+                total, before, gate1, gate2, candidate, scale, CELL, WITH_G
             )
-            before = befores[U - 1 - back].to(FLOAT)
-            if back == U - 1:
-                before = tl.where(at > first, before, initial)
-            if HAS_RESETS:
-                before = tl.where(cuts[U - 1 - back], restart, before)
-            total = grad + gains[U - 1 - back].to(FLOAT)
-            grad_one, grad_two, grad_three = gradients(total, before, one, two, three, scale, CELL, G)
-            grad = retreat(total, decay(one, two, scale, CELL), AFFINE)
-            if SELECTED:
-                kept = keeps[U - 1 - back]
-                grad = tl.where(kept, grad, total)
-                grad_one, grad_three = tl.where(kept, grad_one, 0.0), tl.where(kept, grad_three, 0.0)
-                grad_two = tl.where(kept, grad_two, 0.0)
-            if HAS_RESETS:
-                reset_sum += tl.where(cuts[U - 1 - back], grad, 0.0)
-                grad = tl.where(cuts[U - 1 - back], 0.0, grad)
-            place = target + (U - 1 - back) * (PARTS * D)
-            _write(place, grad_one, mask, MASKED, False)
+            grad = retreat(total, step_factor(gate1, gate2, scale, CELL), AFFINE)
+            if len(lives) > 0:
+                grad = tl.where(lives[u], grad, total)
+                grad_gate1 = tl.where(lives[u], grad_gate1, 0.0)
+                grad_candidate = tl.where(lives[u], grad_candidate, 0.0)
+                grad_gate2 = tl.where(lives[u], grad_gate2, 0.0)
+            if len(cuts) > 0:
+                reset_sum += tl.where(cuts[u], grad, 0.0)
+                grad = tl.where(cuts[u], 0.0, grad)
+            place = target + u * (PARTS * D)
+            write(place, grad_gate1, mask, MASKED, False)
             if LSTM:
-                _write(place + D, grad_two, mask, MASKED, False)
-            _write(place + (PARTS - 1) * D, grad_three, mask, MASKED, False)
-        if W == 1:
+                write(place + D, grad_gate2, mask, MASKED, False)
+            write(place + (PARTS - 1) * D, grad_candidate, mask, MASKED, False)
+        if RUNS == 1:
             leave = grad
-    return leave_lost, leave, reset_sum
+    return leave_factor, leave, reset_sum
 
 
 @jit
 def scan_bwd(
-    projected, h, state, grad_h, grad_state, keep, resets, reset_state, bounds, grad_projected, grad_initial, grad_reset,
-    batch_stride, state_stride, time, chunks, steps, scale, rest,
-    CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
-    HAS_STATE: tl.constexpr, HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
-    PACKED: tl.constexpr,
+    projected, h, state, grad_h, grad_state, attention_mask, resets, reset_state, bounds, grad_projected, grad_initial,
+    grad_reset, batch_stride, state_stride, time, chunks, chunk_steps, scale, scale_rest,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients from those by h and by the state that leaves each segment.
+    """Computes the gradients of projected, of the initial states and of `reset_state`.
 
-    `grad_state` holds the latter, the chunks in reverse; `grad_reset` a sum for each segment.
+    `state` [sequences, D] holds the initial states; None for zeros. `grad_state` [sequences, chunks, D] holds the gradient of
+    the state that leaves each segment, the last chunk first. `grad_reset` [segments, D] gets a sum for each segment.
     """
     FLOAT: tl.constexpr = grad_initial.dtype.element_ty
     BLOCKS: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
     PARTS: tl.constexpr = 3 if CELL == "minlstm" or CELL == "minlstm_raw" else 2
-    sequence, chunk, row, begin, end, first, _last = _place(bounds, time, chunks, steps, PACKED, BLOCKS)
+    sequence, chunk, row, begin, end, sequence_begin, _sequence_end = _segment(
+        bounds, time, chunks, chunk_steps, BLOCKS
+    )
     column = (tl.program_id(0) % BLOCKS) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
     inside = column < D
-    scale = tl.cast(scale, FLOAT) + tl.cast(rest, FLOAT)
-    initial, restart = tl.zeros([1, BLOCK_D], FLOAT), tl.zeros([1, BLOCK_D], FLOAT)
-    if HAS_STATE:
-        initial = tl.load(state + sequence * D + column, mask=inside, other=0.0)
-    if HAS_RESET_STATE:
-        restart = tl.load(reset_state + column, mask=inside, other=0.0)
-    reset_sum = tl.zeros([W, BLOCK_D], FLOAT)
+    scale = tl.cast(scale, FLOAT) + tl.cast(scale_rest, FLOAT)
+    initial_value, reset_value = tl.zeros([1, BLOCK_D], FLOAT), tl.zeros([1, BLOCK_D], FLOAT)
+    if state is not None:
+        initial_value = tl.load(state + sequence * D + column, mask=inside, other=0.0)
+    if reset_state is not None:
+        reset_value = tl.load(reset_state + column, mask=inside, other=0.0)
+    reset_sum = tl.zeros([RUNS, BLOCK_D], FLOAT)
     enter = tl.load(grad_state + sequence * state_stride + (chunks - 1 - chunk) * D + column, mask=inside, other=0.0)
     projected, h, grad_h = projected + row * batch_stride, h + row * time * D, grad_h + row * time * D
     grad_projected = grad_projected + row * time * (PARTS * D)
-    keep, resets = keep + row * time, resets + row * time
-    whole = begin + (end - begin) // (W * U) * (W * U)
+    if attention_mask is not None:
+        attention_mask = attention_mask + row * time
+    if resets is not None:
+        resets = resets + row * time
+    tensors = (projected, attention_mask, resets)
+    TILE: tl.constexpr = RUNS * RUN_STEPS
+    whole = begin + (end - begin) // TILE * TILE  # end of the last whole tile
     if whole < end:
-        _lost, enter, reset_sum = _backward_tile(
-            enter, enter, reset_sum, projected, h, grad_h, grad_projected, keep, resets, restart, initial, whole, first,
-            end, column, scale,
-            CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, True,
+        _factor, enter, reset_sum = _backward_tile(
+            tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter, enter,
+            whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
         )  # fmt: skip
-    for back in tl.range(begin, whole, W * U, num_stages=STAGES):
-        _lost, enter, reset_sum = _backward_tile(
-            enter, enter, reset_sum, projected, h, grad_h, grad_projected, keep, resets, restart, initial,
-            begin + whole - W * U - back, first, end, column, scale,
-            CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, False, False,
+    for back in tl.range(begin, whole, TILE, num_stages=STAGES):
+        _factor, enter, reset_sum = _backward_tile(
+            tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter, enter,
+            begin + whole - TILE - back, sequence_begin, end, column, scale,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
         )  # fmt: skip
     if chunk == 0:
         tl.store(grad_initial + sequence * D + column, enter, mask=inside)
-    if HAS_RESET_STATE:
+    if reset_state is not None:
         segment = (tl.program_id(0) // BLOCKS).to(tl.int64)
         tl.store(grad_reset + segment * D + column, tl.sum(reset_sum, 0, keep_dims=True), mask=inside)
 
 
+# --- chunks and single steps -----------------------------------------------------------------------------------------
+
+
 @jit
 def scan_reduce(
-    projected, grad_h, out, keep, resets, reset_state, bounds, batch_stride, time, chunks, steps, scale, rest,
-    CELL: tl.constexpr, G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    W: tl.constexpr, U: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
-    HAS_KEEP: tl.constexpr, HAS_RESETS: tl.constexpr, HAS_RESET_STATE: tl.constexpr,
-    PACKED: tl.constexpr, BACK: tl.constexpr,
+    projected, grad_h, out, attention_mask, resets, reset_state, bounds,
+    batch_stride, time, chunks, chunk_steps, scale, scale_rest,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """`[lost | end]` of each segment, `(sequences, chunks, 2 * D)`: what it does to a state that enters it, or, with BACK,
-    to a gradient that enters it from behind; the chunks are in reverse then."""
+    """Computes the factor and the end of each segment, `out` [sequences, chunks, 2 * D].
+
+    With `grad_h`, they apply to the gradient that enters a segment from behind, and the last chunk comes first in `out`.
+    """
     FLOAT: tl.constexpr = out.dtype.element_ty
     BLOCKS: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
     AFFINE: tl.constexpr = CELL == "linear"
-    sequence, chunk, row, begin, end, first, _last = _place(bounds, time, chunks, steps, PACKED, BLOCKS)
+    sequence, chunk, row, begin, end, sequence_begin, _sequence_end = _segment(
+        bounds, time, chunks, chunk_steps, BLOCKS
+    )
     column = (tl.program_id(0) % BLOCKS) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
     inside = column < D
-    scale = tl.cast(scale, FLOAT) + tl.cast(rest, FLOAT)
-    restart = tl.zeros([1, BLOCK_D], FLOAT)
-    if HAS_RESET_STATE:
-        restart = tl.load(reset_state + column, mask=inside, other=0.0)
-    state, lost = tl.zeros([1, BLOCK_D], FLOAT), tl.full([1, BLOCK_D], 1 if AFFINE else 0, FLOAT)
-    projected, keep, resets = projected + row * batch_stride, keep + row * time, resets + row * time
-    whole = begin + (end - begin) // (W * U) * (W * U)
-    if BACK:
+    scale = tl.cast(scale, FLOAT) + tl.cast(scale_rest, FLOAT)
+    reset_value = tl.zeros([1, BLOCK_D], FLOAT)
+    if reset_state is not None:
+        reset_value = tl.load(reset_state + column, mask=inside, other=0.0)
+    state, factor = tl.zeros([1, BLOCK_D], FLOAT), tl.full([1, BLOCK_D], 1 if AFFINE else 0, FLOAT)
+    projected = projected + row * batch_stride
+    if attention_mask is not None:
+        attention_mask = attention_mask + row * time
+    if resets is not None:
+        resets = resets + row * time
+    tensors = (projected, attention_mask, resets)
+    TILE: tl.constexpr = RUNS * RUN_STEPS
+    whole = begin + (end - begin) // TILE * TILE  # end of the last whole tile
+    if grad_h is not None:
         grad_h = grad_h + row * time * D
         chunk = chunks - 1 - chunk
         if whole < end:
-            lost, state, _sum = _backward_tile(
-                lost, state, state, projected, grad_h, grad_h, grad_h, keep, resets, restart, restart, whole, first, end,
-                column, scale,
-                CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, True,
+            factor, state, _sum = _backward_tile(
+                tensors, None, grad_h, None, state, state, state, factor, state,
+                whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
             )  # fmt: skip
-        for back in tl.range(begin, whole, W * U, num_stages=STAGES):
-            lost, state, _sum = _backward_tile(
-                lost, state, state, projected, grad_h, grad_h, grad_h, keep, resets, restart, restart,
-                begin + whole - W * U - back, first, end, column, scale,
-                CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, False,
+        for back in tl.range(begin, whole, TILE, num_stages=STAGES):
+            factor, state, _sum = _backward_tile(
+                tensors, None, grad_h, None, state, state, state, factor, state,
+                begin + whole - TILE - back, sequence_begin, end, column, scale,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
             )  # fmt: skip
     else:
-        for t in tl.range(begin, whole, W * U, num_stages=STAGES):
-            lost, state = _forward_tile(
-                lost, state, projected, projected, keep, resets, restart, t, end, column, scale,
-                CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, False,
+        for t in tl.range(begin, whole, TILE, num_stages=STAGES):
+            factor, state = _forward_tile(
+                tensors, None, reset_value, factor, state, t, end, column, scale,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
             )  # fmt: skip
         if whole < end:
-            lost, state = _forward_tile(
-                lost, state, projected, projected, keep, resets, restart, whole, end, column, scale,
-                CELL, G, STRIDE, D, W, U, BLOCK_D, HAS_KEEP, HAS_RESETS, FLOAT, True, True,
+            factor, state = _forward_tile(
+                tensors, None, reset_value, factor, state, whole, end, column, scale,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
             )  # fmt: skip
     target = out + (sequence * chunks + chunk) * (2 * D) + column
-    tl.store(target, lost, mask=inside)
+    tl.store(target, factor, mask=inside)
     tl.store(target + D, state, mask=inside)
 
 
 @jit
 def scan_step(
-    projected, state, h, row_stride, scale, rest,
-    CELL: tl.constexpr, G: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+    projected, state, h, row_stride, scale, scale_rest,
+    CELL: tl.constexpr, WITH_G: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """One step: `state` in place, h beside it."""
-    LSTM: tl.constexpr = CELL == "minlstm" or CELL == "minlstm_raw"
+    """Computes one step: updates `state` [rows, D] in place, and writes it to h [rows, D] in the dtype of projected."""
     FLOAT: tl.constexpr = state.dtype.element_ty
     BLOCKS: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
     row = (tl.program_id(0) // BLOCKS).to(tl.int64)
     column = (tl.program_id(0) % BLOCKS) * BLOCK_D + tl.arange(0, BLOCK_D)
     inside = column < D
-    scale = tl.cast(scale, FLOAT) + tl.cast(rest, FLOAT)
-    source = projected + row * row_stride + column
-    first = tl.load(source, mask=inside, other=0.0).to(FLOAT)
-    last = tl.load(source + (2 * D if LSTM else D), mask=inside, other=0.0).to(FLOAT)
-    second = last
-    if LSTM:
-        second = tl.load(source + D, mask=inside, other=0.0).to(FLOAT)
+    scale = tl.cast(scale, FLOAT) + tl.cast(scale_rest, FLOAT)
+    gate1, gate2, candidate = read_parts(projected + row * row_stride + column, inside, 0, CELL, D, True)
+    gate1, gate2, candidate = gate1.to(FLOAT), gate2.to(FLOAT), candidate.to(FLOAT)
     place = row * D + column
     before = tl.load(state + place, mask=inside, other=0.0)
-    new = advance(before, decay(first, second, scale, CELL), incoming(second, last, CELL, G), CELL)
+    w = step_factor(gate1, gate2, scale, CELL)
+    new = advance(before, w, step_input(gate2, candidate, CELL, WITH_G), CELL)
     tl.store(state + place, new, mask=inside)
-    _write(h + place, new, inside, True, True)
+    write(h + place, new, inside, True, True)
 
 
 KERNELS = {"scan_fwd": scan_fwd, "scan_bwd": scan_bwd, "scan_reduce": scan_reduce, "scan_step": scan_step}

@@ -1,29 +1,33 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the GPU kernels compute with: the gate formulas of `gates`, and what a run of steps does to a state.
+"""Building blocks of the GPU kernels: the gate formulas of `gates`, the effect of a run of steps on a state, and the loads of
+a tile. `scan_triton_kernels` explains the terms.
 
-A run takes away `lost`, one minus the product of its decays (where the form is affine: the product itself), and adds `end`,
-the state it would leave behind a zero state. What stands before a boundary is left out by selection and never by a factor
-of zero, so that no NaN leaks.
+A `factor` says what a step, or a run of steps, does to the state that enters it. It is one minus the (product of) decays, the
+fraction that is taken away, which keeps its precision when a decay rounds to 1. In the affine forms it is the (product of)
+decays itself. A run also adds `end`, the state that it would make of a zero state.
 
-The cells are "mingru", "minlstm", "minlstm_raw" (not normalised), "linear" and, for the fold over chunks, "carry" and
-"carry_affine", whose parts are the `lost` and the `end` of each chunk.
+States from before a boundary are dropped by selection and never by a multiplication by zero, so that no NaN passes.
+
+CELL is "mingru", "minlstm", "minlstm_raw" (gates not normalised) or "linear". "carry" and "carry_affine" fold the chunks of a
+sequence; their two parts are the factor and the end of each chunk. The parts of a cell are named gate1, gate2 and candidate; a
+cell of two parts has no gate2. WITH_G says whether the candidate activation is g.
 """
 
-from __future__ import annotations  # the annotations of kernels name triton's types, and triton may not be there
+from __future__ import annotations  # annotations of kernels name types of triton, which may not be installed
 
 try:
     import triton
     import triton.language as tl
 
-    # An exponential takes 2 instructions instead of 5 and a reciprocal 1 instead of 7, at an error of 2 units in the last
-    # place, when numbers below 1e-38 may count as zero. The interpreter has no such instructions.
+    # The approximate instructions take 2 instead of 5 instructions for an exponential and 1 instead of 7 for a reciprocal.
+    # Their error is 2 units in the last place, and numbers below 1e-38 become zero. The interpreter does not have them.
     FAST = tl.constexpr(not triton.knobs.runtime.interpret)
-except ImportError:  # scan_choice says so; nothing below can run
+except ImportError:  # scan_choice reports it, and nothing below runs
     triton = None
 
 
 def jit(function):
-    """`triton.jit`, where triton is installed."""
+    """Applies `triton.jit` where triton is installed."""
     return function if triton is None else triton.jit(function)
 
 
@@ -32,7 +36,7 @@ def jit(function):
 
 @jit
 def exp(x, SIGN: tl.constexpr = 1):
-    # Of x, or of -x: as a factor the sign costs no instruction.
+    # exp(SIGN * x): within the factor below, the sign costs no instruction.
     if FAST and x.dtype == tl.float32:
         power = x * (SIGN * 1.4426950408889634)
         return tl.inline_asm_elementwise(
@@ -54,122 +58,129 @@ def sigmoid(x, SIGN: tl.constexpr = 1):
 
 
 @jit
-def candidate(c, G: tl.constexpr):
-    if G:  # the sigmoid is 0.5 from 0 on
-        return sigmoid(tl.minimum(c, 0.0)) + tl.maximum(c, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    return c
+def activate(candidate, WITH_G: tl.constexpr):
+    if WITH_G:  # the sigmoid is 0.5 from 0 on
+        return sigmoid(tl.minimum(candidate, 0.0)) + tl.maximum(candidate, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return candidate
 
 
 @jit
-def shares(forget, input):
-    # exp(-forget), exp(-input), one plus each, scaled so that no exponent is positive; and 1 / (the sum of the last two).
+def normalized_terms(forget, input):
+    # With P = 1 + exp(-forget) and Q = 1 + exp(-input), the shares of the gates are Q / (P + Q) and P / (P + Q). Returns P - 1,
+    # Q - 1, P, Q, all scaled so that no exponent is positive, and 1 / (P + Q).
     top = tl.minimum(tl.minimum(forget, input), 0.0)
     p, q, unit = exp(top - forget), exp(top - input), exp(top)
     return p, q, p + unit, q + unit, inverse((p + unit) + (q + unit))
 
 
 @jit
-def decay(first, second, scale, CELL: tl.constexpr):
-    # w of gates.step: one minus the decay, or the decay where the form is affine.
+def step_factor(gate1, gate2, scale, CELL: tl.constexpr):
+    # The factor of gates.step. `scale` is one minus the forget-gate floor.
     if CELL == "mingru":
-        return sigmoid(first) * scale
+        return sigmoid(gate1) * scale
     if CELL == "minlstm":
-        _, _, above, _, share = shares(first, second)
-        return above * share * scale
+        _, _, p_all, _, inverse_sum = normalized_terms(gate1, gate2)
+        return p_all * inverse_sum * scale
     if CELL == "minlstm_raw":
-        return sigmoid(first, -1) * scale
-    return first
+        return sigmoid(gate1, -1) * scale
+    return gate1
 
 
 @jit
-def incoming(second, last, CELL: tl.constexpr, G: tl.constexpr):
-    # x of gates.step.
-    v = candidate(last, G)
+def step_input(gate2, candidate, CELL: tl.constexpr, WITH_G: tl.constexpr):
+    # The input of gates.step.
+    v = activate(candidate, WITH_G)
     if CELL == "minlstm_raw":
-        return sigmoid(second) * v
+        return sigmoid(gate2) * v
     return v
 
 
 @jit
-def advance(h, w, x, CELL: tl.constexpr):
+def advance(h, factor, input, CELL: tl.constexpr):
+    # The state after a step.
     if CELL == "linear":
-        return tl.fma(w, h, x)
+        return tl.fma(factor, h, input)
     if CELL == "minlstm_raw":
-        return h + tl.fma(-w, h, x)
+        return h + tl.fma(-factor, h, input)
     if CELL == "carry":
-        return tl.where(w == 1, x, h + tl.fma(-w, h, x))
+        return tl.where(factor == 1, input, h + tl.fma(-factor, h, input))
     if CELL == "carry_affine":
-        return tl.where(w == 0, x, tl.fma(w, h, x))
-    return tl.fma(w, x - h, h)
+        return tl.where(factor == 0, input, tl.fma(factor, h, input))
+    return tl.fma(factor, input - h, h)
 
 
 @jit
-def gradients(grad, before, first, second, last, scale, CELL: tl.constexpr, G: tl.constexpr):
-    # Of the parts, from the gradient by h[t] and the state before the step; see gates.part_gradients.
+def part_gradients(grad, before, gate1, gate2, candidate, scale, CELL: tl.constexpr, WITH_G: tl.constexpr):
+    # Gradients of gate1, gate2 and the candidate, from the gradient of the state after the step and the state before it; see
+    # gates.part_gradients. A cell of two parts returns any number for gate2.
     if CELL == "linear":
         return grad * before, grad, grad
-    v = candidate(last, G)
-    slope = tl.where(last < 0, v - v * v, 1.0)
+    v = activate(candidate, WITH_G)
+    slope = tl.where(candidate < 0, v - v * v, 1.0)
     if CELL == "minlstm_raw":
-        forget, input = sigmoid(first, -1), sigmoid(second)
-        grad_forget = grad * before * scale * forget * (1 - forget)
-        grad_input, grad_v = grad * v * input * (1 - input), grad * input
+        forget, input = sigmoid(gate1, -1), sigmoid(gate2)
+        grad_gate1 = grad * before * scale * forget * (1 - forget)
+        grad_gate2, grad_v = grad * v * input * (1 - input), grad * input
     elif CELL == "minlstm":
-        p, q, above, below, share = shares(first, second)
-        grad = grad * scale * share
-        grad_v, grad_u = grad * above, grad * share * (v - before)
-        grad_forget, grad_input = -grad_u * below * p, grad_u * above * q
+        p, q, p_all, q_all, inverse_sum = normalized_terms(gate1, gate2)
+        grad = grad * scale * inverse_sum
+        grad_v, grad_logit = grad * p_all, grad * inverse_sum * (v - before)
+        grad_gate1, grad_gate2 = -grad_logit * q_all * p, grad_logit * p_all * q
     else:
-        z = sigmoid(first)
+        z = sigmoid(gate1)
         grad_v = grad * z * scale
-        grad_forget = grad_v * (1 - z) * (v - before)
-        grad_input = grad_forget
-    if G:
+        grad_gate1 = grad_v * (1 - z) * (v - before)
+        grad_gate2 = grad_gate1
+    if WITH_G:
         grad_v = grad_v * slope
-    return grad_forget, grad_input, grad_v
+    return grad_gate1, grad_gate2, grad_v
 
 
-# --- what runs of steps do to a state --------------------------------------------------------------------------------
+# --- runs of steps ---------------------------------------------------------------------------------------------------
 
 
 @jit
-def lose(lost, w, AFFINE: tl.constexpr):
-    # `lost` over one more step.
+def extend(run_factor, factor, AFFINE: tl.constexpr):
+    # The factor of a run and one more step.
     if AFFINE:
-        return lost * w
-    return tl.fma(w, 1 - lost, lost)
+        return run_factor * factor
+    return tl.fma(factor, 1 - run_factor, run_factor)
 
 
 @jit
-def lose_all(lost, next_lost, AFFINE: tl.constexpr):
-    # `lost` over one more run, which a NaN from before a boundary must not hide. It is never less than the run's own, and of
-    # a NaN and a number the maximum is the number; that NaN is in the state as well.
+def extend_by_run(run_factor, next_factor, AFFINE: tl.constexpr):
+    # The factor of a run and the run after it. A NaN from before a boundary must not hide the boundary. Otherwise the result is
+    # at least `next_factor`, and the maximum of a NaN and a number is the number. The state has the NaN as well.
     if AFFINE:
-        return tl.where(next_lost == 0, 0.0, lost * next_lost)
-    return tl.maximum(lose(lost, next_lost, False), next_lost)
+        return tl.where(next_factor == 0, 0.0, run_factor * next_factor)
+    return tl.maximum(extend(run_factor, next_factor, False), next_factor)
 
 
 @jit
-def retreat(grad, w, AFFINE: tl.constexpr):
+def retreat(grad, factor, AFFINE: tl.constexpr):
+    # The gradient of the state before a step, from that of the state after it.
     if AFFINE:
-        return grad * w
-    return tl.fma(-grad, w, grad)
+        return grad * factor
+    return tl.fma(-grad, factor, grad)
 
 
 @jit
-def join(lost, end, before_lost, before, next_lost, next_end, next_before_lost, next_before):
-    # One run of runs after the other: what all of them do, and what all but the last do. After a boundary everything is
-    # lost, and nothing from before it counts.
-    passed = tl.where(next_lost == 1, next_end, next_end + tl.fma(-next_lost, end, end))
-    started = tl.where(next_before_lost == 1, next_before, next_before + tl.fma(-next_before_lost, end, end))
-    return lose_all(lost, next_lost, False), passed, lose_all(lost, next_before_lost, False), started
+def join(factor, end, start_factor, start, next_factor, next_end, next_start_factor, next_start):
+    # Joins two groups of runs: the factor and end of all runs, and those of all runs but the last. Behind a boundary the factor
+    # is 1, and nothing from before it counts.
+    joined_end = tl.where(next_factor == 1, next_end, next_end + tl.fma(-next_factor, end, end))
+    joined_start = tl.where(next_start_factor == 1, next_start, next_start + tl.fma(-next_start_factor, end, end))
+    joined_factor = extend_by_run(factor, next_factor, False)
+    return joined_factor, joined_end, extend_by_run(factor, next_start_factor, False), joined_start
 
 
 @jit
-def join_affine(lost, end, before_lost, before, next_lost, next_end, next_before_lost, next_before):
-    passed = tl.where(next_lost == 0, next_end, tl.fma(next_lost, end, next_end))
-    started = tl.where(next_before_lost == 0, next_before, tl.fma(next_before_lost, end, next_before))
-    return lose_all(lost, next_lost, True), passed, lose_all(lost, next_before_lost, True), started
+def join_affine(factor, end, start_factor, start, next_factor, next_end, next_start_factor, next_start):
+    # As join, for the affine form.
+    joined_end = tl.where(next_factor == 0, next_end, tl.fma(next_factor, end, next_end))
+    joined_start = tl.where(next_start_factor == 0, next_start, tl.fma(next_start_factor, end, next_start))
+    joined_factor = extend_by_run(factor, next_factor, True)
+    return joined_factor, joined_end, extend_by_run(factor, next_start_factor, True), joined_start
 
 
 @jit
@@ -178,20 +189,110 @@ def add(a, b, c, d):
 
 
 @jit
-def starts(lost, end, enter_lost, enter, AFFINE: tl.constexpr, W: tl.constexpr, BACK: tl.constexpr):
-    # The states that W runs start from when `enter` [1, D] comes into the first (in the scan's direction), then `lost` and
-    # the state that leave the last.
+def run_starts(factor, end, enter_factor, enter, AFFINE: tl.constexpr, BACK: tl.constexpr):
+    # `factor` and `end` [RUNS, BLOCK_D] of runs, in order of time, or in reverse with BACK. Returns the state that each run
+    # starts from when `enter` [1, BLOCK_D] enters the first, and the factor and the state after the last run.
+    RUNS: tl.constexpr = end.shape[0]
     none = tl.full(end.shape, 1 if AFFINE else 0, end.dtype)
-    runs, row = (lost, end, none, tl.zeros(end.shape, end.dtype)), tl.arange(0, W)[:, None]
+    runs = (factor, end, none, tl.zeros(end.shape, end.dtype))
+    row = tl.arange(0, RUNS)[:, None]
     if AFFINE:
-        lost, end, before_lost, before = tl.associative_scan(runs, 0, join_affine, reverse=BACK)
+        factor, end, start_factor, start = tl.associative_scan(runs, 0, join_affine, reverse=BACK)
     else:
-        lost, end, before_lost, before = tl.associative_scan(runs, 0, join, reverse=BACK)
-    last = row == (0 if BACK else W - 1)
-    picked = tl.where(last, lost, 0.0), tl.where(last, end, 0.0)
-    all_lost, all_end = tl.reduce(picked, 0, add, keep_dims=True)
+        factor, end, start_factor, start = tl.associative_scan(runs, 0, join, reverse=BACK)
+    is_last = row == (0 if BACK else RUNS - 1)
+    last_run = tl.where(is_last, factor, 0.0), tl.where(is_last, end, 0.0)
+    all_factor, all_end = tl.reduce(last_run, 0, add, keep_dims=True)
     if AFFINE:
-        lost, leave, _, start = join_affine(enter_lost, enter, none, none, all_lost, all_end, before_lost, before)
+        leave_factor, leave, _, start = join_affine(
+            enter_factor, enter, none, none, all_factor, all_end, start_factor, start
+        )
     else:
-        lost, leave, _, start = join(enter_lost, enter, none, none, all_lost, all_end, before_lost, before)
-    return start, lost, leave
+        leave_factor, leave, _, start = join(enter_factor, enter, none, none, all_factor, all_end, start_factor, start)
+    return start, leave_factor, leave
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+@jit
+def read(pointer, mask, MASKED: tl.constexpr):
+    if MASKED:
+        return tl.load(pointer, mask=mask, other=0.0)
+    return tl.load(pointer)
+
+
+@jit
+def read_parts(source, mask, OFFSET: tl.constexpr, CELL: tl.constexpr, D: tl.constexpr, MASKED: tl.constexpr):
+    # gate1, gate2 and candidate of a step. In a cell of two parts gate2 is not used.
+    gate1 = read(source + OFFSET, mask, MASKED)
+    if CELL == "minlstm" or CELL == "minlstm_raw":
+        gate2 = read(source + (OFFSET + D), mask, MASKED)
+        candidate = read(source + (OFFSET + 2 * D), mask, MASKED)
+    else:
+        candidate = read(source + (OFFSET + D), mask, MASKED)
+        gate2 = candidate
+    return gate1, gate2, candidate
+
+
+@jit
+def write(pointer, value, mask, MASKED: tl.constexpr, SATURATE: tl.constexpr):
+    if SATURATE and pointer.dtype.element_ty == tl.float16:  # float16 ends at 65504: see gates.to_dtype
+        value = tl.where(value > 65504.0, 65504.0, tl.where(value < -65504.0, -65504.0, value))
+    value = value.to(pointer.dtype.element_ty)
+    if MASKED:
+        tl.store(pointer, value, mask=mask)
+    else:
+        tl.store(pointer, value)
+
+
+@jit
+def read_flag(flags, at, end, TAIL: tl.constexpr):
+    if TAIL:
+        return tl.load(flags + at, mask=at < end, other=0) != 0
+    return tl.load(flags + at) != 0
+
+
+@jit
+def load_tile(
+    tensors, before_h, grad_h, t, sequence_begin, end, column,
+    CELL: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
+):  # fmt: skip
+    """Phase 1 of a tile. `tensors` are projected, attention_mask and resets of its row.
+
+    Returns:
+        Tuples with a [RUNS, BLOCK_D] or [RUNS, 1] tensor for each step of a run: `parts`, that is the tuples gate1, gate2 and
+        candidate; the states `before_h` before the steps and the gradients `grad_h`, each empty where None; whether a step
+        is `live` and whether it is a reset, each empty where no step can be padding or a reset.
+    """
+    projected, attention_mask, resets = tensors
+    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    run = tl.arange(0, RUNS)[:, None] * RUN_STEPS  # first step of each run in the tile
+    source = projected + tl.cast(t, tl.int64) * STRIDE + (run * STRIDE + column)
+    place = tl.cast(t, tl.int64) * D + (run * D + column)
+    if before_h is not None:
+        states = before_h + (tl.cast(t, tl.int64) - 1) * D + (run * D + column)
+    gate1s, gate2s, candidates, befores, gains, lives, cuts = (), (), (), (), (), (), ()
+    for u in tl.static_range(RUN_STEPS):
+        at = t + run + u
+        mask = (column < D) & (at < end)
+        if grad_h is not None:
+            gains = gains + (read(grad_h + place + u * D, mask, MASKED),)
+        gate1, gate2, candidate = read_parts(source, mask, u * STRIDE, CELL, D, MASKED)
+        gate1s = gate1s + (gate1,)
+        gate2s = gate2s + (gate2,)
+        candidates = candidates + (candidate,)
+        if before_h is not None:
+            if u == 0:  # the step before the first of a run may belong to another sequence or not exist
+                mask = mask & (at > sequence_begin) if MASKED else at > sequence_begin
+                befores = befores + (tl.load(states, mask=mask, other=0.0),)
+            else:
+                befores = befores + (read(states + u * D, mask, MASKED),)
+        if attention_mask is not None:
+            lives = lives + (read_flag(attention_mask, at, end, TAIL),)
+        elif TAIL:
+            lives = lives + (at < end,)
+        if resets is not None:
+            cuts = cuts + (read_flag(resets, at, end, TAIL),)
+    return (gate1s, gate2s, candidates), befores, gains, lives, cuts

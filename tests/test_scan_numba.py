@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""How the kernels' work is cut and shared out: any number of threads, concurrent callers, forked processes."""
+"""Division of the numba backend's work: any number of threads, concurrent callers, forked processes."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ pytest.importorskip("numba")
 
 @pytest.fixture
 def many_threads(monkeypatch):
-    """Five threads, and nothing too small for them."""
+    """Uses five threads even for tiny inputs."""
     monkeypatch.setattr(scan_numba, "THREAD_ELEMENTS", 1)
     monkeypatch.setattr(scan_numba, "BLOCK_CHANNELS", 2)
     monkeypatch.setattr(scan_numba, "LINE_CHANNELS", 1)
@@ -45,7 +45,7 @@ def test_tasks_cover_every_row_and_channel_once(lengths, channels, threads, thre
     assert sum(end - row for _, row, end, left, _ in tasks if left == 0) == len(lengths)  # with no channels either
 
 
-def test_long_rows_do_not_wait_for_short_ones():
+def test_rows_are_grouped_by_their_steps():
     tasks = _tasks([0, 10, 20, 100_000, 100_010, 200_000], 32, 2)
     assert [task[1:3] for task in tasks] == [(0, 3), (3, 5)]
 
@@ -60,7 +60,7 @@ def test_any_number_of_threads(case, many_threads):
     assert_same(got, expected(case), *TOLERANCES[torch.float32])
 
 
-def test_the_threads_are_those_of_torch(many_threads, monkeypatch):
+def test_the_number_of_threads_is_that_of_torch(many_threads, monkeypatch):
     used = []
     monkeypatch.setattr(scan_numba, "_pools", {})
     real = scan_numba._Problem.run
@@ -75,8 +75,8 @@ def test_the_threads_are_those_of_torch(many_threads, monkeypatch):
     assert used == [1, 3, 4]
 
 
-def test_callers_at_the_same_time(many_threads):
-    """As data-parallel and lock-free training call it; numba's own threads crash there."""
+def test_concurrent_callers(many_threads):
+    """Data-parallel and lock-free training call it so. numba's own threads crash there."""
     case = Case("minlstm", "g", 3, 37, 5)
     projected, state, _ = case.inputs(torch.float32)
 
@@ -90,7 +90,7 @@ def test_callers_at_the_same_time(many_threads):
 
 PROGRAM = f"""
 import os, sys, threading, time, types
-package = types.ModuleType("hf_minrnn")  # without the rest of it, which would bring transformers
+package = types.ModuleType("hf_minrnn")  # without the modules that import transformers
 package.__path__ = [{os.path.dirname(scan_numba.__file__)!r}]
 sys.modules["hf_minrnn"] = package
 import torch
@@ -104,8 +104,8 @@ want, state = scan_numba.forward(*arguments)
 """
 
 
-def test_every_task_is_done_where_no_thread_can_be_started(many_threads, monkeypatch):
-    """As under a limit of processes: the pool keeps what it could not start for a worker that may come to it later."""
+def test_all_tasks_run_when_no_thread_can_be_started(many_threads, monkeypatch):
+    """As under a limit of processes, where the pool keeps the tasks that it could not start."""
     case = Case("mingru", "g", 3, 37, 5)
     projected, state, _ = case.inputs(torch.float32)
     monkeypatch.setattr(scan_numba, "_pools", {})
@@ -117,7 +117,7 @@ def test_every_task_is_done_where_no_thread_can_be_started(many_threads, monkeyp
     assert_same(got, expected(case), *TOLERANCES[torch.float32])
 
 
-def test_what_a_task_raises_reaches_the_caller(many_threads, monkeypatch):
+def test_an_error_in_a_task_reaches_the_caller(many_threads, monkeypatch):
     def broken(task, *_):
         raise MemoryError(f"task {int(task[0])}")
 
@@ -126,8 +126,8 @@ def test_what_a_task_raises_reaches_the_caller(many_threads, monkeypatch):
         minrnn_scan(torch.randn(1, 9, 40), "mingru", backend="numba")
 
 
-def test_a_thread_goes_on_while_the_interpreter_ends():
-    """Which waits for it, and gives no more threads away: so it does all of its work itself, each task once."""
+def test_a_thread_can_scan_while_the_interpreter_shuts_down():
+    """The interpreter waits for the thread but starts no new ones, so the thread runs every task itself, once."""
     program = f"""{PROGRAM}
 rest = (torch.ones_like(want), torch.ones_like(state), p, want, torch.zeros_like(state), *arguments[2:])
 before = [x.clone() for x in scan_numba.backward(*rest)]
@@ -144,8 +144,8 @@ threading.Thread(target=late).start()
     assert done.stdout.strip() == "True", done.stderr
 
 
-def test_a_forked_process_has_threads_of_its_own():
-    """As a DataLoader's workers are; threads do not survive a fork, and to wait for them would be for ever."""
+def test_a_forked_process_starts_its_own_threads():
+    """A DataLoader's workers are forked. Threads do not survive a fork, so waiting for them would never end."""
     program = f"""{PROGRAM}
 child = os.fork()
 if child == 0:
@@ -159,7 +159,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_gradient_beyond_float16_is_infinite():
-    """A loss scaler looks for that; h saturates."""
+    """A loss scaler looks for infinities. h saturates instead."""
     projected = torch.zeros(1, 1, 2, dtype=torch.float16, requires_grad=True)
     h, _ = minrnn_scan(projected, "mingru", torch.tensor([[1e5]]), backend="numba")
     (grad,) = torch.autograd.grad(h, projected, torch.full_like(h, 1e4))

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The kernels' arithmetic in every precision, that they are vector code, and what happens where numba has no home."""
+"""Arithmetic of the numba kernels in every precision, vectorisation, the cache on disk, and a missing numba."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ numba = pytest.importorskip("numba")
 
 
 def apply(function, x, out_dtype):
-    """`function` of every element, compiled."""
+    """Applies a compiled `function` to every element."""
     kernels.load()
 
     @numba.njit
@@ -53,7 +53,7 @@ def bits_of(x, integer):
 
 
 @pytest.mark.parametrize("dtype, integer, widen, _", HALVES.values(), ids=HALVES)
-def test_every_half_is_widened(dtype, integer, widen, _):
+def test_every_half_precision_number_is_widened(dtype, integer, widen, _):
     every = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(dtype)
     got = torch.from_numpy(apply(widen, bits_of(every, integer), np.float32))
     assert torch.equal(got.isnan(), every.isnan())
@@ -86,20 +86,20 @@ VECTORS = [
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 @pytest.mark.parametrize("dtype, spec", VECTORS, ids=str)
-def test_the_inner_loops_are_vector_code(dtype, spec):
-    """A call or a branch left in them would change no result, and make them ten times slower."""
+def test_the_inner_loops_are_vectorised(dtype, spec):
+    """A call or a branch left in them would make them ten times slower without changing a result."""
     projected, h, state = torch.zeros(1, 2, spec.num_parts).to(dtype), torch.zeros(1, 2, 1).to(dtype), torch.zeros(1, 1)
     rest = (None, None, None, None, None, spec)
     scan_numba.forward(projected, *rest)
     scan_numba.backward(h, state, projected, h, *rest)
     for kernel in scan_numba._kernels(*spec[:3], dtype):
-        fresh = numba.njit(kernel.py_func, **kernels.OPTIONS)  # what comes from a folder shows no assembly
+        fresh = numba.njit(kernel.py_func, **kernels.OPTIONS)  # a kernel from the cache has no assembly
         fresh.compile(kernel.signatures[0])
         (assembly,) = fresh.inspect_asm().values()
         assert re.search(r"\bv?divps\b", assembly)
 
 
-# The scan's files without the rest of the package, which would bring transformers.
+# The scan's files without the modules that import transformers.
 BARE = f"""
 import sys, types
 package = types.ModuleType("hf_minrnn")
@@ -124,19 +124,19 @@ def run(program, **environment):
     return done.stdout.strip()
 
 
-def test_kernels_are_kept_and_found_again(tmp_path):
+def test_kernels_are_cached_on_disk(tmp_path):
     program = SCAN + "print(sum(kernel.stats.cache_hits.values()))"
     for hits in ("0", "1"):
         assert run(program, NUMBA_CACHE_DIR=str(tmp_path)) == hits
 
 
-def test_without_a_folder_to_keep_them_kernels_still_run():
-    """As in a container whose files are all read-only: here numba may look only for a zip file, which there is not."""
+def test_kernels_run_without_a_writable_folder():
+    """As in a container with read-only files. Here numba may only look for a zip file, which does not exist."""
     program = SCAN + "print(type(kernel._cache).__name__)"
     assert run(program, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator") == "NullCache"
 
 
-def test_numba_is_imported_on_first_use_only():
+def test_numba_is_imported_on_first_use():
     program = """
 import torch
 from hf_minrnn.scan import minrnn_scan

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The kernels' arithmetic, as plain Python over torch tensors: without triton the functions are what they read."""
+"""Arithmetic of the GPU kernels, run as plain Python over torch tensors: without triton, `jit` leaves functions as they are."""
 
 import importlib.util
 import subprocess
@@ -61,48 +61,54 @@ def test_gates_and_gradients(cell, floor, steps):
     spec = SPECS[cell]._replace(forget_gate_floor=floor if cell != "linear" else 0.0)
     parts = list(random(spec.num_parts, 200))
     parts[-1][0] = 0  # where g's derivative is 1
-    first, second, last, grad, before = parts[0], parts[1], parts[-1], random(200) + 1, random(200) - 1
-    scale, g = 1 - spec.forget_gate_floor, spec.candidate_activation == "g"
-    work = Workspace(first)
+    gate1, gate2, candidate = parts[0], parts[1], parts[-1]
+    grad, before = random(200) + 1, random(200) - 1
+    scale = 1 - spec.forget_gate_floor
+    with_g = spec.candidate_activation == "g"
+    work = Workspace(gate1)
     w, x = gates.coefficients(parts, spec, work)
-    got_w, got_x = steps.decay(first, second, scale, cell), steps.incoming(second, last, cell, g)
+    got_w = steps.step_factor(gate1, gate2, scale, cell)
+    got_x = steps.step_input(gate2, candidate, cell, with_g)
     torch.testing.assert_close([got_w, got_x], [w, x], rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(steps.advance(before, w, x, cell), gates.step(before, w, x, spec.form))
-    got = steps.gradients(grad, before, first, second, last, scale, cell, g)
+    got = steps.part_gradients(grad, before, gate1, gate2, candidate, scale, cell, with_g)
     want = gates.part_gradients(grad.clone(), before.clone(), w, x, parts, spec, work)
     torch.testing.assert_close([got[0], *got[3 - len(parts) + 1 :]], want, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("affine", [False, True])
-def test_runs_join_as_their_steps_follow(affine, steps):
-    """Four runs joined in any grouping are all their steps, and all but the last run's, one after the other."""
+def test_joined_runs_are_their_steps_in_order(affine, steps):
+    """Four runs joined in any grouping equal all of their steps, and all but those of the last run, in order."""
     cell, join = ("linear", steps.join_affine) if affine else ("mingru", steps.join)
     w, x = torch.rand(4, 5, 3, dtype=torch.float64), random(4, 5, 3)
     w[2, 3] = 0.0 if affine else 1.0  # a boundary
     none, zero = torch.full((3,), float(affine), dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     runs = []
     for run in range(4):
-        lost, end = none, zero
+        factor, end = none, zero
         for now, new in zip(w[run], x[run], strict=True):
-            lost, end = steps.lose(lost, now, affine), steps.advance(end, now, new, cell)
-        runs.append((lost, end, none, zero))
+            factor = steps.extend(factor, now, affine)
+            end = steps.advance(end, now, new, cell)
+        runs.append((factor, end, none, zero))
     a, b, c, d = runs
     got = join(*join(*join(*a, *b), *c), *d)
     torch.testing.assert_close(join(*join(*a, *b), *join(*c, *d)), got)
     torch.testing.assert_close(join(*a, *join(*b, *join(*c, *d))), got)
-    for state, lost, until in ((got[1], got[0], 4), (got[3], got[2], 3)):
-        want, kept = zero, torch.ones(3, dtype=torch.float64)
+    for state, factor, until in ((got[1], got[0], 4), (got[3], got[2], 3)):
+        want = zero
+        decay = torch.ones(3, dtype=torch.float64)  # of all steps
         for now, new in zip(w[:until].flatten(0, 1), x[:until].flatten(0, 1), strict=True):
-            want, kept = steps.advance(want, now, new, cell), kept * (now if affine else 1 - now)
+            want = steps.advance(want, now, new, cell)
+            decay = decay * (now if affine else 1 - now)
         torch.testing.assert_close(state, want)
-        torch.testing.assert_close(lost, kept if affine else 1 - kept)
+        torch.testing.assert_close(factor, decay if affine else 1 - decay)
     bad = (none, torch.full((3,), float("nan"), dtype=torch.float64), none, zero)
     assert join(*bad, *c)[1].isfinite().all() and not join(*bad, *b)[1].isfinite().any()
 
 
 @pytest.mark.parametrize("affine", [False, True])
-def test_what_comes_after_a_boundary_knows_nothing_of_what_was_before(affine, steps):
-    """A run of NaN, one that holds a boundary, and one after it: as if the first had been sound."""
+def test_nan_does_not_pass_a_boundary(affine, steps):
+    """Joins a run of NaN, a run with a boundary and a run after it, which must not see the NaN."""
     join = steps.join_affine if affine else steps.join
     bad, gone, some = (torch.tensor([x], dtype=torch.float64) for x in (float("nan"), 0.0 if affine else 1.0, 0.5))
     first, boundary, after = (bad, bad, bad, bad), (gone, some, gone, some), (some, some, some, some)

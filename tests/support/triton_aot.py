@@ -69,7 +69,8 @@ def compile_for_sm90(name, arguments):
     signature, constants, attributes = {}, {}, {}
     for i, parameter in enumerate(kernel.params):
         value = arguments[parameter.name]
-        if parameter.is_constexpr or (isinstance(value, int) and value == 1):  # as triton itself takes a 1
+        # As triton itself specialises: None and 1 are constants.
+        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
             signature[parameter.name], constants[(i,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
             signature[parameter.name], attributes[(i,)] = TYPES[value.dtype], [["tt.divisibility", 16]]
@@ -94,10 +95,10 @@ def compile_for_sm90(name, arguments):
     ]
     begin, end = max((pair for pair in back if pair[0] < pair[1]), key=lambda pair: pair[1] - pair[0], default=(0, 0))
     operations = [op for at, op, _ in lines if begin <= int(at, 16) <= end]
-    elements = arguments.get("W", 1) * arguments.get("U", 1) * arguments["BLOCK_D"] / (32 * arguments["num_warps"])
+    elements = arguments.get("RUNS", 1) * arguments.get("RUN_STEPS", 1) * arguments["BLOCK_D"] / (32 * arguments["num_warps"])
     return {
         "kernel": name,
-        "tile": [arguments.get(key, 1) for key in ("W", "U", "BLOCK_D", "num_warps")],
+        "tile": [arguments.get(key, 1) for key in ("RUNS", "RUN_STEPS", "BLOCK_D", "num_warps")],
         "registers": int(usage["REG"]),
         "spilled": int(usage["STACK"]) + int(usage["LOCAL"]) + sum(op.startswith(("LDL", "STL")) for _, op, _ in lines),
         "instructions_per_element": round(len(operations) / elements, 1),
