@@ -27,7 +27,7 @@ Parameters that several kernels and functions share:
 | projected | [rows, time, K * D] with a distance of `batch_stride` elements between rows and STRIDE between steps |
 | h, grad_h | [rows, time, D]; grad_h is the gradient of the loss by h |
 | attention_mask, resets | [rows, time] bool, or None |
-| reset_state | [D], or None for zeros; in a tile [1, BLOCK_D] |
+| reset_state | [D], or None for zeros; `reset_value` [1, BLOCK_D] is the program's part of it |
 | bounds | [sequences + 1] offsets of packed sequences (cu_seqlens), or None |
 | time, chunks, chunk_steps | steps of a row, chunks of a sequence, steps of a chunk |
 | scale, scale_rest | their sum is one minus the forget-gate floor: two float32 numbers, as float64 input needs more digits |
@@ -37,6 +37,7 @@ Parameters that several kernels and functions share:
 | enter, enter_factor | the carried state or gradient and the factor, before the tile; `leave`, `leave_factor` after it |
 | t, end | first step of the tile, end of the segment |
 | column | [1, BLOCK_D] channels of the program |
+| tensors | projected, attention_mask and resets, each from the program's row on |
 | TAIL | whether steps of the tile may lie beyond `end`: only in the last tile of a segment |
 
 The dtype of the state is called FLOAT: float32, or float64 for float64 input.
@@ -85,7 +86,7 @@ def _segment(bounds, time, chunks, chunk_steps, BLOCKS: tl.constexpr):
 
 
 @jit
-def _forward_runs(factor, state, parts, lives, cuts, reset_value, scale, CELL: tl.constexpr, WITH_G: tl.constexpr):
+def _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CELL: tl.constexpr, WITH_G: tl.constexpr):
     # Phase 2 of a tile: walks runs from `state`. Returns the factor of each run, begun as `factor`, and its last state.
     FOLD: tl.constexpr = CELL == "carry" or CELL == "carry_affine"
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
@@ -93,14 +94,14 @@ def _forward_runs(factor, state, parts, lives, cuts, reset_value, scale, CELL: t
     for u in tl.static_range(len(parts[0])):
         gate1, gate2, candidate = parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), parts[2][u].to(FLOAT)
         w = step_factor(gate1, gate2, scale, CELL)
-        if len(cuts) > 0:
-            factor = tl.where(cuts[u], 0.0 if AFFINE else 1.0, factor)
-            state = tl.where(cuts[u], reset_value, state)
+        if len(is_reset) > 0:
+            factor = tl.where(is_reset[u], 0.0 if AFFINE else 1.0, factor)
+            state = tl.where(is_reset[u], reset_value, state)
         new_factor = extend_by_run(factor, w, AFFINE) if FOLD else extend(factor, w, AFFINE)
         new = advance(state, w, step_input(gate2, candidate, CELL, WITH_G), CELL)
-        if len(lives) > 0:
-            new_factor = tl.where(lives[u], new_factor, factor)
-            new = tl.where(lives[u], new, state)
+        if len(masks) > 0:
+            new_factor = tl.where(masks[u], new_factor, factor)
+            new = tl.where(masks[u], new, state)
         factor, state = new_factor, new
     return factor, state
 
@@ -119,7 +120,7 @@ def _forward_tile(
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
     MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
     FLOAT: tl.constexpr = enter.dtype
-    parts, _befores, _gains, lives, cuts = load_tile(
+    parts, _befores, _gains, masks, is_reset = load_tile(
         tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
     )
     factor, state = enter_factor, enter
@@ -127,7 +128,7 @@ def _forward_tile(
         factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
         state = tl.zeros([RUNS, column.shape[1]], FLOAT)
     if RUNS > 1 or h is None:
-        factor, state = _forward_runs(factor, state, parts, lives, cuts, reset_value, scale, CELL, WITH_G)
+        factor, state = _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CELL, WITH_G)
     leave_factor, leave = factor, state
     if RUNS > 1:
         state, leave_factor, leave = run_starts(factor, state, enter_factor, enter, AFFINE, False)
@@ -136,12 +137,12 @@ def _forward_tile(
         target = h + tl.cast(t, tl.int64) * D + (run * D + column)
         for u in tl.static_range(RUN_STEPS):
             gate1, gate2, candidate = parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), parts[2][u].to(FLOAT)
-            if len(cuts) > 0:
-                state = tl.where(cuts[u], reset_value, state)
+            if len(is_reset) > 0:
+                state = tl.where(is_reset[u], reset_value, state)
             w = step_factor(gate1, gate2, scale, CELL)
             new = advance(state, w, step_input(gate2, candidate, CELL, WITH_G), CELL)
-            if len(lives) > 0:
-                new = tl.where(lives[u], new, state)
+            if len(masks) > 0:
+                new = tl.where(masks[u], new, state)
             state = new
             write(target + u * D, state, (column < D) & (t + run + u < end), MASKED, True)
         if RUNS == 1:
@@ -200,7 +201,7 @@ def scan_fwd(
 
 
 @jit
-def _backward_runs(factor, grad, parts, gains, lives, cuts, scale, CELL: tl.constexpr):
+def _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL: tl.constexpr):
     # Phase 2 of a tile: walks runs backwards from the gradient `grad`. Returns the factor of each run, begun as `factor`, and
     # the gradient before its first step.
     AFFINE: tl.constexpr = CELL == "linear"
@@ -209,12 +210,12 @@ def _backward_runs(factor, grad, parts, gains, lives, cuts, scale, CELL: tl.cons
         w = step_factor(parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), scale, CELL)
         total = grad + gains[u].to(FLOAT)
         new_factor, new = extend(factor, w, AFFINE), retreat(total, w, AFFINE)
-        if len(lives) > 0:
-            new_factor = tl.where(lives[u], new_factor, factor)
-            new = tl.where(lives[u], new, total)
-        if len(cuts) > 0:
-            new_factor = tl.where(cuts[u], 0.0 if AFFINE else 1.0, new_factor)
-            new = tl.where(cuts[u], 0.0, new)
+        if len(masks) > 0:
+            new_factor = tl.where(masks[u], new_factor, factor)
+            new = tl.where(masks[u], new, total)
+        if len(is_reset) > 0:
+            new_factor = tl.where(is_reset[u], 0.0 if AFFINE else 1.0, new_factor)
+            new = tl.where(is_reset[u], 0.0, new)
         factor, grad = new_factor, new
     return factor, grad
 
@@ -240,7 +241,7 @@ def _backward_tile(
     PARTS: tl.constexpr = 3 if LSTM else 2
     MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
     FLOAT: tl.constexpr = enter.dtype
-    parts, befores, gains, lives, cuts = load_tile(
+    parts, befores, gains, masks, is_reset = load_tile(
         tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
     )
     factor, grad = enter_factor, enter
@@ -248,7 +249,7 @@ def _backward_tile(
         factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
         grad = tl.zeros([RUNS, column.shape[1]], FLOAT)
     if RUNS > 1 or grad_projected is None:
-        factor, grad = _backward_runs(factor, grad, parts, gains, lives, cuts, scale, CELL)
+        factor, grad = _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL)
     leave_factor, leave = factor, grad
     if RUNS > 1:
         grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, True)
@@ -262,21 +263,21 @@ def _backward_tile(
             before = befores[u].to(FLOAT)
             if u == 0:
                 before = tl.where(at > sequence_begin, before, initial_value)
-            if len(cuts) > 0:
-                before = tl.where(cuts[u], reset_value, before)
+            if len(is_reset) > 0:
+                before = tl.where(is_reset[u], reset_value, before)
             total = grad + gains[u].to(FLOAT)
             grad_gate1, grad_gate2, grad_candidate = part_gradients(
                 total, before, gate1, gate2, candidate, scale, CELL, WITH_G
             )
             grad = retreat(total, step_factor(gate1, gate2, scale, CELL), AFFINE)
-            if len(lives) > 0:
-                grad = tl.where(lives[u], grad, total)
-                grad_gate1 = tl.where(lives[u], grad_gate1, 0.0)
-                grad_candidate = tl.where(lives[u], grad_candidate, 0.0)
-                grad_gate2 = tl.where(lives[u], grad_gate2, 0.0)
-            if len(cuts) > 0:
-                reset_sum += tl.where(cuts[u], grad, 0.0)
-                grad = tl.where(cuts[u], 0.0, grad)
+            if len(masks) > 0:
+                grad = tl.where(masks[u], grad, total)
+                grad_gate1 = tl.where(masks[u], grad_gate1, 0.0)
+                grad_candidate = tl.where(masks[u], grad_candidate, 0.0)
+                grad_gate2 = tl.where(masks[u], grad_gate2, 0.0)
+            if len(is_reset) > 0:
+                reset_sum += tl.where(is_reset[u], grad, 0.0)
+                grad = tl.where(is_reset[u], 0.0, grad)
             place = target + u * (PARTS * D)
             write(place, grad_gate1, mask, MASKED, False)
             if LSTM:

@@ -10,7 +10,7 @@ States from before a boundary are dropped by selection and never by a multiplica
 
 CELL is "mingru", "minlstm", "minlstm_raw" (gates not normalised) or "linear". "carry" and "carry_affine" fold the chunks of a
 sequence; their two parts are the factor and the end of each chunk. The parts of a cell are named gate1, gate2 and candidate; a
-cell of two parts has no gate2. WITH_G says whether the candidate activation is g.
+cell of two parts has no gate2. WITH_G says whether the candidate activation is g. A local `w` is the factor of one step.
 """
 
 from __future__ import annotations  # annotations of kernels name types of triton, which may not be installed
@@ -255,25 +255,25 @@ def read_flag(flags, at, end, TAIL: tl.constexpr):
 
 @jit
 def load_tile(
-    tensors, before_h, grad_h, t, sequence_begin, end, column,
+    tensors, h, grad_h, t, sequence_begin, end, column,
     CELL: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
     RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
-    """Phase 1 of a tile. `tensors` are projected, attention_mask and resets of its row.
+    """Loads what a tile reads: phase 1. `tensors` are projected, attention_mask and resets of the row.
 
     Returns:
-        Tuples with a [RUNS, BLOCK_D] or [RUNS, 1] tensor for each step of a run: `parts`, that is the tuples gate1, gate2 and
-        candidate; the states `before_h` before the steps and the gradients `grad_h`, each empty where None; whether a step
-        is `live` and whether it is a reset, each empty where no step can be padding or a reset.
+        Tuples with one tensor for each step of a run. `parts`: a tuple each of gate1, gate2 and candidate. `befores`: states
+        before the steps, empty without h. `gains`: gradients of h, empty without grad_h. `masks`: False at padding and beyond
+        the end, empty if every step counts. `is_reset`: True at resets, empty without resets.
     """
     projected, attention_mask, resets = tensors
     MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
     run = tl.arange(0, RUNS)[:, None] * RUN_STEPS  # first step of each run in the tile
     source = projected + tl.cast(t, tl.int64) * STRIDE + (run * STRIDE + column)
     place = tl.cast(t, tl.int64) * D + (run * D + column)
-    if before_h is not None:
-        states = before_h + (tl.cast(t, tl.int64) - 1) * D + (run * D + column)
-    gate1s, gate2s, candidates, befores, gains, lives, cuts = (), (), (), (), (), (), ()
+    if h is not None:
+        states = h + (tl.cast(t, tl.int64) - 1) * D + (run * D + column)
+    gate1s, gate2s, candidates, befores, gains, masks, is_reset = (), (), (), (), (), (), ()
     for u in tl.static_range(RUN_STEPS):
         at = t + run + u
         mask = (column < D) & (at < end)
@@ -283,16 +283,16 @@ def load_tile(
         gate1s = gate1s + (gate1,)
         gate2s = gate2s + (gate2,)
         candidates = candidates + (candidate,)
-        if before_h is not None:
+        if h is not None:
             if u == 0:  # the step before the first of a run may belong to another sequence or not exist
                 mask = mask & (at > sequence_begin) if MASKED else at > sequence_begin
                 befores = befores + (tl.load(states, mask=mask, other=0.0),)
             else:
                 befores = befores + (read(states + u * D, mask, MASKED),)
         if attention_mask is not None:
-            lives = lives + (read_flag(attention_mask, at, end, TAIL),)
+            masks = masks + (read_flag(attention_mask, at, end, TAIL),)
         elif TAIL:
-            lives = lives + (at < end,)
+            masks = masks + (at < end,)
         if resets is not None:
-            cuts = cuts + (read_flag(resets, at, end, TAIL),)
-    return (gate1s, gate2s, candidates), befores, gains, lives, cuts
+            is_reset = is_reset + (read_flag(resets, at, end, TAIL),)
+    return (gate1s, gate2s, candidates), befores, gains, masks, is_reset
