@@ -181,7 +181,8 @@ def part_gradients(grad, h_prev, w, x, parts, spec: ScanSpec, work: Workspace) -
         work (`Workspace`): The one that `coefficients` wrote to.
 
     Returns:
-        list of `torch.Tensor`: One gradient for each part, in order; views of `work` or of the arguments.
+        list of `torch.Tensor`: One gradient for each part, in order. Each is a buffer of its own, but none is new: they are
+            `grad`, `h_prev` and buffers of `work`. Copy them before any of these is used again.
     """
     *gates, candidate = parts
     if spec.form == "affine":

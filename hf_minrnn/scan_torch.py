@@ -1,13 +1,16 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The backend for every device: a chunked scan in linear space, in plain torch, with a backward written by hand.
+"""The backend for every device: a chunked scan in linear space, in plain torch, with a hand-written backward.
 
-Time is cut into tiles that stay in the cache, and a tile into `chunks` runs of `length` steps. One pass steps through
-all chunks of a tile at once, from a zero state, and finds what each chunk adds to the state and how much of an incoming
-one it loses; a short loop over the chunks turns that into the state each chunk really starts from; a last pass steps
-through them again from there. All arithmetic is linear, in float32 or wider: no logarithm, no division by a product of
-decays. What is lost is carried as 1 - decay, so that a memory of 10^5 steps does not round to a perfect one.
+Time is cut into tiles that fit into the cache, and a tile into `chunks` chunks of `length` steps. A first pass steps through
+all chunks of a tile at once, from a zero state, and finds the effect of each chunk: what it adds to the state, and its `factor`
+on the incoming state. A short loop over the chunks turns that into the state that each chunk starts from. A last pass steps
+through the chunks again from there.
 
-Forward saves nothing but its inputs and h; backward recomputes the gates.
+All arithmetic is linear and in float32 or wider, without logarithms or divisions by a product of decays. `w` and `x` are the
+coefficients of `gates.step`. A `factor` is for several steps what `w` is for one: the product of the decays in the affine form,
+and one minus it in the other forms, which keeps its precision when the memory is 10^5 steps long.
+
+The forward saves only its inputs and h. The backward computes the gates again.
 """
 
 from bisect import bisect_left
@@ -16,52 +19,70 @@ import torch
 
 from .gates import ScanSpec, Workspace, coefficients, part_gradients, step, to_dtype
 
-# Elements that one vectorised step should cover, so that the arithmetic outweighs the cost of a torch call, and steps in
-# a chunk: measured on two CPU cores with training/bench/scan.py. A GPU needs more elements to fill it.
+# Elements that one vectorised step should cover, so that the arithmetic outweighs the cost of a torch call. Measured on two CPU
+# cores with training/bench/scan.py, as the constants below. A GPU needs more elements to be busy.
 STEP_ELEMENTS = {"cpu": 16384}
 GPU_STEP_ELEMENTS = 1 << 20
 CHUNK_LENGTH = 16
-# From this many channels (all rows counted) on, plain steps over time beat chunks: one pass instead of three.
+# From this many channels on (of all rows together), plain steps over time are faster than chunks.
 PLAIN_ELEMENTS = {"cpu": 4096}
 TILE_ELEMENTS = 1 << 18
 
 
 def tiles(time: int, width: int, device_type: str = "cpu") -> list[tuple[int, int, int]]:
-    """Cuts `[0, time)` into tiles `(begin, chunks, length)` of `chunks * length` steps, for `width` channels in all.
+    """Cuts time into tiles.
+
+    Args:
+        time (`int`): Number of steps.
+        width (`int`): Channels of all rows together.
+        device_type (`str`, defaults to `"cpu"`): Type of the device.
+
+    Returns:
+        list of `(begin, chunks, length)`: First step of a tile, its chunks, and the steps of each chunk.
 
     >>> tiles(100, 8192)
     [(0, 1, 32), (32, 1, 32), (64, 1, 32), (96, 1, 4)]
     >>> tiles(200, 2048)
     [(0, 8, 16), (128, 4, 16), (192, 1, 8)]
     """
+    width = max(width, 1)
     elements = STEP_ELEMENTS.get(device_type, GPU_STEP_ELEMENTS)
-    chunks = elements // max(width, 1) if width < PLAIN_ELEMENTS.get(device_type, elements) else 1
-    out, begin = [], 0
+    most_chunks = 1
+    if width < PLAIN_ELEMENTS.get(device_type, elements):
+        most_chunks = elements // width
+    longest = CHUNK_LENGTH
+    if most_chunks < 2:
+        longest = max(1, TILE_ELEMENTS // width)
+    out = []
+    begin = 0
     while begin < time:
         left = time - begin
-        n, length = min(chunks, left // CHUNK_LENGTH), CHUNK_LENGTH
-        if n < 2:
-            n, length = 1, min(left, max(1, TILE_ELEMENTS // max(width, 1)) if chunks < 2 else CHUNK_LENGTH)
-        out.append((begin, n, length))
-        begin += n * length
+        chunks, length = min(most_chunks, left // CHUNK_LENGTH), CHUNK_LENGTH
+        if chunks < 2:
+            chunks, length = 1, min(left, longest)
+        out.append((begin, chunks, length))
+        begin += chunks * length
     return out
 
 
-def _tile(x, begin: int, chunks: int, length: int):
-    # [B, T, D] -> the view [length, B, chunks, D] of one tile, and [B, T] -> [length, B, chunks]
+def _view_tile(x, begin: int, chunks: int, length: int):
+    """The view [length, B, chunks, D] of a tile of x [B, T, D], or [length, B, chunks] of x [B, T]."""
     view = x[:, begin : begin + chunks * length].unflatten(1, (chunks, length))
     return view.permute(2, 0, 1, *range(3, view.dim()))
 
 
 class _Boundaries:
-    """Where the state is replaced before a step: resets put `reset_state` there, packed sequences their initial state."""
+    """The steps before which the state is replaced: at resets and at the first step of a packed sequence.
+
+    `table` [1 + sequences, D] holds `reset_state` and the initial states. `source` [B, T] is the row of `table` that replaces
+    the state before a step, or -1 where nothing does. `sequences` are the packed sequences that are not empty, and `ends` are
+    their last steps.
+    """
 
     def __init__(self, resets, reset_state, cu_seqlens, initial_state):
         bounds = [] if cu_seqlens is None else cu_seqlens.tolist()
-        # Packed sequences of at least one step, and where they end. Empty ones never see a step.
         self.sequences = [n for n, (begin, end) in enumerate(zip(bounds, bounds[1:])) if begin < end]
         self.ends = [bounds[n + 1] - 1 for n in self.sequences]
-        # source[b, t] is -1 where the state goes on, else the row of `table` that replaces it.
         if reset_state is None:
             reset_state = initial_state.new_zeros(initial_state.shape[1:])
         self.table = torch.cat([reset_state[None].to(initial_state.dtype), initial_state])
@@ -75,202 +96,244 @@ class _Boundaries:
             self.source.masked_fill_(resets, 0)
 
     def ends_in(self, begin: int, chunks: int, length: int):
-        """Packed sequences that end in a tile: their numbers, and where in `[length, 1, chunks, D]` they do."""
-        first, last = bisect_left(self.ends, begin), bisect_left(self.ends, begin + chunks * length)
-        at = torch.tensor(self.ends[first:last], dtype=torch.long) - begin
-        return self.sequences[first:last], (at % length, torch.zeros_like(at), at // length)
+        """The packed sequences that end in a tile, and the index of their last steps in `[length, 1, chunks, D]`."""
+        low = bisect_left(self.ends, begin)
+        high = bisect_left(self.ends, begin + chunks * length)
+        at = torch.tensor(self.ends[low:high], dtype=torch.long) - begin
+        return self.sequences[low:high], (at % length, torch.zeros_like(at), at // length)
 
 
 class _Tile:
-    """One tile: its gates, padding and boundaries. A "step" is `[B, chunks, D]`, one step of every chunk at once.
+    """One tile: its coefficients, padding and boundaries. A step i is `[B, chunks, D]`: step i of every chunk at once.
 
-    `factor` below is what a run of steps does to the state that enters it: the product of the decays in the affine
-    form, one minus that product in the others.
+    Tensors of the tile are buffers of a `Workspace`, which all tiles of the same shape share: they are valid until the next
+    tile of this shape is made.
     """
 
-    def __init__(self, place, parts, spec: ScanSpec, keep, boundaries: _Boundaries | None, works: dict, dtype):
-        self.place, self.spec, self.affine, self.boundaries = place, spec, spec.form == "affine", boundaries
+    def __init__(
+        self, place, parts, spec: ScanSpec, attention_mask, boundaries: _Boundaries | None, works: dict, dtype
+    ):
+        self.place, self.spec, self.boundaries = place, spec, boundaries
+        self.is_affine = spec.form == "affine"
         _, self.chunks, self.length = place
-        parts = [_tile(part, *place) for part in parts]
-        if place[1:] not in works:
-            works[place[1:]] = Workspace(torch.empty(parts[0].shape, dtype=dtype, device=parts[0].device))
-        self.work = works[place[1:]]
+        parts = [_view_tile(part, *place) for part in parts]
+        shape = (self.chunks, self.length)
+        if shape not in works:
+            works[shape] = Workspace(torch.empty(parts[0].shape, dtype=dtype, device=parts[0].device))
+        self.work = works[shape]
         if parts[0].dtype != dtype:
             parts = [self.work[f"part{i}"].copy_(part) for i, part in enumerate(parts)]
         self.parts = parts
         self.w, self.x = coefficients(parts, spec, self.work)
-        self.padding, self.one = None, self.w.new_ones(())
-        if keep is not None:  # identity steps, by selection: nothing that stands in the padding can leak
-            self.padding = _tile(keep, *place).logical_not().unsqueeze(-1)
-            self.w = self._own("w").masked_fill_(self.padding, float(self.affine))
+        self.one = self.w.new_ones(())
+        self.padding = None
+        if attention_mask is not None:  # padding keeps the state, by selection: no value in the padding can leak
+            self.padding = _view_tile(attention_mask, *place).logical_not().unsqueeze(-1)
+            self.w = self._own("w").masked_fill_(self.padding, float(self.is_affine))
             self.x = self._own("x").masked_fill_(self.padding, 0.0)
-        self.begins, self.passed = [None] * self.length, None
+        # Of each step, a mask [B, chunks, 1] of the chunks in which the state is replaced before it, or None.
+        self.replaced = [None] * self.length
+        self.whole_chunks = None  # mask [B, chunks, 1] of the chunks without a boundary
         if boundaries is not None:
-            self.source = _tile(boundaries.source, *place)
-            begins = (self.source >= 0).unsqueeze(-1)
-            some = begins.flatten(1).any(1).tolist()
-            self.begins = [step if any_ else None for step, any_ in zip(begins.unbind(), some)]
-            if any(some):  # chunks without a boundary, [B, chunks, 1]
-                self.passed = begins.any(0).logical_not()
+            self.source = _view_tile(boundaries.source, *place)
+            replaced = (self.source >= 0).unsqueeze(-1)
+            is_replaced = replaced.flatten(1).any(1).tolist()
+            self.replaced = [mask if any_ else None for mask, any_ in zip(replaced.unbind(), is_replaced)]
+            if any(is_replaced):
+                self.whole_chunks = replaced.any(0).logical_not()
 
     def _own(self, name: str):
+        """A coefficient in a buffer of the workspace: `coefficients` may return a part itself."""
         value = getattr(self, name)
-        return self.work[name].copy_(value) if any(value is part for part in self.parts) else value
+        if any(value is part for part in self.parts):
+            return self.work[name].copy_(value)
+        return value
 
-    def start(self, state, i: int):
-        """The state before step `i`, replaced where a sequence begins: selected, so that a NaN before it cannot leak."""
-        if self.begins[i] is None:
+    def replace(self, state, i: int):
+        """The state before step i after boundaries, by selection: a NaN from before a boundary cannot leak."""
+        if self.replaced[i] is None:
             return state
-        return torch.where(self.begins[i], self.boundaries.table[self.source[i].clamp(min=0)], state)
+        return torch.where(self.replaced[i], self.boundaries.table[self.source[i].clamp(min=0)], state)
 
-    def grad_starts(self, grads, at):
-        """What the loss gains by the states that steps `at` start from, when `grads` is what it gains by every h."""
+    def grad_replaced(self, grads, at):
+        """Gradients of the states that replace those before the steps `at`, from the gradients of every h."""
         return self.decay(grads[at], self.w[at], out=None)
 
-    def cut(self, x, i: int, value: float):
-        """`x`, with `value` where a sequence begins at step `i`."""
-        return x if self.begins[i] is None else x.masked_fill_(self.begins[i], value)
+    def fill_replaced(self, x, i: int, value: float):
+        """Writes `value` to x where the state is replaced before step i."""
+        if self.replaced[i] is not None:
+            x.masked_fill_(self.replaced[i], value)
 
     def decay(self, x, w, out):
-        """What one step keeps of `x`."""
-        return torch.mul(x, w, out=out) if self.affine else torch.addcmul(x, x, w, value=-1, out=out)
+        """x times the decay of a step."""
+        if self.is_affine:
+            return torch.mul(x, w, out=out)
+        return torch.addcmul(x, x, w, value=-1, out=out)
 
     def extend(self, factor, i: int):
-        """`factor` over step `i` too."""
+        """Multiplies the decay of step i into `factor`, in place."""
         w = self.w[i]
-        return factor.mul_(w) if self.affine else torch.lerp(factor, self.one, w, out=factor)
+        if self.is_affine:
+            factor.mul_(w)
+        else:
+            torch.lerp(factor, self.one, w, out=factor)
 
     def carry(self, ends, factor, state, order):
-        """The states `[B, chunks, D]` that the chunks start from, when `state` enters the first in `order`."""
+        """The states [B, chunks, D] that the chunks start from, when `state` enters the first chunk in `order`.
+
+        `ends` [B, chunks, D] are the states that the chunks make of a zero state.
+        """
         starts = [state] * self.chunks
         for c in order:
             starts[c] = state
             end = ends[:, c]
-            passed = torch.addcmul(end, factor[:, c], state, value=1 if self.affine else -1)
-            if not self.affine:
-                passed.add_(state)
-            if self.passed is not None:
-                passed = torch.where(self.passed[:, c], passed, end)
-            state = passed
+            left = torch.addcmul(end, factor[:, c], state, value=1 if self.is_affine else -1)
+            if not self.is_affine:
+                left.add_(state)
+            if self.whole_chunks is not None:
+                left = torch.where(self.whole_chunks[:, c], left, end)
+            state = left
         return torch.stack(starts, 1)
 
     def run(self, state, out):
-        """Steps from `state` [B, D] through the tile, writing every step to `out`; returns the last state."""
+        """Steps from `state` [B, D] through the tile. Writes every state to `out` and returns the last one."""
         ws, xs, form = self.w.unbind(), self.x.unbind(), self.spec.form
         state = state.unsqueeze(1)
         if self.chunks > 1:
             end = torch.zeros_like(out[0])
-            factor = torch.full_like(end, float(self.affine))
+            factor = torch.full_like(end, float(self.is_affine))
             for i in range(self.length):
-                end = step(self.start(end, i), ws[i], xs[i], form, out=end)
+                end = step(self.replace(end, i), ws[i], xs[i], form, out=end)
                 self.extend(factor, i)
             state = self.carry(end, factor, state[:, 0], range(self.chunks))
         for i, h in enumerate(out.unbind()):
-            state = step(self.start(state, i), ws[i], xs[i], form, out=h)
+            state = step(self.replace(state, i), ws[i], xs[i], form, out=h)
         return state[:, -1]
 
     def run_back(self, grad, grads):
-        """Adds to `grads`, step by step, what later steps owe; `grad` [B, D] enters the last, what leaves is returned."""
+        """Steps back through the tile from `grad` [B, D], the gradient of its last state.
+
+        Adds to `grads`, the gradients of every h, those through later steps. Returns the gradient of the state before the tile.
+        """
         ws, gs, steps = self.w.unbind(), grads.unbind(), range(self.length - 1, -1, -1)
         grad = grad.unsqueeze(1).clone()
         if self.chunks > 1:
             end = torch.zeros_like(gs[0])
-            factor = torch.full_like(end, float(self.affine))
+            factor = torch.full_like(end, float(self.is_affine))
             for i in steps:
-                self.cut(self.decay(end.add_(gs[i]), ws[i], out=end), i, 0.0)
+                self.decay(end.add_(gs[i]), ws[i], out=end)
+                self.fill_replaced(end, i, 0.0)
                 self.extend(factor, i)
             grad = self.carry(end, factor, grad[:, 0], range(self.chunks - 1, -1, -1))
         for i in steps:
-            self.cut(self.decay(gs[i].add_(grad), ws[i], out=grad), i, 0.0)
+            self.decay(gs[i].add_(grad), ws[i], out=grad)
+            self.fill_replaced(grad, i, 0.0)
         return grad[:, 0]
 
-    def previous(self, h, first):
-        """The state before every step, `first` [B, D] before the tile, into the workspace."""
+    def previous(self, h, state):
+        """The state before every step, in a buffer of the workspace; `state` [B, D] is that before the tile."""
         begin, chunks, length = self.place
         out = self.work["h_prev"]
-        out[1:] = _tile(h, *self.place)[:-1]
+        out[1:] = _view_tile(h, *self.place)[:-1]
         out[0, :, 1:] = h[:, begin + length - 1 : begin + chunks * length - 1 : length]
-        out[0, :, 0] = first
+        out[0, :, 0] = state
         for i in range(length):
-            if self.begins[i] is not None:
-                out[i] = self.start(out[i], i)
+            if self.replaced[i] is not None:
+                out[i] = self.replace(out[i], i)
         return out
 
 
 class _Problem:
-    """What forward and backward share: types, boundaries, tiles."""
+    """The arguments that forward and backward share: dtypes, boundaries, tiles."""
 
-    def __init__(self, projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
+    def __init__(self, projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec: ScanSpec):
         batch, time, width = projected.shape
-        self.spec, self.keep, self.packed = spec, keep, cu_seqlens is not None
+        self.spec = spec
+        self.attention_mask = attention_mask
+        self.is_packed = cu_seqlens is not None
         self.parts = projected.chunk(spec.num_parts, -1)
         self.dtype = torch.promote_types(projected.dtype, torch.float32)
         channels = width // spec.num_parts
-        rows = len(cu_seqlens) - 1 if self.packed else batch
         if initial_state is None:
-            initial_state = torch.zeros(rows, channels, device=projected.device)
+            sequences = len(cu_seqlens) - 1 if self.is_packed else batch
+            initial_state = torch.zeros(sequences, channels, device=projected.device)
         self.initial_state = initial_state.to(self.dtype)
         self.boundaries = None
-        if self.packed or resets is not None:
+        if self.is_packed or resets is not None:
             self.boundaries = _Boundaries(resets, reset_state, cu_seqlens, self.initial_state)
-        self.first = self.initial_state.new_zeros(batch, channels) if self.packed else self.initial_state
+        # The state before the first tile. Packed sequences get theirs at their boundaries.
+        self.first_state = self.initial_state
+        if self.is_packed:
+            self.first_state = self.initial_state.new_zeros(batch, channels)
         self.places = tiles(time, batch * channels, projected.device.type)
         self.works = {}
 
     def tile(self, place) -> _Tile:
-        return _Tile(place, self.parts, self.spec, self.keep, self.boundaries, self.works, self.dtype)
+        return _Tile(place, self.parts, self.spec, self.attention_mask, self.boundaries, self.works, self.dtype)
 
 
-def forward(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
-    """The scan; arguments as `scan.minrnn_scan` has checked them. Returns `(h, final_state)`, new memory both."""
-    problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+def forward(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec: ScanSpec):
+    """Computes a scan. `scan.minrnn_scan` describes the arguments and has checked them.
+
+    Returns:
+        `(h, final_state)`, both in new memory.
+    """
+    problem = _Problem(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec)
     h = torch.empty_like(problem.parts[0], memory_format=torch.contiguous_format)
-    state, final = problem.first, problem.initial_state.clone()
+    state = problem.first_state
+    final = problem.initial_state.clone()
     for place in problem.places:
-        tile, out = problem.tile(place), _tile(h, *place)
+        tile = problem.tile(place)
+        out = _view_tile(h, *place)
         states = out if h.dtype == problem.dtype else tile.work["h"]
         state = tile.run(state, states)
-        if problem.packed:
+        if problem.is_packed:
             sequences, at = problem.boundaries.ends_in(*place)
             final[sequences] = states[at]
         if states is not out:
-            state = state.clone()  # before the workspace is written again
+            state = state.clone()  # the next tile overwrites the workspace
             out.copy_(to_dtype(states, h.dtype))
-    return h, final if problem.packed else state.clone()
+    return h, final if problem.is_packed else state.clone()
 
 
-def backward(grad_h, grad_final, projected, h, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
-    """Gradients by `projected`, the initial state and `reset_state` from those by `h` and the final state.
+def backward(
+    grad_h, grad_final, projected, h, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec: ScanSpec
+):
+    """Computes the gradients of a scan from those of its results, `grad_h` and `grad_final`.
 
-    The last two in float32 or wider; zeros for a `reset_state` of `None`.
+    Returns:
+        `(grad_projected, grad_initial, grad_reset)`: gradients of `projected`, of the initial state and of `reset_state`. The
+        last two are in float32 or wider. That of a `reset_state` of `None` is zeros.
     """
-    problem = _Problem(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec)
+    problem = _Problem(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec)
     grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
-    outs = grad_projected.chunk(spec.num_parts, -1)
+    grad_parts = grad_projected.chunk(spec.num_parts, -1)
     grad_final = grad_final.to(problem.dtype)
-    grad_initial = grad_final.clone()  # what an empty packed sequence passes on
+    grad_initial = grad_final.clone()  # right for an empty packed sequence
     grad_reset = grad_final.new_zeros(grad_final.shape[1:])
     grad = grad_initial
-    if problem.packed:
-        grad = torch.zeros_like(problem.first)
-        # The others' comes with the tile of their first step, unless a reset stands there.
+    if problem.is_packed:
+        grad = torch.zeros_like(problem.first_state)
+        # Set by the tile of the sequence's first step, unless that step is a reset.
         grad_initial[problem.boundaries.sequences] = 0
     for place in reversed(problem.places):
         tile = problem.tile(place)
-        grads = tile.work["grad"].copy_(_tile(grad_h, *place))
-        if problem.packed:
+        grads = tile.work["grad"].copy_(_view_tile(grad_h, *place))
+        if problem.is_packed:
             sequences, at = problem.boundaries.ends_in(*place)
             grads[at] += grad_final[sequences]
         grad = tile.run_back(grad, grads)
-        if problem.packed:
+        if problem.is_packed:
             at = (tile.source > 0).nonzero(as_tuple=True)
-            grad_initial[tile.source[at] - 1] = tile.grad_starts(grads, at)
+            grad_initial[tile.source[at] - 1] = tile.grad_replaced(grads, at)
         if reset_state is not None:
-            grad_reset += tile.grad_starts(grads, (tile.source == 0).nonzero(as_tuple=True)).sum(0)
+            grad_reset += tile.grad_replaced(grads, (tile.source == 0).nonzero(as_tuple=True)).sum(0)
         begin = place[0]
-        h_prev = tile.previous(h, h[:, begin - 1] if begin else problem.first)
-        for out, value in zip(outs, part_gradients(grads, h_prev, tile.w, tile.x, tile.parts, spec, tile.work)):
-            view = _tile(out, *place).copy_(value)
+        h_prev = tile.previous(h, h[:, begin - 1] if begin else problem.first_state)
+        # The gradients are buffers of the tile's workspace, like all arguments, and are copied before the next tile.
+        values = part_gradients(grads, h_prev, tile.w, tile.x, tile.parts, spec, tile.work)
+        for grad_part, value in zip(grad_parts, values):
+            view = _view_tile(grad_part, *place).copy_(value)
             if tile.padding is not None:
                 view.masked_fill_(tile.padding, 0)
-    return grad_projected, grad_initial if problem.packed else grad, grad_reset
+    return grad_projected, grad_initial if problem.is_packed else grad, grad_reset

@@ -110,7 +110,7 @@ def _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CEL
 def _forward_tile(
     tensors, h, reset_value, enter_factor, enter, t, end, column, scale,
     CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     """Processes a tile and writes h, unless it is None.
 
@@ -118,20 +118,20 @@ def _forward_tile(
         `(leave_factor, leave)`. The factor has no meaning where h is written.
     """
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
-    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
     FLOAT: tl.constexpr = enter.dtype
     parts, _befores, _gains, masks, is_reset = load_tile(
-        tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
+        tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
     factor, state = enter_factor, enter
     if RUNS > 1:
-        factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
-        state = tl.zeros([RUNS, column.shape[1]], FLOAT)
+        factor = tl.full([RUNS, BLOCK_D], 1 if AFFINE else 0, FLOAT)
+        state = tl.zeros([RUNS, BLOCK_D], FLOAT)
     if RUNS > 1 or h is None:
         factor, state = _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CELL, WITH_G)
     leave_factor, leave = factor, state
     if RUNS > 1:
-        state, leave_factor, leave = run_starts(factor, state, enter_factor, enter, AFFINE, False)
+        state, leave_factor, leave = run_starts(factor, state, enter_factor, enter, AFFINE, RUNS, False)
     if h is not None:
         run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = h + tl.cast(t, tl.int64) * D + (run * D + column)
@@ -186,12 +186,12 @@ def scan_fwd(
     for t in tl.range(begin, whole, TILE, num_stages=STAGES):
         _factor, enter = _forward_tile(
             tensors, h, reset_value, enter, enter, t, end, column, scale,
-            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, False,
         )  # fmt: skip
     if whole < end:
         _factor, enter = _forward_tile(
             tensors, h, reset_value, enter, enter, whole, end, column, scale,
-            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, True,
         )  # fmt: skip
     if (end == sequence_end) & ((begin < end) | (chunk == 0)):
         tl.store(final + sequence * D + column, enter, mask=inside)
@@ -225,7 +225,7 @@ def _backward_tile(
     tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter_factor, enter,
     t, sequence_begin, end, column, scale,
     CELL: tl.constexpr, WITH_G: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     """Processes a tile backwards and writes `grad_projected`, unless it is None; then h may be None too.
 
@@ -239,20 +239,20 @@ def _backward_tile(
     AFFINE: tl.constexpr = CELL == "linear"
     LSTM: tl.constexpr = CELL == "minlstm" or CELL == "minlstm_raw"
     PARTS: tl.constexpr = 3 if LSTM else 2
-    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
     FLOAT: tl.constexpr = enter.dtype
     parts, befores, gains, masks, is_reset = load_tile(
-        tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, TAIL
+        tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
     factor, grad = enter_factor, enter
     if RUNS > 1:
-        factor = tl.full([RUNS, column.shape[1]], 1 if AFFINE else 0, FLOAT)
-        grad = tl.zeros([RUNS, column.shape[1]], FLOAT)
+        factor = tl.full([RUNS, BLOCK_D], 1 if AFFINE else 0, FLOAT)
+        grad = tl.zeros([RUNS, BLOCK_D], FLOAT)
     if RUNS > 1 or grad_projected is None:
         factor, grad = _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL)
     leave_factor, leave = factor, grad
     if RUNS > 1:
-        grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, True)
+        grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, RUNS, True)
     if grad_projected is not None:
         run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = grad_projected + tl.cast(t, tl.int64) * (PARTS * D) + (run * (PARTS * D) + column)
@@ -328,13 +328,13 @@ def scan_bwd(
     if whole < end:
         _factor, enter, reset_sum = _backward_tile(
             tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter, enter,
-            whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
+            whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, True,
         )  # fmt: skip
     for back in tl.range(begin, whole, TILE, num_stages=STAGES):
         _factor, enter, reset_sum = _backward_tile(
             tensors, h, grad_h, grad_projected, initial_value, reset_value, reset_sum, enter, enter,
             begin + whole - TILE - back, sequence_begin, end, column, scale,
-            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
+            CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, False,
         )  # fmt: skip
     if chunk == 0:
         tl.store(grad_initial + sequence * D + column, enter, mask=inside)
@@ -384,24 +384,24 @@ def scan_reduce(
         if whole < end:
             factor, state, _sum = _backward_tile(
                 tensors, None, grad_h, None, state, state, state, factor, state,
-                whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
+                whole, sequence_begin, end, column, scale, CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, True,
             )  # fmt: skip
         for back in tl.range(begin, whole, TILE, num_stages=STAGES):
             factor, state, _sum = _backward_tile(
                 tensors, None, grad_h, None, state, state, state, factor, state,
                 begin + whole - TILE - back, sequence_begin, end, column, scale,
-                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, False,
             )  # fmt: skip
     else:
         for t in tl.range(begin, whole, TILE, num_stages=STAGES):
             factor, state = _forward_tile(
                 tensors, None, reset_value, factor, state, t, end, column, scale,
-                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, False,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, False,
             )  # fmt: skip
         if whole < end:
             factor, state = _forward_tile(
                 tensors, None, reset_value, factor, state, whole, end, column, scale,
-                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, True,
+                CELL, WITH_G, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, True,
             )  # fmt: skip
     target = out + (sequence * chunks + chunk) * (2 * D) + column
     tl.store(target, factor, mask=inside)

@@ -189,10 +189,9 @@ def add(a, b, c, d):
 
 
 @jit
-def run_starts(factor, end, enter_factor, enter, AFFINE: tl.constexpr, BACK: tl.constexpr):
+def run_starts(factor, end, enter_factor, enter, AFFINE: tl.constexpr, RUNS: tl.constexpr, BACK: tl.constexpr):
     # `factor` and `end` [RUNS, BLOCK_D] of runs, in order of time, or in reverse with BACK. Returns the state that each run
     # starts from when `enter` [1, BLOCK_D] enters the first, and the factor and the state after the last run.
-    RUNS: tl.constexpr = end.shape[0]
     none = tl.full(end.shape, 1 if AFFINE else 0, end.dtype)
     runs = (factor, end, none, tl.zeros(end.shape, end.dtype))
     row = tl.arange(0, RUNS)[:, None]
@@ -257,7 +256,7 @@ def read_flag(flags, at, end, TAIL: tl.constexpr):
 def load_tile(
     tensors, h, grad_h, t, sequence_begin, end, column,
     CELL: tl.constexpr, STRIDE: tl.constexpr, D: tl.constexpr,
-    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, TAIL: tl.constexpr,
+    RUNS: tl.constexpr, RUN_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     """Loads what a tile reads: phase 1. `tensors` are projected, attention_mask and resets of the row.
 
@@ -267,7 +266,7 @@ def load_tile(
         the end, empty if every step counts. `is_reset`: True at resets, empty without resets.
     """
     projected, attention_mask, resets = tensors
-    MASKED: tl.constexpr = TAIL or D % column.shape[1] != 0
+    MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
     run = tl.arange(0, RUNS)[:, None] * RUN_STEPS  # first step of each run in the tile
     source = projected + tl.cast(t, tl.int64) * STRIDE + (run * STRIDE + column)
     place = tl.cast(t, tl.int64) * D + (run * D + column)
