@@ -1,2 +1,2 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What is done to model folders from outside, by `python -m hf_minrnn`. No file of the model imports from here."""
+"""Tools for model folders, used by `python -m hf_minrnn`. No file of the model imports from here."""

@@ -1,9 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A model card for any folder of a minGRU or minLSTM, a fine-tuned one or an adapter: written from the files in the folder."""
+"""Writes a model card for the folder of a saved or fine-tuned minGRU or minLSTM, or of an adapter, from the files in it."""
 
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -15,7 +16,7 @@ from .hub import CARD, TOKENIZER, PushError, check_is_folder, read_config
 
 LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
-# The task of each model, as the Hub names it, and the Auto class that loads the model.
+# The Hub's name for the task of each model, and the Auto class that loads the model.
 TASKS = {
     "MinRNNForCausalLM": ("text-generation", "AutoModelForCausalLM"),
     "MinRNNForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
@@ -30,7 +31,7 @@ PEFT_TASKS = {
     "TOKEN_CLS": "MinRNNForTokenClassification",
     "FEATURE_EXTRACTION": "MinRNNModel",
 }
-WITHOUT_PIPELINE = ("question-answering",)  # of the tasks above, those that transformers has no pipeline for
+WITHOUT_PIPELINE = ("question-answering",)  # tasks without a pipeline in transformers
 COMMENT = (
     "<!-- Written by `hf-minrnn card`, which replaces the card while this line is there. Remove it when you edit. -->"
 )
@@ -40,18 +41,18 @@ UNEDITED = (
     "<!-- This model card has been generated automatically according to the information the Trainer had access to.",
     "# Model Card for Model ID\n\n<!-- Provide a quick summary of what the model is/does. -->",
 )
-# TRL's cards have no text that an editor is asked to remove. They count as unedited with exactly TRL's headings.
+# TRL's cards have no text that an editor is asked to remove. They count as unedited if they have exactly TRL's headings.
 TRL_SENTENCE = "\nIt has been trained using [TRL](https://github.com/huggingface/trl).\n\n## Quick start\n"
 TRL_HEADINGS = ["## Quick start", "## Training procedure", "### Framework versions", "## Citations"]
-# What trainer_state.json says, by title, and the measurements in its log, except timings.
+# Values of trainer_state.json by their title in the card, and the measurements in its log that the card shows: no timings.
 STATE = {"steps": "global_step", "epochs": "epoch", "rows per device and step": "train_batch_size"}
 MEASURED = re.compile(r"eval_(?!.*(runtime|per_second|_time)$).+")
-# What a card's metadata keep when an unedited card is replaced.
+# Metadata that are kept when an unedited card is replaced.
 KEPT = ("base_model", "datasets", "language", "license", "license_link", "license_name")
 
 
 class CardError(ValueError):
-    """A card that cannot be written; the message is one line with the remedy."""
+    """Raised if a card cannot be written. The message is one line with the remedy."""
 
 
 def write_card(
@@ -64,34 +65,36 @@ def write_card(
     name: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the card, README.md, of a saved model from the files in its folder: `config.json`, or `adapter_config.json` of
-    PEFT, the tokenizer, and `trainer_state.json`, there or in the newest checkpoint.
+    """Writes the card, README.md, of a saved model from the files in its folder.
 
-    A card that somebody has written or edited stays as it is. One that `Trainer`, TRL, PEFT or this function wrote, and
-    nobody has edited since, is replaced; what its metadata says of base model, data sets, language and licence is kept where
-    the arguments do not say otherwise.
+    These are `config.json`, or `adapter_config.json` of PEFT, the tokenizer, and `trainer_state.json`, in the folder or in its
+    newest checkpoint.
+
+    A card that somebody has written or edited is not replaced. A card that `Trainer`, TRL, PEFT or this function wrote, and
+    that nobody has edited since, is replaced. The base model, data sets, language and licence of its metadata are kept unless
+    an argument gives another value.
 
     Args:
-        folder (`str` or `Path`): What `save_pretrained` or `Trainer.save_model` wrote.
-        base_model (`str`, *optional*): The model that this one was fine-tuned from, by its name on the Hub. By default it is
-            the one that an adapter names.
+        folder (`str` or `Path`): The folder that `save_pretrained` or `Trainer.save_model` wrote.
+        base_model (`str`, *optional*): Name on the Hub of the model that was fine-tuned. By default the base model that an
+            adapter names.
         license (`str`, *optional*): An identifier from https://huggingface.co/docs/hub/repositories-licenses.
-        datasets (sequence of `str`, *optional*): The data sets it was trained on, by their names on the Hub.
-        language (`str`, *optional*): Their language, such as `"en"` or `"zh-CN"`, or `"code"`.
-        name (`str`, *optional*): The card's title. By default it is the folder's name.
-        overwrite (`bool`, defaults to `False`): Replace a card that somebody has written or edited.
+        datasets (sequence of `str`, *optional*): Names on the Hub of the data sets that the model was trained on.
+        language (`str`, *optional*): Language of the data, such as `"en"` or `"zh-CN"`, or `"code"`.
+        name (`str`, *optional*): The title of the card. By default the name of the folder.
+        overwrite (`bool`, defaults to `False`): Whether to replace a card that somebody has written or edited.
 
     Returns:
-        `Path`: Where the card is.
+        `Path`: The path of the card.
 
     Raises:
-        CardError: The folder holds no model of this package, a value is one that the Hub does not accept, or a card is there
-            that somebody has written.
+        CardError: If the folder contains no model of this package, the Hub does not accept a value, or somebody has written or
+            edited the card.
 
     >>> write_card("no/such/folder")
     Traceback (most recent call last):
     ...
-    hf_minrnn.tools.card.CardError: no/such/folder is not there: give the folder of a saved model
+    hf_minrnn.tools.card.CardError: no/such/folder does not exist: give the folder of a saved model
     """
     place = Path(folder).as_posix()
     folder = Path(folder).expanduser()
@@ -114,13 +117,13 @@ def write_card(
 def card_data(
     architecture: str, cell: str | None, *, adapter: bool = False, code: bool = False, **values
 ) -> ModelCardData:
-    """The metadata that all cards of this package share.
+    """Returns the metadata of a card, with the fields that all cards of this package share.
 
     Args:
-        architecture (`str`): The model's class.
-        cell (`str`, *optional*): `"mingru"` or `"minlstm"`, where it is known.
-        adapter (`bool`, defaults to `False`): Whether it is an adapter of PEFT.
-        code (`bool`, defaults to `False`): Whether the model carries its code.
+        architecture (`str`): Class of the model.
+        cell (`str`, *optional*): `"mingru"` or `"minlstm"`, if known.
+        adapter (`bool`, defaults to `False`): Whether the model is a PEFT adapter.
+        code (`bool`, defaults to `False`): Whether the folder contains the model's code.
         values: Other fields of `huggingface_hub.ModelCardData`.
 
     >>> card_data("MinRNNForCausalLM", "mingru", license="mit").to_dict()
@@ -139,15 +142,15 @@ def card_data(
 def usage(
     architecture: str, place: str, *, code: bool, adapter: bool = False, tokenizer: bool = True, prompt: str = "The "
 ) -> str:
-    """The section of a card that says how its model is loaded, in Markdown.
+    """Returns the section of a card that shows how to load the model, in Markdown.
 
     Args:
-        architecture (`str`): The model's class.
-        place (`str`): The folder. `push_folder` puts the repository's name there.
-        code (`bool`): Whether the model carries its code.
-        adapter (`bool`, defaults to `False`): Whether it is an adapter of PEFT.
+        architecture (`str`): Class of the model.
+        place (`str`): The folder. `push_folder` replaces it by the name of the repository.
+        code (`bool`): Whether the folder contains the model's code.
+        adapter (`bool`, defaults to `False`): Whether the model is a PEFT adapter.
         tokenizer (`bool`, defaults to `True`): Whether the folder has a tokenizer.
-        prompt (`str`, defaults to `"The "`): The example's text.
+        prompt (`str`, defaults to `"The "`): Text of the example.
     """
     task, loader = TASKS[architecture]
     if adapter:
@@ -169,31 +172,31 @@ def usage(
         lines.insert(0, "import hf_minrnn  # registers the model type")
     explanation = WITH_CODE if code else WITHOUT_CODE
     if adapter:
-        explanation = OF_AN_ADAPTER
+        explanation = ADAPTER
     return "\n".join(["## Use", "", "```python", *lines, "```", "", explanation])
 
 
 PAPER = '"Were RNNs All We Needed?", [arXiv 2410.01201](https://arxiv.org/abs/2410.01201)'
 LIMITS = """\
-This card was written from the model's files alone. What the training data holds, what the model is good for and where it
-fails is for those who trained it to add."""
+This card was generated from the model's files. Its authors should add what the training data contains, what the model is
+suitable for and where it fails."""
 WITH_CODE = """\
 `trust_remote_code=True` runs the code that is stored with the weights, and `revision="main"` takes its newest version. A commit
 hash in place of `main` is safer: it pins the code to what you have read. With hf_minrnn installed, `import hf_minrnn` before
 the model is loaded does the same without `trust_remote_code=True`. One of the two is needed: transformers itself does not know
 the model type `minrnn`."""
 WITHOUT_CODE = """\
-Without the first line, transformers ends in an error that it does not know the model type `minrnn`. If hf_minrnn is not
-installed, leave that line out and pass `trust_remote_code=True, revision="main"`: this works if the code, `hub_minrnn.py`, is
-stored with the weights, as `hf-minrnn push` stores it. A commit hash in place of `main` pins the code."""
-OF_AN_ADAPTER = """\
-PEFT loads the base model that the adapter names, and then the adapter. Without the first line, transformers ends in an error
-that it does not know the base model's type `minrnn`. If hf_minrnn is not installed, leave that line out and pass
-`trust_remote_code=True`: this works if the repository of the base model holds the code, `hub_minrnn.py`, as `hf-minrnn push`
-stores it."""
+Without the first line, transformers raises an error because it does not know the model type `minrnn`. If hf_minrnn is not
+installed, leave out that line and pass `trust_remote_code=True, revision="main"`. This works if the code, `hub_minrnn.py`, is
+stored with the weights, which `hf-minrnn push` does. A commit hash in place of `main` pins the code."""
+ADAPTER = """\
+PEFT loads the base model that the adapter names, and then the adapter. Without the first line, transformers raises an error
+because it does not know the base model's type `minrnn`. If hf_minrnn is not installed, leave out that line and pass
+`trust_remote_code=True`. This works if the repository of the base model contains the code, `hub_minrnn.py`, which
+`hf-minrnn push` stores there."""
 
 
-# --- what is in the folder
+# --- contents of the folder
 
 
 def _is_adapter(folder: Path) -> bool:
@@ -214,18 +217,19 @@ def _read_model(folder: Path) -> dict:
 
 def _read_adapter(folder: Path) -> dict:
     values = _read_json(folder / "adapter_config.json")
-    base, task = values.get("base_model_name_or_path"), values.get("task_type")
-    try:
-        config = MinRNNConfig.get_config_dict(base, local_files_only=True)[0] if base else {}
-    except (OSError, ValueError):  # it is not on this machine, and may be ours
-        config = {}
-    if config.get("model_type", MinRNNConfig.model_type) != MinRNNConfig.model_type:
-        kind = config["model_type"]
+    base = values.get("base_model_name_or_path")
+    task = values.get("task_type")
+    config = {}
+    if base:
+        with suppress(OSError, ValueError):  # the base model is not on this machine, and may be a minGRU or minLSTM
+            config = MinRNNConfig.get_config_dict(base, local_files_only=True)[0]
+    kind = config.get("model_type", MinRNNConfig.model_type)
+    if kind != MinRNNConfig.model_type:
         raise CardError(f"{folder} adapts {base}, a model of type {kind}: give an adapter of a minGRU or minLSTM")
     architecture = PEFT_TASKS.get(task, (config.get("architectures") or [None])[0])
     if architecture not in TASKS:
         tasks = ", ".join(PEFT_TASKS)
-        raise CardError(f"{folder}/adapter_config.json has task type {task}: make the adapter with one of {tasks}")
+        raise CardError(f"{folder}/adapter_config.json has task type {task}: create the adapter with one of {tasks}")
     return {
         "architecture": architecture,
         "cell": config.get("cell_type"),
@@ -242,12 +246,12 @@ def _read_json(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise CardError(f"{path} cannot be read ({_one_line(error)}): save it again") from error
     if not isinstance(values, dict):
-        raise CardError(f"{path} holds {type(values).__name__}, not an object: save it again")
+        raise CardError(f"{path} contains a {type(values).__name__}, not an object: save it again")
     return values
 
 
 def _training(folder: Path) -> list[tuple[str, object]]:
-    """What Trainer says of its run: titles and values, none where there was no Trainer."""
+    """Titles and values from the state of Trainer; empty if Trainer was not used."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(re.sub(r"\D", "", path.name) or 0))
     states = [place / "trainer_state.json" for place in (folder, *reversed(checkpoints))]
     found = [path for path in states if path.is_file()]
@@ -278,10 +282,8 @@ def _metadata_to_keep(path: Path, overwrite: bool) -> dict:
             f"{path} cannot be read ({_one_line(error)}): repair it, or pass overwrite=True (--overwrite)"
         ) from error
     if not overwrite and not _is_unedited(text, data):
-        raise CardError(
-            f"{path} is there and was written or edited by hand: pass overwrite=True (--overwrite) to replace it"
-        )
-    if not _is_on_hub(data.get("base_model")):  # PEFT puts a folder's path there
+        raise CardError(f"{path} was written or edited by hand: pass overwrite=True (--overwrite) to replace it")
+    if not _is_on_hub(data.get("base_model")):  # PEFT writes the path of a folder
         data.pop("base_model", None)
     return {key: data[key] for key in KEPT if data.get(key)}
 
@@ -297,7 +299,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_on_hub(name) -> bool:
-    """Whether this can be a name on the Hub and is not the path of a file or folder here."""
+    """Whether `name` can be a name on the Hub and is not a path on this machine."""
     if not isinstance(name, str):
         return False
     try:
@@ -307,11 +309,12 @@ def _is_on_hub(name) -> bool:
     return not Path(name).exists()
 
 
-def _check(base_model, datasets, license, language):
+def _check(base_model: str | None, datasets: Sequence[str], license: str | None, language: str | None) -> None:
+    """Rejects values that the Hub does not accept."""
     for kind, name in (("base_model", base_model), *(("dataset", name) for name in datasets)):
         if name and not _is_on_hub(name):
             raise CardError(
-                f"{kind} must be a name on the Hub, such as owner/name, got {name!r}: push it first, or leave it out"
+                f"{kind} must be a name on the Hub, such as owner/name, got {name!r}: push it first, or omit it"
             )
     if license and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
         raise CardError(f"license must be an identifier such as apache-2.0, got {license!r}: see {LICENSES}")
@@ -335,7 +338,8 @@ def _table(facts) -> list[str]:
 
 
 def _text(folder: Path, name: str, place: str, model: dict, data: ModelCardData) -> str:
-    cell, task = CELLS.get(model["cell"], "minGRU or minLSTM"), str(data.pipeline_tag).replace("-", " ")
+    cell = CELLS.get(model["cell"], "minGRU or minLSTM")
+    task = str(data.pipeline_tag).replace("-", " ")
     kind = f"An adapter of a {cell} model" if model["adapter"] else f"A {cell} model"
     lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", COMMENT, ""]
     lines += [f"{kind} for {task} ({PAPER}), by hf_minrnn."]
@@ -344,13 +348,15 @@ def _text(folder: Path, name: str, place: str, model: dict, data: ModelCardData)
     if data.datasets:
         lines.append(f"It was trained on {_links(data.datasets, 'datasets/')}.")
     tokenizer = any((folder / file).is_file() for file in TOKENIZER)
-    how = usage(model["architecture"], place, code=model["code"], adapter=model["adapter"], tokenizer=tokenizer)
-    lines += ["", how]
-    if config := model["config"]:
+    lines.append("")
+    lines.append(usage(model["architecture"], place, code=model["code"], adapter=model["adapter"], tokenizer=tokenizer))
+    config = model["config"]
+    if config:
         width = f"{config.num_hidden_layers:,} × {config.hidden_size:,}"
-        facts = [("cell", cell), ("layers × width", width), ("state of a layer", config.state_size)]
+        facts = [("cell", cell), ("layers × width", width), ("state size of a layer", config.state_size)]
         lines += ["", "## Model", "", *_table([*facts, ("vocabulary", config.vocab_size)])]
-    if training := _training(folder):
+    training = _training(folder)
+    if training:
         lines += ["", "## Training", "", *_table(training)]
     return "\n".join([*lines, "", "## Limits", "", LIMITS, ""])
 

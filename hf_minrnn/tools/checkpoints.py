@@ -1,60 +1,64 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Reading checkpoints of others: files of tensors alone, and what in them does not fit."""
+"""Reads checkpoints of other projects, without running code from them, and checks their tensors."""
 
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
-# What wrappers of a model put in front of its names: DistributedDataParallel, Lightning, torch.compile.
-PREFIXES = re.compile(r"(?:(?:module|model|_orig_mod)\.)*")
+# Prefixes that DistributedDataParallel, Lightning and torch.compile add to the names in a model.
+PREFIX = re.compile(r"(?:(?:module|model|_orig_mod)\.)*")
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def read_checkpoint(path) -> dict[str, torch.Tensor]:
-    """The tensors of a file, on the CPU. No code in it is run.
+def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a file, on the CPU. No code from the file is run.
 
     Args:
-        path (`str` or `Path`): A file of `torch.save`, or one of safetensors by its suffix: a state dict, or a dict with
-            one under "model", "state_dict" or "model_state_dict".
+        path (`str` or `Path`): A file of `torch.save`, or of safetensors with the suffix .safetensors. It contains a state
+            dict, or a dict with one under "model", "state_dict" or "model_state_dict".
 
     Returns:
         dict of `torch.Tensor` by name.
 
     Raises:
-        ValueError: For a damaged file, one that holds more than data, and one without a state dict. What torch.save writes
-            has checksums of the numbers; in old files of it and in safetensors, changed numbers pass for numbers.
-        OSError: For a file that cannot be opened.
+        ValueError: If the file is damaged, contains code, or has no state dict. Files of `torch.save` have checksums. In old
+            ones and in safetensors, changed numbers are not noticed.
+        OSError: If the file cannot be opened.
     """
     path = Path(path)
-    path.open("rb").close()  # so that an OSError below is about what the file holds, as torch's for a cut archive is
+    path.open("rb").close()  # raises if the file cannot be opened; an OSError below means a damaged file
     try:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
             _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # any kind, down to KeyError: the readers trip over whatever they meet first
-        # torch's own message opens with how to switch the safety off, and names what is wrong in the middle.
-        text = str(error)
-        refused = re.search(r"[Uu]nsupported (?:class|global|operand|GLOBAL)[^\n]*?(?= whose| was not|$)", text, re.M)
-        reason = f"{type(error).__name__}: {refused[0] if refused else text.split('. ')[0]}"
-        raise ValueError(f"{path} is damaged, or not a file of tensors alone ({reason})") from error
+    except Exception as error:  # of any type: the readers raise whatever a damaged file leads to
+        raise ValueError(f"{path} is damaged, or contains more than tensors ({_reason(error)})") from error
     if isinstance(content, dict) and not _is_state_dict(content):
         content = next((content[name] for name in WRAPPERS if _is_state_dict(content.get(name))), content)
     if not _is_state_dict(content):
-        raise ValueError(f"{path} holds no state dict, neither bare nor under any of {', '.join(WRAPPERS)}")
+        raise ValueError(f"{path} contains no state dict, neither at the top nor under {', '.join(WRAPPERS)}")
     return dict(content)
 
 
+def _reason(error: Exception) -> str:
+    """The important part of an error. torch's message begins with how to disable the safety check."""
+    text = str(error)
+    unsupported = re.search(r"[Uu]nsupported (?:class|global|operand|GLOBAL)[^\n]*?(?= whose| was not|$)", text, re.M)
+    return f"{type(error).__name__}: {unsupported[0] if unsupported else text.split('. ')[0]}"
+
+
 def _check_sums(path: Path):
-    """Compares what an archive holds with its checksums, which torch.load itself does not look at."""
+    """Verifies the checksums of an archive, which torch.load does not."""
     if zipfile.is_zipfile(path):  # old versions of torch.save wrote no archive
         with zipfile.ZipFile(path) as archive:
-            # torch.serialization.set_crc32_options(False) leaves them all 0.
+            # All are 0 in files saved after torch.serialization.set_crc32_options(False).
             broken = archive.testzip() if any(part.CRC for part in archive.infolist()) else None
         if broken:
             raise ValueError(f"wrong checksum of {broken}")
@@ -69,54 +73,59 @@ def _is_state_dict(content) -> bool:
 
 
 def bare(name: str) -> str:
-    """A tensor's name without what wrappers of the model put in front of it.
+    """Returns a tensor's name without the prefixes that wrappers of the model add.
 
     >>> bare("module._orig_mod.norm.weight")
     'norm.weight'
     """
-    return name[PREFIXES.match(name).end() :]
+    prefix = PREFIX.match(name)
+    assert prefix is not None  # it may be empty
+    return name[prefix.end() :]
 
 
 def unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors by their bare names.
+    """Returns the tensors by their bare names.
 
     Raises:
-        ValueError: Where two have the same.
+        ValueError: If two tensors have the same bare name.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name in tensors:
-        if (other := found.setdefault(bare(name), name)) != name:
-            raise ValueError(f"{other} and {name} are one tensor's names: keep one model in the file")
+        other = found.setdefault(bare(name), name)
+        if other != name:
+            raise ValueError(f"{other} and {name} are names of the same tensor: keep only one model in the file")
     return {short: tensors[name] for short, name in found.items()}
 
 
-def listed(what: str, items, limit: int = 8) -> list[str]:
-    """One problem with what it is about, the first `limit` by name; none where there is nothing to list.
+def listed(what: str, items: Iterable[str], limit: int = 8) -> list[str]:
+    """Returns a list with one message, `what` and the first `limit` items. Without items, the list is empty.
 
     >>> listed("missing", ["a", "b", "c"], limit=2), listed("missing", [])
     (['missing a, b and 1 more'], [])
     """
     items = list(items)
+    if not items:
+        return []
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return [f"{what} {', '.join(items[:limit])}{more}"] if items else []
+    return [f"{what} {', '.join(items[:limit])}{more}"]
 
 
 def size(tensors: dict[str, torch.Tensor], name: str, axis: int) -> int:
-    """How long a tensor is along an axis; 0 for one that has no axes."""
+    """Returns the size of a tensor along an axis, or 0 if it is a scalar."""
     shape = tensors[name].shape
     return shape[axis] if shape else 0
 
 
-def check_fit(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]):
-    """Refuses tensors that no model could hold.
+def check_fit(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Rejects tensors that do not fit into a model.
 
     Args:
         tensors (dict of `torch.Tensor` by name): The state dict.
-        shapes (dict of shapes by name): What shape each of them must have.
+        shapes (dict of shapes by name): The shape that each of them must have.
 
     Raises:
-        ValueError: By name, for other shapes, tensors without entries, more than one dtype or one that is not floating,
-            and tensors that are sparse or on the meta device.
+        ValueError: If a tensor has another shape, is empty, sparse or on the meta device, or if the tensors do not have one
+            floating-point dtype. The message names them.
 
     >>> check_fit({"norm.weight": torch.ones(3)}, {"norm.weight": (4,)})
     Traceback (most recent call last):
@@ -132,26 +141,24 @@ def check_fit(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...
             if tensors[name].shape != shape
         ),
     )
-    # A feed-forward without a middle still adds a bias, which no option of MinRNNConfig expresses.
+    # A feed-forward part of width 0 still adds a bias, which MinRNNConfig cannot express.
     problems += listed("no entries in", (name for name in tensors if not tensors[name].numel()))
     if len(dtypes) > 1 or not dtypes <= set(DTYPES):
-        problems.append(f"one floating dtype is wanted, not {', '.join(sorted(map(str, dtypes)))}")
+        problems.append(f"all tensors must have one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
     problems += listed("not dense:", (name for name in tensors if tensors[name].layout != torch.strided))
-    problems += listed("no data, as on the meta device, in", (name for name in tensors if tensors[name].is_meta))
+    problems += listed("no data (meta device) in", (name for name in tensors if tensors[name].is_meta))
     if problems:
         raise ValueError(f"cannot be converted: {'; '.join(problems)}")
 
 
 def default_eps(tensors: dict[str, torch.Tensor]) -> float:
-    """The eps of a `torch.nn.RMSNorm` that was given none: that of the dtype it computes in, float32 for the half ones."""
+    """Returns the default eps of `torch.nn.RMSNorm`: that of the dtype in which it computes, float32 for half precision."""
     wide = all(tensor.dtype == torch.float64 for tensor in tensors.values())
     return torch.finfo(torch.float64 if wide else torch.float32).eps
 
 
 def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors, none of which shares memory with another: of those that do, as tied embeddings, save_pretrained
-    writes only one.
-    """
+    """Returns copies that share no memory: save_pretrained writes only one of several tensors that do, as tied embeddings."""
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints of others as folders that `from_pretrained` loads: minGRU-pytorch's minLM, and the paper's layers."""
+"""Converts checkpoints of minGRU-pytorch's minLM and of the paper's layers to folders that `from_pretrained` loads."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from .convert_paper import Options
 
 
 class Model(NamedTuple):
-    """What a checkpoint was converted to.
+    """A converted checkpoint.
 
     Args:
         config (`MinRNNConfig`): The configuration.
         tensors (dict of `torch.Tensor` by name): The weights of `MinRNNForCausalLM`.
-        taken (list of `str`): What the file did not tell and the options did, one thing each.
+        taken (list of `str`): What was taken from the options because the file does not contain it.
     """
 
     config: MinRNNConfig
@@ -29,27 +29,26 @@ class Model(NamedTuple):
     taken: list[str]
 
 
-def read_model(checkpoint, options: Options | None = None) -> Model:
-    """Converts a checkpoint in memory; the names in it tell of which kind it is.
+def read_model(checkpoint: str | Path, options: Options | None = None) -> Model:
+    """Converts a checkpoint in memory. The names in it decide which kind it is.
 
     Args:
         checkpoint (`str` or `Path`): The file, see `read_checkpoint`.
-        options (`Options`, *optional*): What a file of the paper's layers cannot tell.
+        options (`Options`, *optional*): What a file of the paper's layers does not contain.
 
     Returns:
         `Model`
 
     Raises:
-        ValueError: For a checkpoint that is damaged or of neither kind, and options that do not fit it.
-        OSError: For a file that cannot be read.
+        ValueError: If the checkpoint is damaged or of neither kind, or if options do not fit it.
+        OSError: If the file cannot be read.
     """
-    tensors, options = read_checkpoint(checkpoint), options or Options()
+    tensors = read_checkpoint(checkpoint)
+    options = options or Options()
     try:
         if convert_minlm.is_minlm(map(bare, tensors)) and not options.names:
             if options != Options():
-                raise ValueError(
-                    "options are for the paper's layers alone: names and shapes of a minLM tell everything"
-                )
+                raise ValueError("options are only for the paper's layers: leave them out for a minLM")
             tensors = unwrapped(tensors)
             config = convert_minlm.read_config(tensors)
             return Model(config, convert_minlm.rename(tensors, config), [])
@@ -60,7 +59,8 @@ def read_model(checkpoint, options: Options | None = None) -> Model:
         raise ValueError(f"{checkpoint}: {error}") from None
 
 
-def _neither(tensors, options) -> str:
+def _neither(tensors: dict[str, torch.Tensor], options: Options) -> str:
+    """The reasons why tensors are of neither kind."""
     reasons = []
     for read in (lambda: convert_minlm.read_config(tensors), lambda: convert_paper.read(tensors, options)):
         try:
@@ -70,19 +70,19 @@ def _neither(tensors, options) -> str:
     return "; and ".join(reasons)
 
 
-def write_model(model: Model, folder):
-    """Writes a folder for `MinRNNForCausalLM.from_pretrained`, which gets its name only once it is whole.
+def write_model(model: Model, folder: str | Path) -> None:
+    """Writes a folder for `MinRNNForCausalLM.from_pretrained`. It gets its name only when it is complete.
 
     Args:
-        model (`Model`): What `read_model` returned.
-        folder (`str` or `Path`): What to make; an existing folder must be empty.
+        model (`Model`): The result of `read_model`.
+        folder (`str` or `Path`): The folder to create. An existing folder must be empty.
 
     Raises:
-        OSError: For a folder that exists and is not empty, and for what cannot be written. Nothing is left of it.
+        OSError: If the folder exists and is not empty, or if writing fails. Then no files are left behind.
     """
     folder = Path(folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not an empty folder")
+        raise FileExistsError(f"{folder} exists and is not an empty folder: give another one")
     with torch.device("meta"):
         minrnn = MinRNNForCausalLM(model.config)
     minrnn.load_state_dict(model.tensors, assign=True)
@@ -97,29 +97,30 @@ def write_model(model: Model, folder):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def convert(checkpoint, folder, options: Options | None = None) -> MinRNNConfig:
-    """Makes a folder for `MinRNNForCausalLM.from_pretrained` of a state dict of one of two kinds, told by its names.
+def convert(checkpoint: str | Path, folder: str | Path, options: Options | None = None) -> MinRNNConfig:
+    """Converts a state dict of one of two kinds to a folder for `MinRNNForCausalLM.from_pretrained`. Its names decide the kind.
 
-    minGRU-pytorch's `minLM`: names and shapes tell everything that a forward needs. In front of the names may stand module.,
-    model. and _orig_mod., which DistributedDataParallel, Lightning and torch.compile put there. The dropout of the original
-    has no counterpart here (it drops from the whole residual stream, in training alone), and the file does not tell it: the
-    folder says 0. Depth 0 and `ff_mult` 0 have none either, and are refused.
+    minGRU-pytorch's `minLM`: names and shapes determine the forward completely. Names may begin with module., model. and
+    _orig_mod., which DistributedDataParallel, Lightning and torch.compile add. The file does not contain the dropout of the
+    original, and this package has no counterpart of it (it acts on the whole residual stream, in training only): the converted
+    model has dropout 0. Depth 0 and `ff_mult` 0 have no counterpart either and are rejected.
 
-    The paper's layers, as `convert_paper.LAYOUT` describes them: `options` says what the file cannot.
+    The paper's layers, as `convert_paper.LAYOUT` describes them: `options` gives what the file does not contain.
 
-    Of either kind, a checkpoint without its last layers looks like a model that has fewer.
+    A checkpoint of either kind without its last layers cannot be told from a model with fewer layers.
 
     Args:
         checkpoint (`str` or `Path`): The file, see `read_checkpoint`.
-        folder (`str` or `Path`): What to make; an existing folder must be empty. It gets its name only once it is whole.
+        folder (`str` or `Path`): The folder to create. An existing folder must be empty. The folder gets its name only when it
+            is complete.
         options (`Options`, *optional*): For the paper's layers, see `convert_paper.Options`.
 
     Returns:
-        `MinRNNConfig`: The configuration of the converted model, which has the checkpoint's dtype.
+        `MinRNNConfig`: The configuration of the converted model, with the checkpoint's dtype.
 
     Raises:
-        ValueError: For a checkpoint that is damaged or anything but such a state dict. Nothing is written.
-        OSError: For a folder that exists and is not empty, and for what cannot be read or written.
+        ValueError: If the checkpoint is damaged or not such a state dict. Nothing is written.
+        OSError: If the folder exists and is not empty, or if reading or writing fails.
     """
     model = read_model(checkpoint, options)
     write_model(model, folder)

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""State dicts of minGRU-pytorch's language model, as configuration and weights of ours."""
+"""Converts state dicts of minGRU-pytorch's language model `minLM`."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from ..configuration_minrnn import MinRNNConfig
 from .checkpoints import check_fit, copies, default_eps, listed, size
 
 CELL_PROJECTIONS = {"mingru": "to_hidden_and_gate", "minlstm": "to_hidden_and_f_i_gate"}
-# What a layer's tensors are called there and here, but for the norms and the cell's input projection.
+# Names of a layer's tensors in minLM and in this package, except the norms and the cell's input projection.
 LAYER_NAMES = {
     "0.net.0.weight": "conv.depthwise.weight",
     "0.net.0.bias": "conv.depthwise.bias",
@@ -25,14 +26,14 @@ LAYER_NAMES = {
 
 
 class Layout(NamedTuple):
-    """What the names in a state dict of `minLM` tell about the model.
+    """The structure of a `minLM`, read from the names in its state dict.
 
     Args:
         cell_type (`str`): "mingru" or "minlstm".
         depth (`int`): Number of layers.
         conv (`bool`): Whether each layer has a convolution.
-        out_proj (`bool`): Whether each cell has an output projection: it has unless its expansion is 1.
-        norm (`str`): What the RMSNorms call their scale: "weight", or "gamma" in the first releases.
+        out_proj (`bool`): Whether each cell has an output projection. It has one unless its expansion is 1.
+        norm (`str`): Name of the scale of the RMSNorms: "weight", or "gamma" in the first releases.
     """
 
     cell_type: str
@@ -42,37 +43,41 @@ class Layout(NamedTuple):
     norm: str
 
     @classmethod
-    def of(cls, names) -> "Layout":
-        """The layout that fits `names` best; whatever differs from its `shapes()` is missing or unexpected.
+    def of(cls, names: Iterable[str]) -> "Layout":
+        """Returns the layout that fits `names` best. Names that differ from its `shapes()` are missing or unexpected.
 
         >>> Layout.of(["layers.0.2.to_hidden_and_gate.weight", "layers.1.2.to_out.weight"])
         Layout(cell_type='mingru', depth=2, conv=False, out_proj=True, norm='weight')
         """
-        found = [match.groups() for name in names if (match := re.fullmatch(r"layers\.(\d{1,9})\.(.+)", name))]
-        rests = {rest for _, rest in found}
-        # A layer has several tensors: a number beyond their count is foreign, and not worth a list of what is missing.
+        names = list(names)
+        matches = [re.fullmatch(r"layers\.(\d{1,9})\.(.+)", name) for name in names]
+        found = [match.groups() for match in matches if match]
+        in_layers = {name for _, name in found}
+        # A layer has several tensors. A number beyond their count is not a layer: do not list all layers before it as missing.
         depth = max((int(n) + 1 for n, _ in found if int(n) < len(names)), default=1)
-        cells = [cell for cell, name in CELL_PROJECTIONS.items() if f"2.{name}.weight" in rests]
+        cells = [cell for cell, name in CELL_PROJECTIONS.items() if f"2.{name}.weight" in in_layers]
         return cls(
             cell_type=cells[0] if cells else "mingru",
             depth=depth,
-            conv=any(rest.startswith("0.net.") for rest in rests),
-            out_proj="2.to_out.weight" in rests,
+            conv=any(name.startswith("0.net.") for name in in_layers),
+            out_proj="2.to_out.weight" in in_layers,
             norm="gamma" if "norm.gamma" in names and "norm.weight" not in names else "weight",
         )
 
     @property
     def parts(self) -> int:
-        """Blocks of the cell's input projection."""
+        """Number of blocks of the cell's input projection."""
         return 2 if self.cell_type == "mingru" else 3
 
     @property
     def in_proj(self) -> str:
-        """The name of the cell's input projection in its layer."""
+        """Name of the cell's input projection in its layer."""
         return f"2.{CELL_PROJECTIONS[self.cell_type]}.weight"
 
-    def shapes(self, vocab=0, dim=0, state=0, width=0, kernel=0) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of the state dict, by name."""
+    def shapes(
+        self, vocab: int = 0, dim: int = 0, state: int = 0, width: int = 0, kernel: int = 0
+    ) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every tensor of the state dict, by name."""
         layer = {f"1.{self.norm}": (dim,), self.in_proj: (self.parts * state, dim), f"3.{self.norm}": (dim,)}
         layer |= {"4.0.weight": (width, dim), "4.0.bias": (width,), "4.2.weight": (dim, width), "4.2.bias": (dim,)}
         if self.conv:
@@ -85,8 +90,8 @@ class Layout(NamedTuple):
         return shapes | {f"norm.{self.norm}": (dim,), "to_logits.weight": (vocab, dim)}
 
 
-def is_minlm(names) -> bool:
-    """Whether these are the names of such a state dict, complete or not: the cells' input projections tell.
+def is_minlm(names: Iterable[str]) -> bool:
+    """Whether these are the names of such a state dict, complete or not. The cells' input projections identify it.
 
     >>> is_minlm(["layers.0.2.to_hidden_and_gate.weight"]), is_minlm(["layers.0.rnn.in_proj.weight"])
     (True, False)
@@ -96,7 +101,7 @@ def is_minlm(names) -> bool:
 
 
 def read_config(tensors: dict[str, torch.Tensor]) -> MinRNNConfig:
-    """The configuration of the model that a state dict of `minLM` belongs to.
+    """Returns the configuration of the model for a state dict of `minLM`.
 
     Args:
         tensors (dict of `torch.Tensor` by name): The state dict.
@@ -105,7 +110,7 @@ def read_config(tensors: dict[str, torch.Tensor]) -> MinRNNConfig:
         `MinRNNConfig`: The paper's block without biases in the cell.
 
     Raises:
-        ValueError: By name, for tensors that are missing, unexpected, or of a shape or dtype that does not fit.
+        ValueError: If tensors are missing or unexpected, or a shape or dtype does not fit. The message names them.
     """
     layout = Layout.of(tensors)
     names = layout.shapes()
@@ -118,10 +123,14 @@ def read_config(tensors: dict[str, torch.Tensor]) -> MinRNNConfig:
     sizes = {
         "vocab": size(tensors, "token_emb.weight", 0),
         "dim": dim,
-        "state": size(tensors, f"layers.0.{layout.in_proj}", 0) // layout.parts if layout.out_proj else dim,
+        "state": dim,
         "width": size(tensors, "layers.0.4.0.weight", 0),
-        "kernel": size(tensors, "layers.0.0.net.0.weight", -1) if layout.conv else 0,
+        "kernel": 0,
     }
+    if layout.out_proj:
+        sizes["state"] = size(tensors, f"layers.0.{layout.in_proj}", 0) // layout.parts
+    if layout.conv:
+        sizes["kernel"] = size(tensors, "layers.0.0.net.0.weight", -1)
     check_fit(tensors, layout.shapes(**sizes))
     return MinRNNConfig.paper(
         layout.cell_type,
@@ -134,20 +143,20 @@ def read_config(tensors: dict[str, torch.Tensor]) -> MinRNNConfig:
         conv_kernel_size=sizes["kernel"],
         use_bias=False,
         gate_bias=0.0,
-        # The first releases divided by the vector's length itself, guarded only against 0.
+        # The first releases divided by the length of the vector and only avoided a division by 0.
         rms_norm_eps=1e-24 if layout.norm == "gamma" else default_eps(tensors),
     )
 
 
 def rename(tensors: dict[str, torch.Tensor], config: MinRNNConfig) -> dict[str, torch.Tensor]:
-    """The state dict of `MinRNNForCausalLM` for a state dict of `minLM`.
+    """Returns the state dict of `MinRNNForCausalLM` for a state dict of `minLM`.
 
     Args:
         tensors (dict of `torch.Tensor` by name): The state dict.
-        config (`MinRNNConfig`): What `read_config` made of it.
+        config (`MinRNNConfig`): The result of `read_config`.
 
     Returns:
-        dict of `torch.Tensor` by name, none of which shares memory with another.
+        dict of `torch.Tensor` by name, none of which share memory.
     """
     layout = Layout.of(tensors)
 
@@ -162,14 +171,15 @@ def rename(tensors: dict[str, torch.Tensor], config: MinRNNConfig) -> dict[str, 
     }
     for n in range(config.num_hidden_layers):
         there, here = f"layers.{n}", f"model.layers.{n}"
-        renamed[f"{here}.norm.weight"], renamed[f"{here}.mlp_norm.weight"] = norm(f"{there}.1"), norm(f"{there}.3")
-        # Theirs has the candidate first, ours last; the gates have one order and one sign.
+        renamed[f"{here}.norm.weight"] = norm(f"{there}.1")
+        renamed[f"{here}.mlp_norm.weight"] = norm(f"{there}.3")
+        # minLM has the candidate first, this package last. The order and signs of the gates are the same.
         candidate, *gates = tensors[f"{there}.{layout.in_proj}"].chunk(layout.parts)
         renamed[f"{here}.mixer.cell.in_proj.weight"] = torch.cat([*gates, candidate])
         for old, new in LAYER_NAMES.items():
             if f"{there}.{old}" in tensors:
                 renamed[f"{here}.{new}"] = tensors[f"{there}.{old}"]
-        if layout.conv:  # a convolution of one step is a Linear
+        if layout.conv:  # a convolution with kernel size 1 is a Linear
             renamed[f"{here}.conv.pointwise.weight"] = renamed[f"{here}.conv.pointwise.weight"].squeeze(-1)
     return copies(renamed)
 

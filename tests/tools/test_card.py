@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Cards for fine-tuned models: from the folder that Trainer, PEFT or save_pretrained left, to the metadata on the Hub."""
+"""Cards of fine-tuned models, from a folder of Trainer, PEFT or save_pretrained to the metadata on the Hub."""
 
 import contextlib
 import importlib.util
@@ -90,7 +90,7 @@ def save(folder, model_class=None, **options):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A base model on the Hub, and what is fine-tuned from it, given a card by the command, and pushed."""
+    """A base model on the Hub, and models that are fine-tuned from it, get a card from the command, and are pushed."""
     root = tmp_path_factory.mktemp("cards")
     save(root / "base")
     (root / "base" / "README.md").write_text("# A base model\n")
@@ -103,7 +103,7 @@ def metadata(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
-def test_what_trainer_fine_tuned_has_its_metadata_on_the_hub(world):
+def test_a_model_of_trainer_has_its_metadata_on_the_hub(world):
     hub, found = world
     text = hub.files("me/tuned")["README.md"].decode()
     assert metadata(text) == {
@@ -113,7 +113,7 @@ def test_what_trainer_fine_tuned_has_its_metadata_on_the_hub(world):
         "library_name": "transformers",
         "license": "mit",
         "pipeline_tag": "text-generation",
-        "tags": ["minrnn", "mingru", "recurrent", "rnn", "custom_code"],  # which the base model has brought
+        "tags": ["minrnn", "mingru", "recurrent", "rnn", "custom_code"],  # the base model carries its code
     }
     assert found["tuned"] == "tuned/README.md: written\n" and len(found["tuned runs"]) > 4
     assert "fine-tuned from [me/base](https://huggingface.co/me/base)" in text
@@ -127,8 +127,8 @@ def test_a_model_without_its_code_is_loaded_after_the_import(world):
     text = hub.files("me/plain")["README.md"].decode()
     assert metadata(text)["base_model"] == "me/base" and "custom_code" not in metadata(text)["tags"]
     assert "\nimport hf_minrnn  #" in text and len(found["plain runs"]) > 4
-    assert "hub_minrnn.py" in hub.files("me/plain")  # which push adds, as the card says
-    assert found["plain"] == "plain/README.md: written; where they apply, add --license, --dataset\n"
+    assert "hub_minrnn.py" in hub.files("me/plain")  # push adds it, as the card says
+    assert found["plain"] == "plain/README.md: written; if they apply, add --license, --dataset\n"
 
 
 @pytest.mark.skipif(not PEFT, reason="peft is not installed")
@@ -139,7 +139,7 @@ def test_an_adapter_names_its_base_model(world):
     assert (data["base_model"], data["library_name"], data["license"]) == ("me/base", "peft", "mit")
     assert data["pipeline_tag"] == "text-generation" and {"adapter", "mingru"} <= set(data["tags"])
     assert "AutoPeftModelForCausalLM" in text and "| steps | 2 |" in text
-    assert "if the repository of the base model holds the code" in text and "stored with the weights" not in text
+    assert "if the repository of the base model contains the code" in text and "stored with the weights" not in text
 
 
 @pytest.mark.parametrize("code", [False, True], ids=["plain", "code"])
@@ -157,7 +157,7 @@ def test_the_example_of_every_head_runs(name, code, tmp_path):
         exec(example, {})
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()
-    assert "pipeline(" not in write_card(tmp_path).read_text()  # which needs a tokenizer
+    assert "pipeline(" not in write_card(tmp_path).read_text()  # a pipeline needs a tokenizer
 
 
 def test_the_adapter_of_a_folder_has_no_base_model_until_it_is_named(tmp_path):
@@ -175,12 +175,12 @@ def test_the_adapter_of_a_folder_has_no_base_model_until_it_is_named(tmp_path):
         write_card(tmp_path / "lora")
 
 
-def test_a_card_that_somebody_wrote_or_edited_stays(tmp_path):
+def test_a_card_that_somebody_wrote_or_edited_is_kept(tmp_path):
     save(tmp_path)
     path = write_card(tmp_path, license="mit", base_model="me/base", name="Mine")
     first = path.read_text()
     assert "# Mine\n" in first
-    assert ModelCard.load(write_card(tmp_path)).data.license == "mit"  # of an unedited card, what it says is kept
+    assert ModelCard.load(write_card(tmp_path)).data.license == "mit"  # metadata of an unedited card are kept
     edited = re.sub("<!-- Written by.*-->", "It knows nothing.", first)
     for text in (edited, "# By hand\n", ""):
         path.write_text(text)
@@ -191,12 +191,12 @@ def test_a_card_that_somebody_wrote_or_edited_stays(tmp_path):
 
 
 @pytest.mark.parametrize("language", ["en", "gsw", "zh-CN", "sr-Latn-RS", "es-419", "code", "multilingual"])
-def test_the_hub_s_codes_of_languages(language, tmp_path):
+def test_language_codes_of_the_hub(language, tmp_path):
     save(tmp_path)
     assert ModelCard.load(write_card(tmp_path, language=language)).data.language == language
 
 
-def test_what_sft_trainer_saved_gets_a_card(tmp_path):
+def test_a_model_of_sft_trainer_gets_a_card(tmp_path):
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
     model = save(tmp_path / "base")
     args = trl.SFTConfig(
@@ -221,7 +221,7 @@ def test_what_sft_trainer_saved_gets_a_card(tmp_path):
 
 
 @pytest.mark.parametrize("template", ["lm_model_card.md", "rm_model_card.md"])
-def test_trl_s_cards_are_replaced_until_somebody_edits_them(template, tmp_path):
+def test_unedited_cards_of_trl_are_replaced(template, tmp_path):
     pytest.importorskip("trl")
     from trl.trainer.utils import generate_model_card
 
@@ -261,11 +261,11 @@ def broken_state(folder):
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (shutil.rmtree, [], "is not there: give the folder of a saved model"),
+        (shutil.rmtree, [], "does not exist: give the folder of a saved model"),
         (lambda f: (f / "config.json").unlink(), [], "has no config.json"),
-        (lambda f: LlamaConfig().save_pretrained(f), [], "holds a model of type llama: give the folder of a minGRU"),
+        (lambda f: LlamaConfig().save_pretrained(f), [], "contains a model of type llama: give the folder of a minGRU"),
         (lambda f: (f / "config.json").write_text("{"), [], "config.json cannot be read"),
-        (lambda f: MinRNNConfig().save_pretrained(f), [], "names no model of this package"),
+        (lambda f: MinRNNConfig().save_pretrained(f), [], "not one of this package"),
         (broken_state, [], "trainer_state.json cannot be read"),
         (lambda f: (f / "README.md").write_text("# Mine"), [], "was written or edited by hand: pass overwrite=True"),
         (

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Files of tensors are read, and damaged ones, ones with code in them and ones without a state dict are refused."""
+"""Files of tensors are read. Damaged files, files with code and files without a state dict are rejected."""
 
 import pytest
 import torch
@@ -15,18 +15,18 @@ kinds = pytest.mark.parametrize("tensors", KINDS.values(), ids=KINDS)
 @kinds
 @pytest.mark.parametrize("name", ["some.pt", "some.safetensors"])
 @pytest.mark.parametrize("keep", [0, 9, 0.5, 0.99])
-def test_truncated_files_are_refused(tensors, name, keep, tmp_path):
+def test_truncated_files_are_rejected(tensors, name, keep, tmp_path):
     path = tmp_path / name
     (save_file if path.suffix == ".safetensors" else torch.save)(tensors, path)
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-    with pytest.raises(ValueError, match=f"{name} is damaged, or not a file of tensors alone"):
+    with pytest.raises(ValueError, match=f"{name} is damaged, or contains more than tensors"):
         convert(path, tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("sums", [True, False], ids=["checksums", "no-checksums"])
-def test_an_archive_is_held_against_its_checksums(sums, tmp_path):
+def test_the_checksums_of_an_archive_are_verified(sums, tmp_path):
     path, tensors = tmp_path / "some.pt", KINDS["minlm"]
     torch.serialization.set_crc32_options(sums)
     try:
@@ -37,28 +37,28 @@ def test_an_archive_is_held_against_its_checksums(sums, tmp_path):
     written = tensors["to_logits.weight"].numpy().tobytes()
     content = path.read_bytes()
     assert content.count(written) == 1
-    path.write_bytes(content.replace(written, bytes(len(written))))  # as where a part of a download never came
+    path.write_bytes(content.replace(written, bytes(len(written))))  # as after an incomplete download
     if sums:
         with pytest.raises(ValueError, match=r"some\.pt is damaged, .*wrong checksum of some/data/\d+\)"):
             convert(path, tmp_path / "folder")
     else:
-        convert(path, tmp_path / "folder")  # nothing tells
+        convert(path, tmp_path / "folder")  # nothing shows the damage
 
 
 @kinds
-def test_code_in_a_file_is_refused_and_not_run(tensors, tmp_path, monkeypatch):
+def test_code_in_a_file_is_rejected_and_not_run(tensors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(tensors | {"more": Code()}, "some.pt")
-    with pytest.raises(ValueError, match=r"not a file of tensors alone \(UnpicklingError: .*mkdir"):
+    with pytest.raises(ValueError, match=r"contains more than tensors \(UnpicklingError: .*mkdir"):
         convert("some.pt", "folder")
     torch.save(torch.nn.Linear(2, 2), "some.pt")
-    with pytest.raises(ValueError, match=r"not a file of tensors alone \(UnpicklingError: .*Linear"):
+    with pytest.raises(ValueError, match=r"contains more than tensors \(UnpicklingError: .*Linear"):
         convert("some.pt", "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["some.pt"]
 
 
 @pytest.mark.parametrize("content", [3, [], {}, {"model": {}}, {"model": 3}, {"epoch": 3}, {"state_dict": {1: 2}}])
-def test_files_without_a_state_dict_are_refused(content, tmp_path):
+def test_files_without_a_state_dict_are_rejected(content, tmp_path):
     torch.save(content, tmp_path / "some.pt")
-    with pytest.raises(ValueError, match="holds no state dict"):
+    with pytest.raises(ValueError, match="contains no state dict"):
         convert(tmp_path / "some.pt", tmp_path / "folder")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the command hf-minrnn prints, where, and the status it exits with."""
+"""Output and exit status of the command hf-minrnn."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_convert_prints_one_line(tmp_path, capfd):
     assert MinRNNForCausalLM.from_pretrained(tmp_path / "folder").config.intermediate_size == 6
 
 
-def test_options_say_what_the_paper_s_layers_do_not(tmp_path, capfd):
+def test_options_of_the_paper_s_layers(tmp_path, capfd):
     tensors = renamed_paper()
     torch.save(tensors, tmp_path / "paper.bin")
     arguments = ["convert", str(tmp_path / "paper.bin"), str(tmp_path / "folder"), "--name", "gates=inner.linear"]
@@ -44,15 +44,15 @@ def test_options_say_what_the_paper_s_layers_do_not(tmp_path, capfd):
     captured = capfd.readouterr()
     assert captured.err == ""
     assert captured.out == (
-        f"{tmp_path / 'folder'}: minlstm, layers 2, hidden size 8, state size 12, vocabulary 13; taken: gates in the order "
-        "candidate, forget, input; not normalized; forget bias +3 on stored ones of 0.50 on average; candidate identity; "
+        f"{tmp_path / 'folder'}: minlstm, layers 2, hidden size 8, state size 12, vocabulary 13; used: gates in the order "
+        "candidate, forget, input; not normalized; forget bias +3 added to stored ones of mean 0.50; candidate identity; "
         "initial state -1; activation relu; RMSNorm with eps 1e-05\n"
     )
     model = MinRNNForCausalLM.from_pretrained(tmp_path / "folder")
     config = model.config
     assert (config.normalize_gates, config.candidate_activation, config.hidden_act) == (False, "identity", "relu")
     cell = model.model.layers[1].mixer.cell.in_proj
-    assert cell.bias[:12].tolist() == [3.5] * 12  # the forget gate stands first here, and second there
+    assert cell.bias[:12].tolist() == [3.5] * 12  # the forget gate is the first block here, and the second one there
     assert torch.equal(cell.weight, tensors["layers.1.inner.linear.weight"].roll(-12, 0))
     assert model.model.layers[0].mixer.initial_state.tolist() == [-1] * 12
 
@@ -68,17 +68,17 @@ def renamed_paper():
 def test_a_name_needs_both_sides(argument, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["convert", "file", "folder", "--name", argument])
-    assert exit.value.code == 2 and f"PART=NAME is wanted, got {argument!r}" in capsys.readouterr().err
+    assert exit.value.code == 2 and f"must be PART=NAME, got {argument!r}" in capsys.readouterr().err
 
 
-def test_help_says_which_layout_is_accepted(capsys):
+def test_help_describes_the_accepted_layout(capsys):
     with pytest.raises(SystemExit) as exit:
         main(["convert", "--help"])
     assert exit.value.code == 0 and describe() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text\nand more", {"a": torch.ones(1)}, {"a": 1}], ids=repr)
-def test_what_is_refused_is_one_line_and_status_2(content, tmp_path, capfd):
+def test_an_error_is_one_line_and_status_2(content, tmp_path, capfd):
     path = tmp_path / "minlm.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -93,7 +93,7 @@ def test_what_is_refused_is_one_line_and_status_2(content, tmp_path, capfd):
     assert list(tmp_path.iterdir()) == before
 
 
-def test_without_arguments_it_says_how_it_is_used(capsys):
+def test_without_arguments_the_usage_is_printed(capsys):
     with pytest.raises(SystemExit) as exit:
         main([])
     assert exit.value.code == 2 and "usage: hf-minrnn" in capsys.readouterr().err
@@ -106,6 +106,6 @@ def test_python_m_and_the_script_are_this_command(tmp_path):
     command = [sys.executable, "-m", "hf_minrnn", "convert", str(tmp_path / "minlm.pt"), str(tmp_path / "folder")]
     first, second = (subprocess.run(command, capture_output=True, text=True, cwd=ROOT) for _ in range(2))
     assert first.returncode == 0 and first.stdout.count("\n") == 1, first.stderr
-    # The last line: an optional package that transformers imports may have said something of its own before.
+    # Optional packages that transformers imports may print lines before the last one.
     assert second.returncode == 2 and "Traceback" not in second.stderr
     assert second.stderr.splitlines()[-1].startswith("hf-minrnn convert: ") and "not an empty folder" in second.stderr

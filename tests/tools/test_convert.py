@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Which kind of checkpoint a file is, and what is written."""
+"""Detection of the kind of a checkpoint, and the folder that is written."""
 
 import stat
 
@@ -11,21 +11,21 @@ from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.convert import Options, convert, read_model
 
 
-def test_the_names_tell_the_kind(tmp_path):
+def test_the_names_decide_the_kind(tmp_path):
     torch.save(minlm("minlstm", 2, 1.5, 3, 4), tmp_path / "minlm.pt")
     torch.save(paper("minlstm", 2, 1.5, 3, 4), tmp_path / "paper.pt")
     assert not read_model(tmp_path / "minlm.pt").config.use_bias
     assert not read_model(tmp_path / "minlm.pt", Options()).taken
     assert read_model(tmp_path / "paper.pt").config.use_bias
-    with pytest.raises(ValueError, match=r"minlm\.pt: options are for the paper's layers alone"):
+    with pytest.raises(ValueError, match=r"minlm\.pt: options are only for the paper's layers"):
         read_model(tmp_path / "minlm.pt", Options(forget_bias=3.0))
 
 
-def test_a_file_of_neither_kind_is_refused_by_what_it_lacks_of_both(tmp_path):
+def test_a_file_of_neither_kind_is_rejected_with_the_missing_tensors_of_both(tmp_path):
     torch.save({"transformer.wte.weight": torch.ones(4, 2), "lm_head.weight": torch.ones(4, 2)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError) as rejected:
         convert(tmp_path / "other.pt", tmp_path / "folder")
-    minlm_lacks, paper_lacks = str(refused.value).split("; and ")
+    minlm_lacks, paper_lacks = str(rejected.value).split("; and ")
     assert "minLM: missing token_emb.weight, " in minlm_lacks and "unexpected transformer.wte.weight" in minlm_lacks
     assert "paper's layers: missing embedding.weight, layers.0.norm.weight, layers.0.gates.weight, " in paper_lacks
     assert "left over transformer.wte.weight (4, 2); " in paper_lacks and "--name" in paper_lacks
@@ -47,7 +47,7 @@ def test_an_existing_folder_must_be_empty(tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_files(tmp_path, monkeypatch):
     def fail(self, folder):
         (folder / "half").write_text("written")
         raise OSError("the disk is full")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Converted checkpoints compute what minGRU-pytorch's minLM does, by its own code (where installed) and by the formulas."""
+"""Converted checkpoints compute what minGRU-pytorch's minLM does, compared with its code (if installed) and the formulas."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ CASES = [
     ("minlstm", 1, 1.0, 0, 4),
     ("minlstm", 3, 1.5, 3, 4),
     ("minlstm", 2, 0.5, 1, 1.5),
-    ("minlstm", 2, 1.01, 2, 3),  # int(8 * 1.01) is 8, and yet it has an output projection
+    ("minlstm", 2, 1.01, 2, 3),  # int(8 * 1.01) is 8, but it has an output projection
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 
@@ -34,7 +34,7 @@ def rms_norm(x, w, name):
 
 
 def define(tensors, ids):
-    """Logits `(time, vocab)` in float64 for one row of ids, one token after the other, from the original's weights."""
+    """Logits `(time, vocab)` in float64 for one row of ids, token by token, from the weights of the original."""
     w = {name: tensor.double() for name, tensor in tensors.items()}
     depth = 1 + max(int(name.split(".")[1]) for name in w if name.startswith("layers."))
     past, states, out = [[] for _ in range(depth)], [0.0] * depth, []
@@ -53,12 +53,12 @@ def define(tensors, ids):
             if f"{layer}.2.to_hidden_and_gate.weight" in w:
                 hidden, gate = (w[f"{layer}.2.to_hidden_and_gate.weight"] @ y).chunk(2)
                 new = torch.sigmoid(gate)
-                keep = 1 - new
+                decay = 1 - new
             else:
                 hidden, forget, enter = (w[f"{layer}.2.to_hidden_and_f_i_gate.weight"] @ y).chunk(3)
                 both = torch.sigmoid(forget) + torch.sigmoid(enter)
-                keep, new = torch.sigmoid(forget) / both, torch.sigmoid(enter) / both
-            y = states[n] = keep * states[n] + new * torch.where(hidden >= 0, hidden + 0.5, torch.sigmoid(hidden))
+                decay, new = torch.sigmoid(forget) / both, torch.sigmoid(enter) / both
+            y = states[n] = decay * states[n] + new * torch.where(hidden >= 0, hidden + 0.5, torch.sigmoid(hidden))
             x = x + (w[f"{layer}.2.to_out.weight"] @ y if f"{layer}.2.to_out.weight" in w else y)
             y = F.gelu(w[f"{layer}.4.0.weight"] @ rms_norm(x, w, f"{layer}.3") + w[f"{layer}.4.0.bias"])
             x = x + w[f"{layer}.4.2.weight"] @ y + w[f"{layer}.4.2.bias"]
@@ -122,7 +122,7 @@ def test_logits_are_those_of_the_original(case, tmp_path):
                 torch.testing.assert_close(model(ids).logits, original(ids), atol=1e-4, rtol=0)
 
 
-def test_the_recurrent_way_follows(tmp_path):
+def test_the_recurrent_form_computes_the_same(tmp_path):
     tensors, ids = make(*CASES[5]), some_ids()
     model = converted(tensors, tmp_path)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_the_recurrent_way_follows(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_state_dict", None, "safetensors"])
-def test_any_wrapping_gives_the_same_folder(wrapper, tmp_path):
+def test_any_wrapper_gives_the_same_folder(wrapper, tmp_path):
     tensors = make(*CASES[1])
     if wrapper == "safetensors":
         save_file(tensors, tmp_path / "minlm.safetensors")
@@ -149,7 +149,7 @@ def test_any_wrapping_gives_the_same_folder(wrapper, tmp_path):
     assert (config.num_hidden_layers, config.state_size, config.output_projection) == (3, 12, True)
     weights = MinRNNForCausalLM.from_pretrained(tmp_path / "new" / "folder").state_dict()
     assert torch.equal(weights["lm_head.weight"], tensors["to_logits.weight"])
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["folder"]  # the temporary name is gone
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["folder"]  # no temporary folder is left
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
@@ -195,7 +195,7 @@ FOREIGN = {
     ),
     "one is unexpected": (with_(pos_emb__weight=torch.ones(2)), r"unexpected pos_emb\.weight$"),
     "a layer number is absurd": (with_(layers__999999999__1__weight=torch.ones(DIM)), r"unexpected layers\.999999999"),
-    "attention beside the cells": (
+    "attention next to the cells": (
         with_(layers__0__5__to_qkv__weight=torch.ones(2)),
         r"unexpected layers\.0\.5\.to_qkv",
     ),
@@ -222,24 +222,24 @@ FOREIGN = {
     "integers": (lambda tensors: {k: v.long() for k, v in tensors.items()}, r"one floating dtype.*int64"),
     "two models": (
         lambda tensors: tensors | {f"module.{name}": tensor for name, tensor in tensors.items()},
-        r"token_emb\.weight and module\.token_emb\.weight are one tensor's names",
+        r"token_emb\.weight and module\.token_emb\.weight are names of the same tensor",
     ),
     "no data": (
         lambda tensors: {k: v.to("meta") for k, v in tensors.items()},
-        r"no data, as on the meta device, in token_emb\.weight, ",
+        r"no data \(meta device\) in token_emb\.weight, ",
     ),
     "sparse": (lambda tensors: tensors | {"norm.weight": torch.ones(DIM).to_sparse()}, r"not dense: norm\.weight"),
 }
 
 
 @pytest.mark.parametrize("change, message", FOREIGN.values(), ids=FOREIGN)
-def test_what_is_not_such_a_state_dict_is_refused_by_name(change, message, tmp_path):
+def test_other_state_dicts_are_rejected_by_name(change, message, tmp_path):
     torch.save(change(make(*CASES[1])), tmp_path / "minlm.pt")
     with pytest.raises(ValueError, match=message):
         convert(tmp_path / "minlm.pt", tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["minlm.pt"]
 
 
-def test_a_feed_forward_without_a_middle_cannot_be_expressed():
+def test_a_feed_forward_part_of_width_0_is_rejected():
     with pytest.raises(ValueError, match=r"no entries in layers\.0\.4\.0\.weight, layers\.0\.4\.0\.bias"):
         read_config(make("mingru", 1, 1.0, 0, 0))

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Converted checkpoints of the paper's layers compute what the formulas say, token by token in float64."""
+"""Converted checkpoints of the paper's layers compute the formulas, token by token in float64."""
 
 import math
 import re
@@ -159,14 +159,14 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("cell, options, definition", OPTIONS.values(), ids=OPTIONS)
-def test_what_the_file_cannot_tell(cell, options, definition, tmp_path):
+def test_options(cell, options, definition, tmp_path):
     definition = {
         "forget_bias": options.get("forget_bias", 0.0),
         "order": ORDER[cell],
     } | definition
     expected = check(FULL[cell], tmp_path, options, **definition)
     plain = torch.stack([define(FULL[cell], row, ORDER[cell]) for row in some_ids()])
-    assert (expected - plain).abs().max() > 1e-2  # so that the comparison above told them apart
+    assert (expected - plain).abs().max() > 1e-2  # the comparison above can tell them apart
 
 
 @pytest.mark.parametrize("without", ["rnn.out", "conv.depthwise", "conv.pointwise", "ff.up", "ff.down", ""])
@@ -228,17 +228,17 @@ def test_names_can_be_given():
 @pytest.mark.parametrize(
     "names, message",
     [
-        ({"gate": "x"}, "there is no part gate: the parts are layers, embedding"),
+        ({"gate": "x"}, "unknown part gate: the parts are layers, embedding"),
         ({"norm": "x", "ff_norm": "x"}, "one name for two parts: norm=x, ff_norm=x"),
         ({"gates": "nothing"}, r"missing layers\.0\.gates\.weight, .*left over layers\.0\.rnn\.gates\.weight"),
     ],
 )
-def test_names_that_make_no_sense_are_refused(names, message):
+def test_invalid_names_are_rejected(names, message):
     with pytest.raises(ValueError, match=message):
         read(MINGRU, Options(names=names))
 
 
-def test_each_name_of_the_table_stands_for_one_part():
+def test_each_name_in_the_table_belongs_to_one_part():
     for roles in (TOP, IN_LAYER):
         paths = [path for role in roles.values() for path in role.paths()]
         assert len(paths) == len(set(paths))
@@ -270,7 +270,7 @@ def test_safetensors_and_pointwise_linear_and_tied_embeddings(tmp_path):
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_recurrent_way_follows(tmp_path):
+def test_the_recurrent_form_computes_the_same(tmp_path):
     tensors, ids = FULL["minlstm"], some_ids()
     model = converted(tensors, tmp_path, normalize_gates=False, initial_state=0.5)
     with torch.no_grad():
@@ -316,13 +316,16 @@ FOREIGN = {
     ),
     "LayerNorm": (
         MINGRU | {f"layers.{n}.norm.bias": torch.zeros(DIM) for n in range(2)},
-        r"RMSNorms and a head without bias, no place for layers\.0\.norm\.bias \(a norm with a bias is a LayerNorm\)",
+        r"RMSNorms and a head without bias; it cannot hold layers\.0\.norm\.bias \(a norm with a bias is a LayerNorm\)",
     ),
     "final LayerNorm": (
         MINGRU | {"final_norm.bias": torch.zeros(DIM)},
-        r"no place for final_norm\.bias \(a norm with a bias is a LayerNorm\)",
+        r"it cannot hold final_norm\.bias \(a norm with a bias is a LayerNorm\)",
     ),
-    "head with bias": (MINGRU | {"head.bias": torch.zeros(VOCAB)}, r"no place for head\.bias \(the head has no bias\)"),
+    "head with bias": (
+        MINGRU | {"head.bias": torch.zeros(VOCAB)},
+        r"it cannot hold head\.bias \(the head has no bias\)",
+    ),
     "a shape": (MINGRU | {"layers.1.norm.weight": torch.ones(7)}, r"layers\.1\.norm\.weight \(7,\) instead of \(8,\)"),
     "another vocabulary": (MINGRU | {"head.weight": torch.ones(14, 8)}, r"head\.weight \(14, 8\) instead of \(13, 8\)"),
     "a scalar": (MINGRU | {"embedding.weight": torch.tensor(1.0)}, r"embedding\.weight \(\) instead of"),
@@ -357,7 +360,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("tensors, message", FOREIGN.values(), ids=FOREIGN)
-def test_what_is_not_such_a_state_dict_is_refused_by_name(tensors, message, tmp_path):
+def test_other_state_dicts_are_rejected_by_name(tensors, message, tmp_path):
     torch.save(tensors, tmp_path / "paper.pt")
     with pytest.raises(ValueError, match=message):
         convert(tmp_path / "paper.pt", tmp_path / "folder")
@@ -375,18 +378,18 @@ def test_what_is_not_such_a_state_dict_is_refused_by_name(tensors, message, tmp_
         (MINGRU, {"candidate_activation": "tanh"}, "g or identity, got 'tanh'"),
         (MINLSTM, {"forget_bias": math.nan}, "forget_bias nan"),
         (MINGRU, {"initial_state": math.inf}, "initial_state inf must be finite"),
-        (MINGRU, {"initial_state": -0.5}, "with candidate g no state is negative"),
+        (MINGRU, {"initial_state": -0.5}, "must not be negative with candidate g"),
         (MINGRU, {"hidden_act": "nonsense"}, "one of transformers' activations without parameters, got 'nonsense'"),
         (MINGRU, {"hidden_act": "prelu"}, "one of transformers' activations without parameters, got 'prelu'"),
         (MINGRU, {"rms_norm_eps": 0.0}, "positive and finite, got 0.0"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(tensors, options, message):
+def test_invalid_options_are_rejected(tensors, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tensors, Options(**options))
 
 
-def test_what_was_taken_is_said(tmp_path):
+def test_the_used_options_are_listed(tmp_path):
     tensors = {name: value.clone() for name, value in MINLSTM.items()}
     for n in range(2):
         tensors[f"layers.{n}.rnn.gates.bias"].chunk(3)[2].fill_(2.5 + n)
@@ -395,7 +398,7 @@ def test_what_was_taken_is_said(tmp_path):
     assert read_model(tmp_path / "paper.pt", options).taken == [
         "gates in the order input, candidate, forget",
         "not normalized",
-        "forget bias +3 on stored ones of 3.00 on average",
+        "forget bias +3 added to stored ones of mean 3.00",
         "candidate g",
         "initial state 0",
         "RMSNorm with eps 1.19e-07",

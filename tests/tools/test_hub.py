@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Folders pushed to a Hub on this machine: what arrives, what is refused, and what is said of a Hub that fails.
+"""Folders pushed to a Hub on this machine: the files that arrive, rejected folders, and messages about errors of the Hub.
 
-A client takes seconds to start: one does all the pushes, and the tests look at what came of them.
+A client takes seconds to start. One client does all pushes, and the tests check the results.
 """
 
 import json
@@ -21,7 +21,7 @@ from hf_minrnn.tools.hub import PushError, check_folder, push_folder
 from training.lm.tokenization import build_tokenizer
 
 CODE = {path.name for path in Path(hf_minrnn.__file__).parent.glob("*.py") if not path.name.startswith("__")}
-CODE -= {"layers.py", "packed.py", "registration.py", "rl.py"}  # no part of the models
+CODE -= {"layers.py", "packed.py", "registration.py", "rl.py"}  # not part of the models
 EXAMPLE = 'name = "{}"  # the model\'s folder, or its repository on the Hub\n'
 CARD = "---\nlicense: apache-2.0\n---\n# A model\n" + EXAMPLE.format("runs/model") + 'name = "stays"\n'
 SHOWN = {"README.md", "results.json", "loss.png", "samples.txt"}
@@ -35,11 +35,11 @@ STATE = [
 ]
 STATE += ["training_args.bin", ".env", "sub/.hidden", "sub/__pycache__/a.pyc", "runs/events.out.tfevents.1"]
 ANSWERS = {
-    401: "log in with `hf auth login`, with a token that may write",
-    403: "take a token that may write to me/",
-    404: "check the name and the revision, and that the token may see them",
+    401: "log in with `hf auth login`, with a token that can write",
+    403: "use a token that can write to me/",
+    404: "check the name and the revision, and whether the token has access to them",
     409: "something else is changing the repository: push again",
-    500: "the fault is the Hub's: push again later",
+    500: "the Hub has an error: push again later",
 }
 FAULTS = [
     (kind, answer) for kind in ("create", "tree", "commit") for answer in ANSWERS if (kind, answer) != ("tree", 500)
@@ -101,9 +101,9 @@ push("no connection", "model", "me/model", token="hf_any")
 
 
 def save(folder, name="mingru", model_class=MinRNNForCausalLM, code=False, max_shard_size="50GB", seed=0):
-    """A folder as a finished run leaves it."""
+    """Saves a folder like that of a finished run."""
     model = build(name, model_class)
-    for parameter in model.parameters():  # other weights, all of them, where the seed is another
+    for parameter in model.parameters():  # another seed gives other weights
         parameter.data.mul_(1 + seed)
     if code:
         model.carry_code()
@@ -121,7 +121,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """The Hub after all the pushes, what each of them returned or raised, their folder, and `model` in it as it was."""
+    """The Hub after all pushes, the result or error of each, their folder, and the files of `model` in it before the pushes."""
     root = tmp_path_factory.mktemp("pushes")
     save(root / "model")
     for name in STATE:
@@ -145,12 +145,12 @@ def world(tmp_path_factory):
     return hub, json.loads((root / "found.json").read_text()), root, before
 
 
-def refused(line, *parts):
-    """Whether it is one line that says all of this."""
+def is_rejected(line, *parts):
+    """Whether a message is one line that contains all parts."""
     return line.startswith("PushError: ") and "\n" not in line and all(part in line for part in parts)
 
 
-def test_one_commit_has_everything_and_the_folder_is_as_it_was(world):
+def test_one_commit_has_everything_and_the_folder_is_unchanged(world):
     hub, found, root, before = world
     assert found["first"] == f"{hub.url}/me/model"
     (title, sent) = hub.history("me/model")[0]
@@ -162,7 +162,7 @@ def test_one_commit_has_everything_and_the_folder_is_as_it_was(world):
     assert contents(root / "model").keys() == before.keys()
 
 
-def test_a_second_push_sends_what_has_changed(world):
+def test_a_second_push_sends_changed_files(world):
     hub, found, _, _ = world
     titles = [title for title, _ in hub.history("me/model")[:3]]
     assert hub.history("me/model")[1] == ("A better card", ["README.md"])
@@ -172,7 +172,7 @@ def test_a_second_push_sends_what_has_changed(world):
     assert found["changed"] == found["same"] == found["first"]
 
 
-def test_shards_go_up_whole_and_the_old_weights_go(world):
+def test_shards_replace_the_old_weights(world):
     hub, found, root, _ = world
     assert found["sharded"] == found["first"]
     shards = {path.name for path in (root / "sharded").glob("model*")}
@@ -189,14 +189,14 @@ def test_a_card_s_example_gets_the_repository_s_name(world):
         assert card.partition("It is")[0] == CARD.replace("runs/model", name) and 'name = "stays"\n' in card
 
 
-def test_adapters_and_results_of_an_earlier_push_go(world):
+def test_adapters_and_results_of_an_earlier_push_are_deleted(world):
     hub, found, _, _ = world
     assert found["before"] == found["afresh"] == f"{hub.url}/me/afresh"
     _, before, after = (commit["files"].keys() for commit in hub.repositories["me/afresh"].commits)
     assert before - after == OUTDATED and after - before == set()
 
 
-def test_a_branch_is_made_and_leaves_main_alone(world):
+def test_a_branch_is_created_and_main_is_unchanged(world):
     hub, found, _, _ = world
     assert found["branch"] == found["branch again"] == f"{hub.url}/me/model/tree/v2"
     assert hub.history("me/model")[-1][0] == "Upload a minlstm model" and len(hub.history("me/model")) == 4
@@ -204,14 +204,14 @@ def test_a_branch_is_made_and_leaves_main_alone(world):
     assert json.loads(hub.files("me/model", "v2")["config.json"])["cell_type"] == "minlstm"
 
 
-def test_code_of_the_folder_s_own_stays(world):
+def test_the_folder_s_own_code_is_kept(world):
     hub, _, root, _ = world
     files = hub.files("me/model", "v2")
     assert files["gates.py"].endswith(b"# of another revision\n")
     assert files["config.json"] == (root / "own-code" / "config.json").read_bytes()
 
 
-def test_a_name_without_owner_is_one_s_own(world):
+def test_a_name_without_owner_belongs_to_the_user(world):
     hub, found, _, _ = world
     assert found["own name"] == f"{hub.url}/me/head" and hub.repositories["me/head"].private
     assert not hub.repositories["me/model"].private
@@ -219,19 +219,19 @@ def test_a_name_without_owner_is_one_s_own(world):
 
 
 @pytest.mark.parametrize("kind, answer", FAULTS)
-def test_a_fault_is_one_line_and_the_second_attempt_succeeds(world, kind, answer):
+def test_an_error_is_one_line_and_the_second_attempt_succeeds(world, kind, answer):
     hub, found, _, _ = world
     name = f"me/{kind}-{answer}".replace(" ", "-")
     said = f"the Hub answers {answer} (fault in {kind}): {ANSWERS[answer]}" if answer in ANSWERS else "push again"
-    assert refused(found[f"{kind} {answer}"], f"PushError: {name}: ", said)
-    assert answer in ANSWERS or f"the connection to {hub.url} broke off" in found[f"{kind} {answer}"]
+    assert is_rejected(found[f"{kind} {answer}"], f"PushError: {name}: ", said)
+    assert answer in ANSWERS or f"the connection to {hub.url} was interrupted" in found[f"{kind} {answer}"]
     assert found[f"{kind} {answer}, again"] == f"{hub.url}/{name}"
     assert [title for title, _ in hub.history(name)] == ["Upload a mingru model"]
 
 
-def test_what_has_arrived_is_not_sent_again(world):
+def test_uploaded_files_are_not_sent_again(world):
     hub, found, root, _ = world
-    assert refused(found["half"], "me/half: the Hub answers 403 (fault in upload)")
+    assert is_rejected(found["half"], "me/half: the Hub answers 403 (fault in upload)")
     assert found["half, again"] == f"{hub.url}/me/half"
     shards = {path.name for path in (root / "sharded-others").glob("*.safetensors")}
     assert shards <= hub.files("me/half").keys()
@@ -244,24 +244,24 @@ def test_what_has_arrived_is_not_sent_again(world):
     "name, parts",
     [
         ("foreign", ["you/model: the Hub answers 403", "under the namespace 'you'", "or another name"]),
-        ("bad name", ["me/a model: Repo id must", "96: 'me/a model': put that right, then push again"]),
+        ("bad name", ["me/a model: Repo id must", "96: 'me/a model': correct this, then push again"]),
         (
             "bad revision",
             ["me/model: the Hub answers 404 (Invalid rev id: refs/pr/7): check the name and the revision"],
         ),
-        ("bad card", ["me/bad-card: Invalid metadata in README.md. - not valid YAML: put that right, then push again"]),
+        ("bad card", ["me/bad-card: Invalid metadata in README.md. - not valid YAML: correct this, then push again"]),
         ("wrong token", ["me/model: the Hub answers 401 (Invalid credentials in Authorization header): log in with"]),
-        ("no header", ["me/model: the token for the Hub has a blank or another odd sign in it: copy it again"]),
+        ("no header", ["me/model: the token for the Hub contains a blank or an invalid character: copy it again"]),
         ("no token", ["me/model: no token for the Hub: log in with `hf auth login`, or set HF_TOKEN"]),
         ("no connection", ["me/model: http://127.0.0.1:9 cannot be reached (", "): check the network and HF_ENDPOINT"]),
     ],
 )
-def test_what_is_refused_is_one_line(world, name, parts):
-    assert refused(world[1][name], *parts)
+def test_a_rejection_is_one_line(world, name, parts):
+    assert is_rejected(world[1][name], *parts)
     assert "hf_two" not in world[1][name]
 
 
-def test_the_command_says_where_the_model_is(world):
+def test_the_command_prints_the_address(world):
     hub, found, _, _ = world
     status, out, err = found["command"]
     assert status == 0 and out == f"model: pushed to {hub.url}/me/by-command/tree/v1\n" and "hf-minrnn" not in err
@@ -269,11 +269,11 @@ def test_the_command_says_where_the_model_is(world):
     assert hub.repositories["me/by-command"].private and hub.files("me/by-command").keys() == {".gitattributes"}
 
 
-def test_the_command_says_in_one_line_what_failed(world):
+def test_the_command_prints_an_error_in_one_line(world):
     status, out, err = world[1]["command that fails"]
     assert status == 2 and out == "" and "Traceback" not in err
     line = (
-        "hf-minrnn push: me/by-command: the Hub answers 500 (fault in commit): the fault is the Hub's: push again later"
+        "hf-minrnn push: me/by-command: the Hub answers 500 (fault in commit): the Hub has an error: push again later"
     )
     assert err.splitlines()[-1] == line
 
@@ -290,7 +290,7 @@ def test_no_token_is_written(world):
         )
 
 
-# --- folders that cannot be pushed, told before anything is asked of the Hub
+# --- folders that are rejected before any request to the Hub
 
 
 @pytest.fixture(scope="module")
@@ -330,35 +330,39 @@ def no_tokenizer(folder):
 @pytest.mark.parametrize(
     "kind, damage, message",
     [
-        ("model", shutil.rmtree, "is not there: give the folder of a saved model"),
+        ("model", shutil.rmtree, "does not exist: give the folder of a saved model"),
         ("model", lambda f: (f / "config.json").unlink(), "has no config.json: give a folder that"),
         (
             "model",
             lambda f: (f / "config.json").rename(f / "adapter_config.json"),
-            "is an adapter of PEFT: push it with peft_model.push_to_hub, or merge it into its base model first, with",
+            "is a PEFT adapter: push it with peft_model.push_to_hub, or merge it into its base model first, with",
         ),
         ("model", lambda f: cut(f / "config.json"), "config.json cannot be read"),
         ("model", lambda f: (f / "config.json").write_text("[]"), "config.json cannot be read"),
         (
             "model",
             lambda f: LlamaConfig().save_pretrained(f),
-            "holds a model of type llama: give the folder of a minGRU",
+            "contains a model of type llama: give the folder of a minGRU",
         ),
-        ("model", lambda f: MinRNNModel.config_class().save_pretrained(f), r"names no model of this package \(\[\]\)"),
+        (
+            "model",
+            lambda f: MinRNNModel.config_class().save_pretrained(f),
+            r"has the architectures \[\], not one of this package",
+        ),
         ("model", lambda f: (f / "model.safetensors").unlink(), "has no weights, neither model.safetensors nor"),
         ("model", lambda f: cut(f / "model.safetensors"), r"model.safetensors is damaged \(.*save the model again"),
         ("model", lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors is damaged"),
-        ("model", other_width, r"have other shapes than config.json says: model\..* and \d+ more: save"),
+        ("model", other_width, r"have other shapes than config.json requires: model\..* and \d+ more: save"),
         ("model", other_layers, r"lack model\.layers\.3\..* and \d+ more: save"),
         ("sharded", lambda f: next(f.glob("model-00002*")).unlink(), "model-00002-of-0.*is missing: save"),
         ("sharded", lambda f: cut(next(f.glob("model-00002*"))), "model-00002-of-0.*is damaged"),
         ("sharded", lambda f: cut(f / "model.safetensors.index.json"), "index.json cannot be read"),
         ("sharded", other_index, "lack a.weight: save"),
-        ("model", no_tokenizer, "has no tokenizer: put the model's there by tokenizer.save_pretrained"),
-        ("model", lambda f: (f / "README.md").unlink(), "has no README.md, the card: write one"),
+        ("model", no_tokenizer, "has no tokenizer: add it with tokenizer.save_pretrained"),
+        ("model", lambda f: (f / "README.md").unlink(), "has no card, README.md: write one"),
     ],
 )
-def test_what_a_folder_lacks_is_one_line(whole, tmp_path, kind, damage, message):
+def test_a_folder_with_missing_files_is_one_line(whole, tmp_path, kind, damage, message):
     folder = shutil.copytree(whole / kind, tmp_path / "folder")
     assert check_folder(folder).cell_type == "mingru"
     damage(folder)
@@ -373,7 +377,7 @@ def test_a_file_is_no_folder(tmp_path):
         push_folder(tmp_path / "file", "me/model")
 
 
-def test_tied_and_untied_weights_are_whole(tmp_path):
+def test_tied_and_untied_weights_are_complete(tmp_path):
     for name in ("mingru", "bare", "minlstm-paper"):  # tied, untied
         save(tmp_path / name, name)
         assert check_folder(tmp_path / name).tie_word_embeddings == (name == "mingru")
@@ -381,7 +385,7 @@ def test_tied_and_untied_weights_are_whole(tmp_path):
     assert check_folder(tmp_path / "base").architectures == ["MinRNNModel"]
 
 
-def test_offline_is_said(whole, monkeypatch):
+def test_offline_mode_is_reported(whole, monkeypatch):
     monkeypatch.setattr(hub_module, "get_token", lambda: "hf_any")
     with pytest.raises(PushError, match=r"me/model: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set.*: unset it"):
         push_folder(whole / "model", "me/model")
