@@ -113,7 +113,8 @@ class _Tile:
     def __init__(
         self, place, parts, spec: ScanSpec, attention_mask, boundaries: _Boundaries | None, works: dict, dtype
     ):
-        self.place, self.spec, self.boundaries = place, spec, boundaries
+        self.place = place
+        self.spec = spec
         self.is_affine = spec.form == "affine"
         _, self.chunks, self.length = place
         parts = [_view_tile(part, *place) for part in parts]
@@ -132,9 +133,10 @@ class _Tile:
             self.w = self._own("w").masked_fill_(self.padding, float(self.is_affine))
             self.x = self._own("x").masked_fill_(self.padding, 0.0)
         # Of each step, a mask [B, chunks, 1] of the chunks in which the state is replaced before it, or None.
-        self.replaced = [None] * self.length
+        self.replaced: list[torch.Tensor | None] = [None] * self.length
         self.whole_chunks = None  # mask [B, chunks, 1] of the chunks without a boundary
         if boundaries is not None:
+            self.table = boundaries.table
             self.source = _view_tile(boundaries.source, *place)
             replaced = (self.source >= 0).unsqueeze(-1)
             is_replaced = replaced.flatten(1).any(1).tolist()
@@ -151,9 +153,10 @@ class _Tile:
 
     def replace(self, state, i: int):
         """The state before step i after boundaries, by selection: a NaN from before a boundary cannot leak."""
-        if self.replaced[i] is None:
+        replaced = self.replaced[i]
+        if replaced is None:
             return state
-        return torch.where(self.replaced[i], self.boundaries.table[self.source[i].clamp(min=0)], state)
+        return torch.where(replaced, self.table[self.source[i].clamp(min=0)], state)
 
     def grad_replaced(self, grads, at):
         """Gradients of the states that replace those before the steps `at`, from the gradients of every h."""
@@ -250,20 +253,21 @@ class _Problem:
         batch, time, width = projected.shape
         self.spec = spec
         self.attention_mask = attention_mask
-        self.is_packed = cu_seqlens is not None
         self.parts = projected.chunk(spec.num_parts, -1)
         self.dtype = torch.promote_types(projected.dtype, torch.float32)
         channels = width // spec.num_parts
         if initial_state is None:
-            sequences = len(cu_seqlens) - 1 if self.is_packed else batch
+            sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
             initial_state = torch.zeros(sequences, channels, device=projected.device)
         self.initial_state = initial_state.to(self.dtype)
         self.boundaries = None
-        if self.is_packed or resets is not None:
+        if cu_seqlens is not None or resets is not None:
             self.boundaries = _Boundaries(resets, reset_state, cu_seqlens, self.initial_state)
         # The state before the first tile. Packed sequences get theirs at their boundaries.
         self.first_state = self.initial_state
-        if self.is_packed:
+        self.packed = None  # the boundaries of packed sequences
+        if cu_seqlens is not None:
+            self.packed = self.boundaries
             self.first_state = self.initial_state.new_zeros(batch, channels)
         self.places = tiles(time, batch * channels, projected.device.type)
         self.works = {}
@@ -287,13 +291,13 @@ def forward(projected, initial_state, attention_mask, resets, reset_state, cu_se
         out = _view_tile(h, *place)
         states = out if h.dtype == problem.dtype else tile.work["h"]
         state = tile.run(state, states)
-        if problem.is_packed:
-            sequences, at = problem.boundaries.ends_in(*place)
+        if problem.packed is not None:
+            sequences, at = problem.packed.ends_in(*place)
             final[sequences] = states[at]
         if states is not out:
             state = state.clone()  # the next tile overwrites the workspace
             out.copy_(to_dtype(states, h.dtype))
-    return h, final if problem.is_packed else state.clone()
+    return h, final if problem.packed is not None else state.clone()
 
 
 def backward(
@@ -312,18 +316,18 @@ def backward(
     grad_initial = grad_final.clone()  # right for an empty packed sequence
     grad_reset = grad_final.new_zeros(grad_final.shape[1:])
     grad = grad_initial
-    if problem.is_packed:
+    if problem.packed is not None:
         grad = torch.zeros_like(problem.first_state)
         # Set by the tile of the sequence's first step, unless that step is a reset.
-        grad_initial[problem.boundaries.sequences] = 0
+        grad_initial[problem.packed.sequences] = 0
     for place in reversed(problem.places):
         tile = problem.tile(place)
         grads = tile.work["grad"].copy_(_view_tile(grad_h, *place))
-        if problem.is_packed:
-            sequences, at = problem.boundaries.ends_in(*place)
+        if problem.packed is not None:
+            sequences, at = problem.packed.ends_in(*place)
             grads[at] += grad_final[sequences]
         grad = tile.run_back(grad, grads)
-        if problem.is_packed:
+        if problem.packed is not None:
             at = (tile.source > 0).nonzero(as_tuple=True)
             grad_initial[tile.source[at] - 1] = tile.grad_replaced(grads, at)
         if reset_state is not None:
@@ -336,4 +340,4 @@ def backward(
             view = _view_tile(grad_part, *place).copy_(value)
             if tile.padding is not None:
                 view.masked_fill_(tile.padding, 0)
-    return grad_projected, grad_initial if problem.is_packed else grad, grad_reset
+    return grad_projected, grad_initial if problem.packed is not None else grad, grad_reset

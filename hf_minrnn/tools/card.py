@@ -206,7 +206,7 @@ def _is_adapter(folder: Path) -> bool:
 def _read_model(folder: Path) -> dict:
     config = read_config(folder)
     return {
-        "architecture": config.architectures[0],
+        "architecture": config.architectures[0],  # pyright: ignore[reportOptionalSubscript] # read_config has checked it
         "cell": config.cell_type,
         "adapter": False,
         "code": bool(getattr(config, "auto_map", None)),
@@ -226,7 +226,9 @@ def _read_adapter(folder: Path) -> dict:
     kind = config.get("model_type", MinRNNConfig.model_type)
     if kind != MinRNNConfig.model_type:
         raise CardError(f"{folder} adapts {base}, a model of type {kind}: give an adapter of a minGRU or minLSTM")
-    architecture = PEFT_TASKS.get(task, (config.get("architectures") or [None])[0])
+    architecture = (config.get("architectures") or [None])[0]
+    if task in PEFT_TASKS:
+        architecture = PEFT_TASKS[task]
     if architecture not in TASKS:
         tasks = ", ".join(PEFT_TASKS)
         raise CardError(f"{folder}/adapter_config.json has task type {task}: create the adapter with one of {tasks}")

@@ -5,6 +5,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 import safetensors.torch
 import torch
@@ -64,7 +65,7 @@ def _check_sums(path: Path):
             raise ValueError(f"wrong checksum of {broken}")
 
 
-def _is_state_dict(content) -> bool:
+def _is_state_dict(content) -> TypeGuard[dict[str, torch.Tensor]]:
     return (
         isinstance(content, dict)
         and len(content) > 0

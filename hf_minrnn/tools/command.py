@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -163,7 +164,7 @@ def part_and_name(text: str) -> tuple[str, str]:
 
 def run_convert(args: argparse.Namespace) -> str:
     """Runs `convert` and returns one line that describes the result."""
-    values = vars(args) | {"names": dict(args.names) if args.names else None}
+    values: dict[str, Any] = vars(args) | {"names": dict(args.names) if args.names else None}
     model = read_model(args.checkpoint, Options(**{field: values[field] for field in Options._fields}))
     write_model(model, args.folder)
     config = model.config

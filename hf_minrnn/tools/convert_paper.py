@@ -266,7 +266,7 @@ def _sizes(by_part: dict[str, torch.Tensor], found: dict[str, str], parts: set[s
         sizes["width"] = size(by_part, "layers.0.ff_up.weight", 0)
     if "depthwise.weight" in parts:
         sizes["kernel"] = size(by_part, "layers.0.depthwise.weight", -1)
-        sizes["linear"] = by_part["layers.0.pointwise.weight"].ndim == 2
+        sizes["pointwise_ndim"] = by_part["layers.0.pointwise.weight"].ndim
     return cell_type, sizes
 
 
@@ -284,13 +284,14 @@ def _shapes(
     state: int = 0,
     width: int = 0,
     kernel: int = 0,
-    linear: bool = False,
+    pointwise_ndim: int = 3,
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of every part of a model whose layers have the tensors `parts`. `linear`: whether pointwise is a Linear."""
+    """The shape of every part of a model whose layers have the tensors `parts`."""
     layer = {"norm.weight": (dim,), "gates.weight": (rows, dim), "gates.bias": (rows,), "out.weight": (dim, state)}
     biases = {"out.bias": (dim,)}
     if any(part.startswith(("depthwise", "pointwise")) for part in parts):
-        layer |= {"depthwise.weight": (dim, 1, kernel), "pointwise.weight": (dim, dim) if linear else (dim, dim, 1)}
+        layer["depthwise.weight"] = (dim, 1, kernel)
+        layer["pointwise.weight"] = (dim, dim) if pointwise_ndim == 2 else (dim, dim, 1)
         biases |= {"depthwise.bias": (dim,), "pointwise.bias": (dim,)}
     if any(part.startswith("ff_") for part in parts):
         layer |= {"ff_norm.weight": (dim,), "ff_up.weight": (width, dim), "ff_down.weight": (dim, width)}

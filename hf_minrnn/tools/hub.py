@@ -10,7 +10,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # HTTPError: that of its HTTP client
+from huggingface_hub.errors import (
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage] # that of its HTTP client
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.utils import filter_repo_objects
 from safetensors import SafetensorError, safe_open
 
@@ -234,7 +237,8 @@ def _check_weights(folder: Path, config: MinRNNConfig) -> None:
     problems = listed("lack", sorted(wanted - set(shapes)), 3)
     if getattr(config, "quantization_config", None) is None:  # quantization changes names and shapes
         with torch.device("meta"):
-            model = getattr(hub_minrnn, config.architectures[0])(config)
+            name = config.architectures[0]  # pyright: ignore[reportOptionalSubscript] # read_config has checked it
+            model = getattr(hub_minrnn, name)(config)
         model_shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         tied = set(model.all_tied_weights_keys)
         problems = problems or listed("lack", (name for name in model_shapes if name not in {*shapes, *tied}), 3)
