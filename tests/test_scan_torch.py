@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The tiles of the default backend: every way to cut time gives what the definition gives."""
+"""Tiles of the default backend: however time is cut, the results are those of the definition."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_any_tiling(case, dtype, tiling):
 
 
 def test_any_tiling_in_bfloat16(tiling):
-    """The state goes from tile to tile in float32: the tiling decides nothing but the last bit."""
+    """The state is carried in float32 from tile to tile, so the tiling only affects the last bit."""
     case = Case("minlstm", "identity", 3, 37, 5)
     projected, state, _ = case.inputs(torch.bfloat16)
     got = run(minrnn_scan, projected, case.cell_type, state, backend="torch", **case.options)
@@ -61,7 +61,7 @@ def test_tiles_cover_time_once_and_in_order(time, width, device_type):
     assert at == time
 
 
-def test_tiles_stay_near_their_size():
+def test_tiles_are_near_their_intended_size():
     for width in (1, 100, 2049, 6143, 6144, 100_000):
         for _, chunks, length in tiles(4000, width):
             assert chunks == 1 or chunks * width <= scan_torch.STEP_ELEMENTS["cpu"]

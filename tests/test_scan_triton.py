@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The GPU kernels against the float64 definition: `pytest -m gpu` on a GPU, and anywhere in triton's interpreter.
+"""The GPU kernels against the float64 definition: on a GPU with `pytest -m gpu`, and anywhere in triton's interpreter.
 
-Triton decides when it is imported whether to interpret, and torch's compiler must not meet an interpreting one. So the
-default run starts this file again in a process of its own, `test_in_the_interpreter`, where the tests of the kernels take
-part; in the default run's own process only those do that run no kernel.
+Triton decides at import whether to interpret, and torch's compiler does not work with an interpreting one. So the default run
+starts this file again in another process, `test_in_the_interpreter`, which runs the tests of the kernels. The process of the
+default run itself only runs the tests without kernels.
 """
 
 import itertools
@@ -45,14 +45,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def runs_kernels(test):
-    """Marks a test for a GPU, unless this process interprets."""
+    """Marks a test as one for a GPU, unless this process interprets."""
     if INTERPRETED:
         return test
     no_gpu = not (scan_triton.INSTALLED and torch.cuda.is_available())
     return pytest.mark.gpu(pytest.mark.skipif(no_gpu, reason="needs a GPU and triton")(test))
 
 
-@pytest.mark.skipif(INTERPRETED, reason="this is that process")
+@pytest.mark.skipif(INTERPRETED, reason="this process interprets")
 @pytest.mark.skipif(not scan_triton.INSTALLED, reason="triton is not installed")
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_in_the_interpreter(which):
@@ -71,8 +71,8 @@ def test_in_the_interpreter(which):
 
 # --- values and gradients --------------------------------------------------------------------------------------------
 
-# What the shipped table takes for few channels only the grid sees. In place of the rest, small: (runs, steps, channels of a
-# program), and steps of a chunk where time is cut. Where a program's channels divide the cases' three, nothing is masked.
+# Small tiles: (runs, steps, channels of a program), and steps of a chunk if time is cut. Only the grid tests the shipped tiles.
+# If a program's channels divide the three channels of the cases, nothing is masked.
 TILINGS = {
     "one run": ((1, 4, 4), None),
     "one run, whole": ((1, 4, 1), None),
@@ -92,7 +92,7 @@ def set_tiling(monkeypatch, name):
 
 
 def triton_run(projected, cell_type, state, **options):
-    """`run` of the kernels, from and to the CPU."""
+    """Calls `run` with the kernels, from and to the CPU."""
 
     def scan(projected, cell_type, initial_state=None, **options):
         moved = to(DEVICE, projected, initial_state, options)
@@ -103,7 +103,7 @@ def triton_run(projected, cell_type, state, **options):
 
 def check(case, dtype):
     projected, state, features = case.inputs(dtype)
-    # Plain torch computes a single step elsewhere. The kernels must be right for one too.
+    # A single step is usually computed by plain torch. The kernels must be right for it too.
     with mock.patch.object(scan_module, "is_one_step", lambda *_: False), poisoned() as count:
         got = triton_run(projected, case.cell_type, state, **case.options, **features)
     assert count[0] >= 2
@@ -111,7 +111,7 @@ def check(case, dtype):
 
 
 def shipped():
-    """The grid. In the interpreter a tile takes a third of a second: what is quick there has every dtype and cell."""
+    """The grid. A tile takes a third of a second in the interpreter, so only short cases have every dtype and cell there."""
     for case, dtype in grid():
         quick = case.time < 100 and case.feature in ("plain", "mask+resets+packed+reset_state+strided")
         yield pytest.param(case, dtype, marks=() if quick else SLOW, id=f"{case}-{str(dtype)[6:]}")
@@ -129,7 +129,7 @@ def plain_cases(time=11, channels=3):
 
 
 def tiled():
-    """`(case, tiling)`: every feature with every cell, the tilings in turn."""
+    """`(case, tiling)`: every feature with every cell, with the tilings in turn."""
     for i, (case, tiling) in enumerate(zip([*plain_cases(), *feature_cases(11, 3)], itertools.cycle(TILINGS))):
         yield pytest.param(case, tiling, marks=SLOW if i % 6 else (), id=f"{case}-{tiling}")
 
@@ -149,7 +149,7 @@ def test_linear_scan(tiling, features, monkeypatch):
     batch = 1 if "packed" in features else 2
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(batch, 11, 3, generator=generator, dtype=torch.float64) for _ in range(2))
-    a[0, 5] = 0  # nothing of the state is left
+    a[0, 5] = 0  # a decay of 0
     options = make_features(features, batch, 11, 3)
     if "reset_state" in options:
         options["reset_state"] = options["reset_state"].double()
@@ -214,7 +214,7 @@ def test_float16_saturates(monkeypatch):
 @pytest.mark.parametrize("place", [2, 8])  # of the NaN, in twelfths of the time; the boundary is in the middle
 @pytest.mark.parametrize("tiling, n", [pytest.param(None, 6, marks=SLOW), ("two runs, chunks", 2)])
 def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
-    """Neither into the boundary's own run nor into the runs and chunks beyond it, forward and backward."""
+    """Not into the run with the boundary, and not into the runs and chunks beyond it, forward and backward."""
     if tiling:
         set_tiling(monkeypatch, tiling)
     time = torch.arange(12 * n)
@@ -237,7 +237,7 @@ def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
 
 @runs_kernels
 def test_any_strides(monkeypatch):
-    """Slices of wider tensors, a time that comes first, gradients and states that are not contiguous."""
+    """Slices of wider tensors, time as the first axis, and gradients and states that are not contiguous."""
     set_tiling(monkeypatch, "two runs")
     wide, state = random_inputs("minlstm", 2, 7, 4)
     wide, state = to(DEVICE, wide, state)
@@ -329,7 +329,7 @@ def test_step(cell, dtype):
 
 
 @runs_kernels
-def test_scan_step_takes_the_kernel_where_there_is_one(monkeypatch):
+def test_scan_step_uses_the_kernel(monkeypatch):
     kernels = []
     monkeypatch.setattr(scan_module, "_has_step_kernel", lambda projected, backend: backend != "torch")
     monkeypatch.setattr(scan_module, "step_", lambda *args: kernels.append(args) or scan_triton.step_(*args))
@@ -354,7 +354,7 @@ def test_scan_step_takes_the_kernel_where_there_is_one(monkeypatch):
     torch.testing.assert_close(linear, a[:, 0] * state.float() + b[:, 0])
 
 
-def test_step_refuses_what_it_cannot_update():
+def test_step_rejects_states_that_it_cannot_update():
     projected, spec = torch.zeros(2, 6), ScanSpec("mingru")
     for state in (torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(3, 2).T):
         with pytest.raises(ValueError, match=r"state must be torch.float32, contiguous and of shape \(2, 3\), got"):
@@ -365,8 +365,8 @@ def test_step_refuses_what_it_cannot_update():
 
 @runs_kernels
 @pytest.mark.parametrize("wrong", [[0, 4, 90], [-5, 4, 9], [3, 4, 4]])
-def test_bounds_that_are_wrong_lead_nowhere_else(wrong):
-    """On a GPU nobody looks at them before: a kernel keeps within the length, and what no sequence has stays unwritten."""
+def test_wrong_bounds_do_not_lead_out_of_the_tensors(wrong):
+    """On a GPU they are not checked before: a kernel stays within the length, and steps of no sequence are not written."""
     projected, spec = torch.randn(1, 9, 6, device=DEVICE), ScanSpec("mingru")
     bounds = torch.tensor(wrong, dtype=torch.int32, device=DEVICE)
     with poisoned():

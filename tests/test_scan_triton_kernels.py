@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The kernels compiled for a GPU ahead of time, as they would be launched, where there may be none: what they need there.
+"""Registers, spills and instructions of the GPU kernels, compiled ahead of time as they would be launched, without a GPU.
 
-What they compute is tested in test_scan_triton.py.
+test_scan_triton.py tests the results.
 """
 
 import importlib.util
@@ -19,20 +19,21 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="triton's tools for NVIDIA"),
 ]
-# Registers of a thread, forward and backward, by kind of kernel: what the tiles that were the fastest on an H100 take, the
-# larger of triton 3.6 and 3.9, up to the next multiple of 8, as registers are given out. Float64 takes two registers a number
-# and is only run by name.
+# Registers of a thread, forward and backward, by kind of kernel: those of the tiles that were the fastest on an H100, the
+# larger of triton 3.6 and 3.9, rounded up to a multiple of 8. Float64 takes two registers a number and only runs on request.
 LIMITS = {"plain": (96, 224), "mask": (80, 152), "boundaries": (96, 160), "float64": (168, 256)}
-# Bytes that may spill: none, but for a few of the cell that is not normalised, in one tile with triton 3.9.
+# Bytes that may spill: none, except a few in one tile of the cell that is not normalised, with triton 3.9.
 SPILLED = {"minlstm_raw": 16, "float64": 64}
 TRIED = ("3.6.", "3.9.")
-SLACK = 8 if importlib.util.find_spec("triton") and not version("triton").startswith(TRIED) else 0  # another compiler's
+SLACK = (
+    8 if importlib.util.find_spec("triton") and not version("triton").startswith(TRIED) else 0
+)  # for other compilers
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def compiled(tmp_path):
-    """A function that compiles in a process of its own: this one may have imported triton as an interpreter."""
+    """A function that compiles in another process: this one may have imported triton as an interpreter."""
 
     def run(*jobs):
         command = [sys.executable, "-W", "ignore", "-m", "support.triton_aot", *" / ".join(jobs).split()]
@@ -49,7 +50,7 @@ def check(kernels, kind="plain", cell=None):
     assert kernels
     for found in kernels:
         assert found["spilled"] <= SPILLED.get(kind, SPILLED.get(cell, 0)), found
-        back = found["kernel"] in ("scan_bwd", "scan_reduce")  # which folds gradients too
+        back = found["kernel"] in ("scan_bwd", "scan_reduce")  # scan_reduce folds gradients too
         assert found["registers"] <= LIMITS[kind][back] + SLACK, found
 
 
@@ -59,8 +60,8 @@ def test_registers_and_instructions(compiled):
     )
     check([forward, backward, step])
     # One run of 8 steps of 128 channels in one warp, four channels a thread: a copy of 8 bytes into shared memory for each
-    # part and step of a tile to come, a store of 8 bytes for each step, nothing read directly, and no mask, whose tests would
-    # show in the count of instructions.
+    # part and step of a later tile, a store of 8 bytes for each step, no direct reads, and no mask, whose tests would increase
+    # the count of instructions.
     copies = {name: count for name, count in forward["memory"].items() if name.startswith(("LDG.", "LDGSTS", "STG"))}
     assert forward["tile"] == [1, 8, 128, 1] and list(copies.values()) == [16, 8], copies
     assert all(name.startswith(kind) and name.endswith("64") for name, kind in zip(copies, ("LDGSTS", "STG"))), copies

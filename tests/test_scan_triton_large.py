@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What is too large for triton's interpreter, or needs a card besides its kernels."""
+"""Tests of the GPU kernels that are too large for triton's interpreter or need CUDA graphs."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ LARGE = [
 
 @pytest.mark.parametrize("case, dtype", LARGE, ids=str)
 def test_large_shapes_on_a_gpu(case, dtype):
-    """As the launch tables cut them, against the default backend in float64."""
+    """Uses the shipped tiles, and compares with the default backend in float64."""
     projected, state, features = to("cuda", *case.inputs(dtype))
     with poisoned():
         got = run(minrnn_scan, projected, case.cell_type, state, backend="triton", **case.options, **features)
@@ -37,7 +37,7 @@ def test_large_shapes_on_a_gpu(case, dtype):
 
 @pytest.mark.parametrize("channels", [64, 4096])
 def test_a_long_memory_on_a_gpu(channels):
-    """Gates around -15 over 100,000 steps: what is lost is carried, not what is kept, which would round to all."""
+    """Gates around -15 over 100,000 steps: 1 - decay is carried, as the decay itself would round to 1."""
     projected = torch.randn(1, 100_000, 2 * channels, device="cuda")
     projected[..., :channels] -= 15
     got, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", backend="triton")

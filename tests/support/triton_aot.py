@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Compiles for a GPU (sm_90) what a scan would launch there, without one, and says what came out.
+"""Compiles the kernels of a scan for a GPU (sm_90), which need not be there, and describes the result.
 
     PYTHONPATH=tests python -m support.triton_aot forward mingru bfloat16 8,4096,2048 [mask+resets+reset_state]
 
@@ -34,12 +34,14 @@ TYPES |= {torch.int32: "*i32", torch.int64: "*i64"}
 
 
 def launches(what, cell, dtype, shape, features=""):
-    """`(name, arguments)` of each kernel that a scan, or one step, would launch."""
+    """Returns `(name, arguments)` of each kernel that a scan, or one step, would launch."""
     cell_type, normalize, parts = CELLS.get(cell, (cell, True, 2))
     spec = ScanSpec(cell_type, "g" if cell != "linear" else "identity", normalize, 0.5)
     batch, time, channels = shape
     made = make_features(features or "plain", batch, time, channels)
-    keep, resets, start, bounds = (made.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens"))
+    mask, resets, reset_state, bounds = (
+        made.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")
+    )
     recorded, real = [], dict(scan_triton_kernels.KERNELS)
 
     class Recorder(str):
@@ -51,7 +53,7 @@ def launches(what, cell, dtype, shape, features=""):
         projected = torch.empty(batch, time, parts * channels, dtype=dtype)
         rows = batch if bounds is None else len(bounds) - 1
         state = torch.empty(rows, channels, dtype=torch.promote_types(dtype, torch.float32))
-        rest = (state, keep, resets, start, bounds, spec)
+        rest = (state, mask, resets, reset_state, bounds, spec)
         if what == "step":
             scan_triton.step_(projected[:, 0], state, spec)
         elif what == "forward":
@@ -64,7 +66,7 @@ def launches(what, cell, dtype, shape, features=""):
 
 
 def compile_for_sm90(name, arguments):
-    """Registers, spilled bytes and the counts of SASS instructions of a kernel."""
+    """Returns registers, spilled bytes and counts of SASS instructions of a kernel."""
     kernel = scan_triton_kernels.KERNELS[name]
     signature, constants, attributes = {}, {}, {}
     for i, parameter in enumerate(kernel.params):
@@ -95,7 +97,9 @@ def compile_for_sm90(name, arguments):
     ]
     begin, end = max((pair for pair in back if pair[0] < pair[1]), key=lambda pair: pair[1] - pair[0], default=(0, 0))
     operations = [op for at, op, _ in lines if begin <= int(at, 16) <= end]
-    elements = arguments.get("RUNS", 1) * arguments.get("RUN_STEPS", 1) * arguments["BLOCK_D"] / (32 * arguments["num_warps"])
+    elements = (
+        arguments.get("RUNS", 1) * arguments.get("RUN_STEPS", 1) * arguments["BLOCK_D"] / (32 * arguments["num_warps"])
+    )
     return {
         "kernel": name,
         "tile": [arguments.get(key, 1) for key in ("RUNS", "RUN_STEPS", "BLOCK_D", "num_warps")],
