@@ -123,16 +123,16 @@ def _forward_tile(
     parts, _befores, _gains, masks, is_reset = load_tile(
         tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
-    factor, state = enter_factor, enter
+    factor, state = enter_factor, enter  # phase 2
     if RUNS > 1:
         factor = tl.full([RUNS, BLOCK_D], 1 if AFFINE else 0, FLOAT)
         state = tl.zeros([RUNS, BLOCK_D], FLOAT)
     if RUNS > 1 or h is None:
         factor, state = _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CELL, WITH_G)
     leave_factor, leave = factor, state
-    if RUNS > 1:
+    if RUNS > 1:  # phase 3
         state, leave_factor, leave = run_starts(factor, state, enter_factor, enter, AFFINE, RUNS, False)
-    if h is not None:
+    if h is not None:  # phase 4
         run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = h + tl.cast(t, tl.int64) * D + (run * D + column)
         for u in tl.static_range(RUN_STEPS):
@@ -244,16 +244,16 @@ def _backward_tile(
     parts, befores, gains, masks, is_reset = load_tile(
         tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
-    factor, grad = enter_factor, enter
+    factor, grad = enter_factor, enter  # phase 2
     if RUNS > 1:
         factor = tl.full([RUNS, BLOCK_D], 1 if AFFINE else 0, FLOAT)
         grad = tl.zeros([RUNS, BLOCK_D], FLOAT)
     if RUNS > 1 or grad_projected is None:
         factor, grad = _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL)
     leave_factor, leave = factor, grad
-    if RUNS > 1:
+    if RUNS > 1:  # phase 3
         grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, RUNS, True)
-    if grad_projected is not None:
+    if grad_projected is not None:  # phase 4
         run = tl.arange(0, RUNS)[:, None] * RUN_STEPS
         target = grad_projected + tl.cast(t, tl.int64) * (PARTS * D) + (run * (PARTS * D) + column)
         for u in tl.static_range(RUN_STEPS - 1, -1, -1):
