@@ -43,6 +43,7 @@ from training.lm.model_setup import build_model
 from training.lm.options import FREE_TO_CHANGE, how_to_resume, parse_arguments
 from training.lm.tokenization import has_padding
 from training.lm.trainer import Trainer, run_arguments
+from training.report.cards import write_card
 
 
 def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     metrics = {}
     if accelerator.is_main_process:
         metrics = finish_run(args, data, model, trainer, folder)
+        write_card(folder)
         if args.push_to_hub:
             push(args.push_to_hub, folder)
     # The others do not wait: measuring may take longer than a process group lets its members wait for each other.

@@ -18,10 +18,10 @@ from training.common.text import amount, table
 from training.lm.baselines import run_baselines
 from training.lm.evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from training.lm.loss_curve import plot_curve, thinned
+from training.lm.run_facts import KNOWN, command, data_facts
 from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from training.lm.tokenization import vocabulary_size
-from training.report.cards import KNOWN, command, data_facts, write_card
 
 SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
 NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # of the weights beside them
@@ -43,7 +43,7 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     Args:
         data (`data.Data`): The corpus and its tokens.
         trainer (`trainer.Trainer`): What trained it, for its history.
-        folder (`Path`): Where the model, its card README.md, results.json, loss.png and samples.txt go.
+        folder (`Path`): Where the model, results.json, loss.png and samples.txt go.
 
     Returns:
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
@@ -157,7 +157,6 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
     )
     for earlier in ("evaluation.json", "evaluation.png"):  # of the weights before this run went on
         (folder / earlier).unlink(missing_ok=True)
-    write_card(folder)
     _show(name, folder, metrics, references, shares, shown)
     print(next_steps(args, state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics

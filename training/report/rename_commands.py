@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Rewrites commands from before `training` was a package, in result files, cards and documentation.
+"""Rewrites commands from before `training` was a package in result files, cards and documentation.
 
     python -m training.report.rename_commands                           # the committed files
     python -m training.report.rename_commands runs/my-run/results.json  # files of your own
@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
+from training.common.command_line import make_parser
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 
-# The scripts as they were named in the flat folder `training/`, and the modules that they have become.
+# Names of the scripts in the former flat folder `training/`, and the modules that replace them.
 MODULES = {
     "train_lm": "train_lm",
     "evaluate": "evaluate",
@@ -67,16 +67,16 @@ def rename(text: str) -> str:
 
 
 def committed_files() -> list[Path]:
-    """The files of the repository in which commands are printed."""
+    """Returns the files of the repository that contain commands."""
     documents = [ROOT / "README.md", *sorted((ROOT / "training").glob("*.md"))]
     others = [RESULTS.glob("*.json"), (ROOT / "model_cards").glob("*.md"), (ROOT / "notebooks").glob("*.ipynb")]
     return documents + [path for paths in others for path in sorted(paths)]
 
 
 def main(argv: list[str] | None = None) -> list[Path]:
-    """Runs the command line; returns the files that it changed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, help="(default: the committed files)")
+    """Runs the command line and returns the files that it changed."""
+    parser = make_parser("training.report.rename_commands", __doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="files to rewrite (default: the committed files)")
     changed = []
     for path in parser.parse_args(argv).files or committed_files():
         before = path.read_bytes().decode("utf-8")

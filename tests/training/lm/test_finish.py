@@ -17,8 +17,8 @@ from training.common.checkpoint import load_checkpoint
 from training.lm.corpus import SHAKESPEARE
 from training.lm.finish import next_steps
 from training.lm.options import parse_arguments
+from training.lm.run_facts import KNOWN
 from training.lm.snippets import opening
-from training.report.cards import KNOWN
 
 FEW = [*QUICK, "--no-baselines", "--samples", "0"]
 

@@ -1,11 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Cards: what stands on them comes from result files, and what a result file lacks is named."""
+"""Cards contain only what the result files say. If a value is missing, the error names it."""
 
 import copy
 import doctest
 import json
 import re
-import shlex
 import shutil
 
 import pytest
@@ -14,12 +13,13 @@ from support.train_cases import QUICK
 
 from training import evaluate, train_lm
 from training.common.errors import InputError
+from training.lm import run_facts
 from training.lm.finish import OUTPUT_FILES
 from training.lm.options import parse_arguments
 from training.report import cards
 
 COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
-# The card says less without these: results of before they were kept have none, or the system doesn't tell them.
+# The card is shorter without these. Older results lack them, or the system does not report them.
 OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
 NULLABLE = OPTIONAL | {
     ("machine", "accelerator"),
@@ -75,12 +75,12 @@ def test_the_metadata_block_is_the_hubs(name):
     [
         (("metrics", "heldout_bits_per_byte"), 1.23456, ("| **minLSTM** | 1.235 |", "value: 1.2346")),
         (("metrics", "heldout_perplexity"), 98.7654321, ("| 98.77 |", "value: 98.7654")),
-        (("metrics", "parameters"), 7654321, ("| parameters | 7,654,321 |", "minrnn: 7,654,321 parameters")),
+        (("metrics", "parameters"), 7654321, ("| parameters | 7,654,321 |", "It has 7,654,321 parameters")),
         (("metrics", "train_seconds"), 77.7, ("trained for 78 s",)),
         (("metrics", "steps"), 2266, ("2,266 steps",)),
         (("baselines", "gzip -9", "bits_per_byte"), 5.5555, ("| gzip -9 | 5.556 | |",)),
         (("parse_shares", "minLSTM"), 0.77, ("minLSTM 77%",)),
-        (("data", "heldout_bytes"), 123_456, ("Held out: 123 kB",)),
+        (("data", "heldout_bytes"), 123_456, ("Held-out text: 123 kB",)),
         (("machine", "cpu"), "An abacus", ("| machine | An abacus, 2 of 2 cores",)),
         (("args", "seed"), 41, ("| seed | 41 |", "--seed 41")),
     ],
@@ -103,11 +103,11 @@ def test_a_changed_result_changes_the_card(path, value, shown, tmp_path, monkeyp
         assert text in card and text not in before
 
 
-# --- nothing that the results don't say
+# --- every number comes from the results
 
 
 def sentinels(value):
-    """The same with every number, and every digit in a text, made of fours."""
+    """Returns a copy in which every number, and every digit in a text, consists of fours."""
     if isinstance(value, dict):
         return {key if key.isidentifier() else sentinels(key): sentinels(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -125,7 +125,7 @@ def numbers(text):
 
 def test_every_number_comes_from_the_results(measured):
     results, evaluation = (sentinels(result) for result in measured)
-    results["data"]["train_tokens"] = 1  # so that the share of it that was seen is made of fours as well
+    results["data"]["train_tokens"] = 1  # so that the share of the text that was seen consists of fours too
     card = cards.render(results, "pets", evaluation)
     constant = {"2410.01201", "2411.12537", "0", "1", "2.0", "60"}  # papers, [0, 1], Apache-2.0, max_new_tokens
     assert len(numbers(card) - constant) > 5
@@ -146,14 +146,14 @@ def leaves(record, path=()):
 
 @pytest.mark.parametrize("source", ["run", "evaluation", "committed"])
 def test_a_missing_value_is_named(source, measured):
-    """Whatever is taken away: either the card doesn't show it, or the card fails with its name."""
+    """For every removed value: either the card does not show it, or rendering fails and names it."""
     results, evaluation = copy.deepcopy(measured) if source != "committed" else (committed_results(), None)
     full = {key: value for key, value in results.items() if key not in ("curve", "evaluations")}
     if evaluation:
         evaluation |= {"positions": evaluation["positions"][:2], "model": evaluation["model"] | {"config": None}}
     target = evaluation if source == "evaluation" else full
     card = cards.render(full, "x", evaluation)
-    # An argument that is missing is an option that wasn't there yet; one share that parses less is one row less.
+    # A missing argument is an option that did not exist yet. A missing parse share is one row less.
     paths = [path for path in leaves(target) if path[0] not in ("args", "parse_shares")] + [(key,) for key in target]
     used = set()
     for path in paths:
@@ -172,7 +172,7 @@ def test_a_missing_value_is_named(source, measured):
                 pair = (full, damaged) if source == "evaluation" else (damaged, evaluation)
                 assert cards.render(pair[0], "x", pair[1]) == card, path
             except InputError as error:
-                assert f"no card of x can be rendered: the value {path[-1]!r} is" in str(error)
+                assert f"cannot render the card of x: the value {path[-1]!r} is" in str(error)
                 used.add(path)
     expected = {
         "run": {("metrics", "heldout_perplexity"), ("data", "license"), ("versions", "torch"), ("weights_sha256",)},
@@ -208,18 +208,21 @@ def test_a_finished_run_has_a_card(finished_run, capsys):
 def test_name_and_licence_of_the_text_are_the_given_ones(measured):
     results = copy.deepcopy(measured[0])
     argv = ["--dataset", "me/texts:small", "--dataset-license", "cc-by-4.0"]
-    results["data"] |= cards.data_facts(parse_arguments(argv), "me-texts-small")
+    results["data"] |= run_facts.data_facts(parse_arguments(argv), "me-texts-small")
     card = ModelCard(cards.render(results, "x"))
     assert card.data.datasets == ["me/texts"] and "Licence of the text: cc-by-4.0." in card.text
     named = parse_arguments(["--dataset", __file__, "--dataset-name", "karpathy/tiny_shakespeare"])
-    assert cards.data_facts(named, "test_cards") == {"name": "karpathy/tiny_shakespeare", "license": "public domain"}
-    results["data"] |= cards.data_facts(named, "test_cards")
+    assert run_facts.data_facts(named, "test_cards") == {
+        "name": "karpathy/tiny_shakespeare",
+        "license": "public domain",
+    }
+    results["data"] |= run_facts.data_facts(named, "test_cards")
     card = ModelCard(cards.render(results, "x"))
     assert (card.data.datasets, card.data.language) == (["karpathy/tiny_shakespeare"], ["en"])
     assert "public domain" in card.text
 
 
-def test_the_model_is_where_the_commands_put_it_and_the_example_looks_for_it(measured):
+def test_commands_and_example_name_the_same_folder(measured):
     results, evaluation = measured
     folder = results["args"]["output_dir"]
     card = cards.render(results, "pets", evaluation)
@@ -228,7 +231,7 @@ def test_the_model_is_where_the_commands_put_it_and_the_example_looks_for_it(mea
     assert "--output-dir" not in cards.render(results, "pets")
 
 
-def test_an_evaluation_is_on_the_card_of_its_weights_only(measured, tmp_path):
+def test_an_evaluation_appears_only_on_the_card_of_its_weights(measured, tmp_path):
     results, evaluation = measured
     (tmp_path / "results.json").write_text(json.dumps(results))
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
@@ -240,12 +243,12 @@ def test_an_evaluation_is_on_the_card_of_its_weights_only(measured, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "evaluation.json", "results.json"]
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation | {"model": {"sha256": "0"}}))
     with pytest.raises(
-        SystemExit, match=r"training.report.cards: no card of .* of other weights.*run evaluate\.py again"
+        SystemExit, match=r"training.report.cards: cannot render .* other weights.*run training\.evaluate again"
     ):
         cards.main([str(tmp_path)])
 
 
-def test_a_run_that_goes_on_loses_the_evaluation_of_before(measured, finished_run, text_file, tmp_path):
+def test_a_resumed_run_deletes_the_earlier_evaluation(measured, finished_run, text_file, tmp_path):
     folder = shutil.copytree(finished_run[0], tmp_path / "run")
     assert (folder / "evaluation.json").exists()
     argv = [*QUICK, "--dataset", text_file, "--steps", "31", "--no-baselines", "--output-dir", str(folder), "--resume"]
@@ -257,37 +260,18 @@ def test_a_run_that_goes_on_loses_the_evaluation_of_before(measured, finished_ru
 
 @pytest.mark.parametrize(
     "content, message",
-    [(None, "results.json is not there: give the folder of a run"), ("{", "is not JSON"), ("{}", "'args' is missing")],
+    [
+        (None, "results.json does not exist: give the folder of a finished run"),
+        ("{", "is not valid JSON"),
+        ("{}", "'args' is missing"),
+    ],
 )
-def test_folders_without_a_result_are_refused(content, message, tmp_path):
+def test_folders_without_a_result_are_rejected(content, message, tmp_path):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(SystemExit, match=rf"^training.report.cards: .*{message}"):
         cards.main([str(tmp_path)])
     assert not (tmp_path / "README.md").exists()
-
-
-# --- the command on the card
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        [],
-        ["--cell-type", "minlstm", "--steps", "7", "--betas", "0.8", "0.9", "--dropout", "0.1", "--bf16"],
-        ["--dataset", "my text.txt", "--tokenizer", "chars", "--batching", "windows", "--minutes", "0.5"],
-        ["--dataset", "me/texts", "--streaming", "--stateful", "--shuffle-buffer", "5", "--heldout-documents", "3"],
-        ["--config", "gated_mlp=false", "hidden_act=gelu", "gate_bias=1.5", "--block", "paper", "--no-baselines"],
-    ],
-)
-def test_the_command_gives_the_same_arguments(argv):
-    args = parse_arguments(argv)
-    watched = parse_arguments([*argv, "--resume", "--trackers", "tensorboard", "--keep", "5", "--output-dir", "there"])
-    for given in (args, watched):
-        words = shlex.split(cards.command(json.loads(json.dumps(vars(given)))))
-        assert words[:3] == ["python", "-m", "training.train_lm"]
-        assert parse_arguments(words[3:]) == args
-    assert cards.command(vars(args), processes=2).startswith("torchrun --nproc_per_node 2 -m training.train_lm")
 
 
 def test_examples():
