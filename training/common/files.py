@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Writes files so that a reader never sees half of one."""
+"""Writes files atomically: a reader sees either the old content or the new."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file in one motion, so that a reader never meets half of it; line ends stay as they are."""
+    """Writes a file atomically, and its folder if it does not exist. Line endings stay unchanged."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.partial")
     temporary.write_text(text, encoding="utf-8", newline="")
@@ -17,5 +17,5 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: dict) -> None:
-    """Writes indented JSON, in one motion."""
+    """Writes a value as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The facts about the machine and the software that every result file records."""
+"""Facts about the machine and the software, recorded in every result file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """Returns the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores, threads and accelerator of this machine."""
+    """Returns processor, cores, threads and accelerator of this machine."""
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
-        pass  # not Linux, or a processor that gives no name: the platform's word stands
+        pass  # not Linux, or a processor without a model name: keep the platform's name
     return {
         "cpu": cpu,
         "cores": usable_cores(),
@@ -37,7 +37,7 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything the numbers depend on."""
+    """Returns the versions of all software that affects the numbers."""
     from importlib import metadata
 
     names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "hf_minrnn")
@@ -55,29 +55,26 @@ def versions() -> dict[str, str]:
 
 
 def allocator() -> dict[str, str]:
-    """What decides what a fresh large tensor costs: in words whose malloc it is, and the settings of the environment."""
-    prefixes = (
-        "MALLOC_",
-        "GLIBC_TUNABLES",
-        "LD_PRELOAD",
-        "OMP_",
-        "GOMP_",
-        "KMP_",
-        "MKL_",
-        "TORCH_",
-        "DNNL_",
-        "ONEDNN_",
-    )
-    prefixes += ("NUMBA_", "PYTORCH_")
-    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    """Returns what affects the cost of allocating a large tensor: a description of malloc, and environment variables."""
+    malloc = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    others = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH_", "DNNL_", "ONEDNN_", "NUMBA_", "PYTORCH_")
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(malloc + others)}
     library = " ".join(platform.libc_ver()).strip() or f"{platform.system()}'s C library"
-    setting = [name for name in found if name.startswith(prefixes[:3])]
+    setting = [name for name in found if name.startswith(malloc)]
     how = f"with what {', '.join(setting)} says" if setting else "as it is by default"
     return {"malloc": f"that of {library}, {how}", **found}
 
 
 def provenance(module: str, argv: list[str] | None) -> dict:
-    """What belongs into every result file: the command, the machine, the versions, the allocator's settings."""
+    """Returns the facts that every result file starts with.
+
+    Args:
+        module (`str`): Name of the script's module.
+        argv (`list[str]`, *optional*): Arguments of the script; `None` for those of this process.
+
+    Returns:
+        `command`, `machine`, `versions` and `allocator`.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     return {
         "command": shlex.join(["python", "-m", module, *map(str, arguments)]),

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The folders that scripts read from and write to."""
+"""Folders that the scripts read and write."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Numbers and durations as text."""
+"""Formats numbers and durations."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """A duration in minutes and seconds, or with hours.
+    """Formats a duration as minutes and seconds, with hours if it is that long.
 
     >>> clock(75), clock(3675)
     ('1:15', '1:01:15')
@@ -16,7 +16,7 @@ def clock(seconds: float) -> str:
 
 
 def amount(number: float) -> str:
-    """A count to three digits.
+    """Formats a count with three digits and a unit.
 
     >>> [amount(n) for n in (999, 12_345, 1_234_567)]
     ['999', '12.3 k', '1.23 M']
@@ -28,7 +28,7 @@ def amount(number: float) -> str:
 
 
 def table(title: str, rows: list[tuple[str, float]], digits: int = 3) -> str:
-    """Two columns, the larger numbers first.
+    """Formats a table of two columns, largest numbers first.
 
     >>> print(table("bits", [("a", 1.0), ("bc", 2.5)], digits=1))
     bits
