@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the runs of ablation.py say: each variant at its best learning rate, as a table and as a plot."""
+"""The table of the ablation: each variant at its best learning rate, on every corpus."""
 
 from __future__ import annotations
 
@@ -81,36 +81,31 @@ def summary(results: dict) -> str:
 
 
 def table(results: dict[str, dict]) -> str:
-    """Bits per byte of every variant on every corpus, by how much it is better or worse than its baseline, and its rate.
+    """Returns a table per corpus: bits per byte of every variant, the change from its baseline, and its learning rate.
 
     Args:
-        results: What the result files hold, by corpus.
+        results: Content of the result files, by corpus.
     """
-    found = {corpus: scores(result) for corpus, result in results.items()}
-    header = ["block"]
-    for corpus in found:
-        header += [f"{corpus}: bits per byte", "change", "rate"]
-    rows = []
-    for name in shown(found):
-        row = [f"**{name}**" if name in (PAPER, DEFAULT) else name]
-        for entries in found.values():
-            if name not in entries:
-                row += [""] * 3
-                continue
-            entry, share = entries[name], change(entries, name)
-            row += [_score(entry), "" if share is None else f"{share:+.1%}"]
-            row.append(f"{entry['rate']:g}{'*' if entry['at_edge'] else ''}")
-        rows.append(row)
-    return markdown(header, rows) + (
-        "\nFewer bits are better. ± is the deviation over seeds; without it one seed has run. Change: against the block that "
-        "the row names first, of the default against the paper's, over the seeds that both have run. Rate: the best of those "
-        "tried, by the other half of the held-out text; * the highest or the lowest of them.\n"
-        + "".join(_notes(corpus, result) for corpus, result in results.items())
-    )
+    return "\n".join(_table(corpus, result) + _notes(corpus, result) for corpus, result in results.items())
+
+
+def _table(corpus: str, result: dict) -> str:
+    found, rows = scores(result), []
+    for name, entry in found.items():
+        share = change(found, name)
+        rows.append(
+            [
+                f"**{name}**" if name in (PAPER, DEFAULT) else name,
+                _score(entry),
+                "" if share is None else f"{share:+.1%}",
+                f"{entry['rate']:g}{'*' if entry['at_edge'] else ''}",
+            ]
+        )
+    return markdown(["block", f"{corpus}: bits per byte", "change", "rate"], rows)
 
 
 def shown(found: dict[str, dict]) -> list[str]:
-    """The variants that have run on some corpus, in their order."""
+    """Returns the variants that have run on some corpus, in their order."""
     return [name for name in VARIANTS if any(name in entries for entries in found.values())]
 
 
@@ -122,8 +117,8 @@ def _notes(corpus: str, result: dict) -> str:
     return (
         f"\n{corpus}: {len(runs)} runs, each {chosen['steps']:,} steps of {chosen['batch_size']} × "
         f"{chosen['sequence_length']} tokens, {chosen['layers']} layers of {chosen['hidden_size']}, "
-        f"{' to '.join(f'{size:,}' for size in sorted(sizes))} parameters by the MLP's width; "
-        f"{sum(row['seconds'] for row in runs) / 3600:.1f} h in all. "
+        f"{' to '.join(f'{size:,}' for size in sorted(sizes))} parameters, set by the MLP's width; "
+        f"{sum(row['seconds'] for row in runs) / 3600:.1f} h in total. "
         f"Diverged: {'; '.join(diverged) or 'none'}. `{result['command']}`. {where(last)}.\n"
     )
 

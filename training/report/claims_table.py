@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The paper's claims in one table, each beside what was found here; for tables.py."""
+"""The claims of the paper in one table, each next to the numbers measured here."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from training.report.paper_tables import COPYING, SHAKESPEARE, groups, numbers, 
 from training.report.table_parts import markdown
 
 NAMES = {"mingru": "minGRU", "minlstm": "minLSTM", "transformer": "Transformer", "mamba": "Mamba"}
-AT = 512  # steps that the paper names its speed-ups at
+AT = 512  # length that the paper's speed-ups are given for
 
 
 def table(speed: dict[str, dict], copying: dict[str, dict], shakespeare: dict[str, dict]) -> str:
-    """A row for each number that the paper claims.
+    """Returns a table with one row for each number that the paper claims.
 
     Args:
-        speed: Result files of bench_paper.py, by where they were measured.
-        copying, shakespeare: Those of the experiments, by preset.
+        speed: Result files of training.bench.paper, by device.
+        copying, shakespeare: Result files of the experiments, by preset.
     """
     rows = [*_speed(speed), *_memory(speed), *_copying(copying), *_shakespeare(shakespeare)]
-    return markdown(["what", "the paper's", "here"], rows, side=":--")
+    return markdown(["claim", "paper", "here"], rows, side=":--")
 
 
 def _at(result: dict) -> dict:
@@ -32,11 +32,13 @@ def _speed(speed: dict[str, dict]) -> list[list[str]]:
         for scan, name in ((f"{ours}, log-space", "the paper's scan"), (ours, "our scan")):
             found = []
             for place, result in speed.items():
-                entry, fused = _at(result), "cuDNN's" if result["device"] == "cuda" else "torch.nn's"
+                entry, fused = _at(result), "cuDNN" if result["device"] == "cuda" else "torch.nn"
                 loop = times(ratio(entry, f"{other}, step by step", scan))
-                found.append(f"{place} {loop} of the loop, {times(ratio(entry, f'nn.{other}', scan))} of {fused}")
-            claimed = f"{PAPER[AT][ours]} of the loop" if scan != ours else ""
-            rows.append([f"training speed of {ours}, {name}, of {other} at {AT} steps", claimed, "; ".join(found)])
+                found.append(f"{place} {loop} (loop), {times(ratio(entry, f'nn.{other}', scan))} ({fused})")
+            claimed = f"{PAPER[AT][ours]} (loop)" if scan != ours else ""
+            rows.append(
+                [f"training speed at {AT} steps of {ours} with {name}, relative to {other}", claimed, "; ".join(found)]
+            )
     return rows
 
 
@@ -46,8 +48,8 @@ def _memory(speed: dict[str, dict]) -> list[list[str]]:
         for ours, other in PAIRS.items():
             shares = [ratio(_at(result), name, f"nn.{other}", "memory_mib") for name in (f"{ours}, log-space", ours)]
             if None not in shares:
-                found.append(f"{place} {times(shares[0])} of nn.{other}'s, our scan {times(shares[1])}")
-    return [[f"memory at {AT} steps, the paper's scan", f"{PAPER_MEMORY} of GRU's and LSTM's", "; ".join(found)]]
+                found.append(f"{place} {times(shares[0])} nn.{other}, with our scan {times(shares[1])}")
+    return [[f"memory at {AT} steps with the paper's scan, relative to GRU and LSTM", PAPER_MEMORY, "; ".join(found)]]
 
 
 def _copying(presets: dict[str, dict]) -> list[list[str]]:
@@ -66,7 +68,7 @@ def _copying(presets: dict[str, dict]) -> list[list[str]]:
                 found.append(f"{', '.join(scores)} at {length}")
         if "full" not in presets:
             found.append("not run at 4096")
-        what = f"selective copying, {NAMES[model]} of 1, 2, 3 layers, %"
+        what = f"selective copying, {NAMES[model]} with 1, 2, 3 layers, %"
         rows.append([what, f"{', '.join(claimed)} at 4096", "; ".join(found)])
     return rows
 
@@ -80,5 +82,5 @@ def _shakespeare(presets: dict[str, dict]) -> list[list[str]]:
             ran = by_key[model,]
             steps = spread([row["best"]["step"] for row in ran], digits=0)
             found = f"{spread(numbers(ran, 'both'), digits=3)}, step {steps}"
-        rows.append([f"Shakespeare, {NAMES[model]}, loss and its step", f"{loss}, step {step}", found])
+        rows.append([f"Shakespeare, {NAMES[model]}, loss and best step", f"{loss}, step {step}", found])
     return rows

@@ -9,8 +9,8 @@ import os
 from training.report.table_parts import mamba_scan, markdown, where
 
 PAIRS = {"minGRU": "GRU", "minLSTM": "LSTM"}
-# Times faster than GRU and LSTM in arXiv 2410.01201, on a T4 with a batch of 64: (minGRU, minLSTM) by steps. What has a mark
-# was taken from others' accounts of the paper.
+# Speed-up over GRU and LSTM in arXiv 2410.01201, on a T4 with a batch of 64, by steps. Numbers with a mark are taken from
+# others' accounts of the paper.
 PAPER = {512: {"minGRU": "175×", "minLSTM": "235×†"}, 4096: {"minGRU": "1324×†", "minLSTM": "1361×†"}}
 PAPER_MEMORY = "1.88×†"  # of minGRU and minLSTM over GRU and LSTM
 COLORS = {"GRU": "#4477aa", "LSTM": "#66ccee", "minGRU": "#cc3311", "minLSTM": "#ee8866", "Mamba": "#777777"}
@@ -31,24 +31,31 @@ def ratio(entry: dict, slow: str, fast: str, key: str = "layers") -> float | Non
 
 
 def times(value: float | None) -> str:
-    """A ratio in three digits; of what was left out nothing.
+    """Formats a ratio with two or three digits; returns an empty text for `None`.
 
     >>> times(0.276), times(1.94), times(175.2), times(None)
     ('0.28×', '1.9×', '175×', '')
     """
-    return (
-        "" if value is None else f"{value:.0f}×" if value >= 100 else f"{value:.1f}×" if value >= 1 else f"{value:.2f}×"
-    )
+    if value is None:
+        return ""
+    if value >= 100:
+        return f"{value:.0f}×"
+    return f"{value:.1f}×" if value >= 1 else f"{value:.2f}×"
 
 
 def table(result: dict) -> str:
-    """The speed-ups and the memory by length, every number with its baseline."""
-    rows = []
+    """Returns the speed-ups and the memory by length, every number with its baseline."""
+    rows, memory = [], []
     for entry in result["lengths"]:
         for ours, other in PAIRS.items():
             naive, fused, paper = f"{other}, step by step", f"nn.{other}", f"{ours}, log-space"
             pairs = ((naive, paper), (naive, ours), (fused, paper), (fused, ours), ("Mamba", ours))
-            memory = [entry["memory_mib"].get(name) for name in (naive, fused, paper, ours)]
+            layers = (naive, fused, paper, ours)
+            if entry["memory_mib"]:
+                found = [entry["memory_mib"].get(name) for name in layers]
+                memory.append(
+                    [f"{entry['time']:,}", ours, *("" if value is None else f"{value:,.3g}" for value in found)]
+                )
             rows.append(
                 [
                     f"{entry['time']:,}",
@@ -56,17 +63,18 @@ def table(result: dict) -> str:
                     PAPER.get(entry["time"], {}).get(ours, ""),
                     *(times(ratio(entry, slow, fast)) for slow, fast in pairs),
                     f"{entry['layers'][ours]['median_ms']:.3g}" if ours in entry["layers"] else "",
-                    " / ".join("–" if value is None else f"{value:,.3g}" for value in memory),
                 ]
             )
-    header = ["steps", "cell", "the paper's: step by step / its own"]
-    header += ["step by step / log-space", "step by step / ours", "torch.nn / log-space", "torch.nn / ours"]
-    header += ["Mamba / ours", "ours, ms", "MiB: step by step / torch.nn / log-space / ours"]
-    return markdown(header, rows) + notes(result)
+    header = ["steps", "cell", "the paper's: loop / log-space", "loop / log-space", "loop / ours"]
+    header += ["torch.nn / log-space", "torch.nn / ours", "Mamba / ours", "ours, ms"]
+    text = markdown(header, rows)
+    if memory:
+        text += "\n" + markdown(["steps", "cell", "loop, MiB", "torch.nn, MiB", "log-space, MiB", "ours, MiB"], memory)
+    return text + notes(result)
 
 
 def notes(result: dict) -> str:
-    """What the table's words mean, what was left out, and what memory the paper reports."""
+    """Returns the notes below the table: its terms, what was left out, and the memory that the paper reports."""
     at = next((entry for entry in result["lengths"] if entry["time"] == 512), None)
     memory = {} if at is None else {c: ratio(at, f"{c}, log-space", f"nn.{o}", "memory_mib") for c, o in PAIRS.items()}
     found = "; ".join(f"{cell} {times(value)} of nn.{PAIRS[cell]}'s" for cell, value in memory.items() if value)
@@ -75,16 +83,16 @@ def notes(result: dict) -> str:
     fused = "cuDNN" if result["device"] == "cuda" else "oneDNN's LSTM and torch's own GRU"
     device = result["machine"]["accelerator"] if result["device"] == "cuda" else "a CPU"
     return (
-        "\nThe baselines: step by step, a Python loop over nn.GRUCell or nn.LSTMCell with autograd, which the paper compares "
-        f"with; torch.nn, the whole nn.GRU or nn.LSTM, here {fused}. Log-space: minGRU and minLSTM as in the paper's "
-        f"appendix; ours: the {result['backend']} backend. The paper's column is of a T4 with a batch of 64; † second-hand, by "
-        f"others' accounts of the paper. {mamba_scan(result)}\n"
-        + (f"\nMemory at 512 steps, log-space: {found}; the paper's {PAPER_MEMORY}.\n" if found else "")
-        + (f"\nLeft out at the longest: {left}.\n" if left else "")
+        '\nThe baselines: "loop" is a Python loop over nn.GRUCell or nn.LSTMCell with autograd, which the paper compares '
+        f'with. "torch.nn" is nn.GRU or nn.LSTM, here {fused}. "Log-space" is minGRU or minLSTM as in the paper\'s '
+        f'appendix, "ours" is the {result["backend"]} backend. The paper\'s column was measured on a T4 with a batch of 64. '
+        f"† marks numbers taken from others' accounts of the paper. {mamba_scan(result)}\n"
+        + (f"\nMemory at 512 steps, log-space: {found}. The paper reports {PAPER_MEMORY}.\n" if found else "")
+        + (f"\nLeft out at the longest length: {left}.\n" if left else "")
         + (f"\n{result['note']}\n" if "note" in result else "")
-        + f"\nForward + backward of one layer on {device}, float32, batch {result['batch']}, {result['channels']} channels in "
-        f"all (the `{result['preset']}` preset), medians of {result['rounds']} interleaved rounds, from about a second "
-        f"on of two. `{result['command']}`. {where(result)}.\n"
+        + f"\nForward + backward of one layer on {device}, float32, batch {result['batch']}, {result['channels']} channels "
+        f"(the `{result['preset']}` preset), medians of {result['rounds']} interleaved rounds, or of two for layers that take "
+        f"about a second or more. `{result['command']}`. {where(result)}.\n"
     )
 
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The tables of the paper's experiments, for tables.py: our numbers beside the paper's, what did not run, the commands.
+"""The tables of the paper's experiments: our numbers next to the paper's, the missing runs, and the commands.
 
-Each function takes the result files of an experiment by preset, of which any may be missing. Of several learning rates the one
-that is best on the validation part is shown, as mean and deviation over its seeds.
+Each function takes the result files of an experiment by preset; any of them may be missing. It shows the learning rate that is
+best on the validation part, as mean and deviation over its seeds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import statistics
 from itertools import product
 
 from training.paper.chomsky import blind_accuracy
-from training.report.table_parts import markdown, where
+from training.report.table_parts import details, markdown, where
 
 PRESETS = ("full", "cpu", "small")
-# arXiv 2410.01201: selective copying at length 4096, percent, by model and layers; and with S4, Hyena and S6 of unsaid depth.
+# arXiv 2410.01201: selective copying at length 4096, in percent, by model and layers. S4, Hyena and S6 have no given depth.
 COPYING = {
     ("mingru", 1): "37.0 ± 2.3",
     ("mingru", 2): "96.8 ± 3.2",
@@ -26,14 +26,14 @@ COPYING = {
     ("minlstm", 3): "96.0 ± 2.8",
 }
 COPYING_OTHERS = "S4 18.3, Hyena 30.1, S6 97.0 to 99.8"
-# The same: loss on Shakespeare and the step it was reached at.
+# The same paper: loss on Shakespeare, and the step at which it was reached.
 SHAKESPEARE = {
     "mingru": ("1.548", "575"),
     "minlstm": ("1.555", "625"),
     "transformer": ("1.547", "about 2,000"),
     "mamba": ("1.575", "400"),
 }
-NANOGPT = "1.4697"  # the loss of its 6-layer Transformer, by its own README
+NANOGPT = "1.4697"  # loss of its 6-layer Transformer, according to its README
 
 
 def _by_rate(result: dict, by: tuple[str, ...]) -> dict[tuple, dict[float, list[dict]]]:
@@ -77,7 +77,7 @@ def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
 
 
 def chosen(rate: float, rates: list[float]) -> str:
-    """The best learning rate, of which ones if it is not the only one.
+    """Returns the best learning rate, followed by all that were tried if there are several.
 
     >>> chosen(0.003, [0.003]), chosen(0.003, [0.001, 0.003, 0.01])
     ('0.003', '0.003 of 0.001, 0.003, 0.01')
@@ -98,7 +98,7 @@ def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:
 
 
 def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
-    """Mean, and the deviation where there are several.
+    """Returns the mean, with the deviation if there are several values.
 
     >>> spread([0.5]), spread([0.25, 0.75], scale=100), spread([1.5, 1.7], digits=3)
     ('0.5', '50.0 ± 35.4', '1.600 ± 0.141')
@@ -108,14 +108,14 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
     return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
-def common(rows: list[dict], rates: list[float]) -> list[str]:
-    """Parameters, learning rate, seeds, steps, on what, and the command, for the end of a line.
+def training_row(rows: list[dict], rates: list[float]) -> list[str]:
+    """Returns parameters, learning rate, seeds, steps, machine and command of a group, for the table of the trainings.
 
-    Not the speed: rows are made on different days, and some of them beside others. The result files have it.
+    The speed is not among them: rows were made on different days, and some of them while others ran. The result files have it.
 
     Args:
-        rows: What `groups` has of one group.
-        rates: What `tried` has of it.
+        rows: The rows of one group, from `groups`.
+        rates: The learning rates of this group, from `tried`.
     """
     steps = [row["steps"] for row in rows]
     machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
@@ -129,27 +129,35 @@ def common(rows: list[dict], rates: list[float]) -> list[str]:
     ]
 
 
-COMMON = ["parameters", "rate", "seeds", "steps", "on", "command"]
+TRAINING = ["parameters", "rate", "seeds", "steps", "machine", "command"]
+
+
+def trainings(header: list[str], rows: list[list[str]]) -> str:
+    """Returns a collapsed table of the trainings behind the scores; empty without rows."""
+    if not rows:
+        return ""
+    table = markdown([*header, *TRAINING], rows)
+    return "\n" + details("Parameters, learning rate, steps, machine and command of each row", table)
 
 
 def machines(presets: dict[str, dict]) -> str:
-    """Every machine that had a part in the rows, once each."""
+    """Returns a line with all machines that the rows were made on."""
     rows = [row for result in presets.values() for row in result["rows"].values()]
     lines = dict.fromkeys("; ".join(filter(None, (row["machine"]["accelerator"], where(row)))) for row in rows)
     return f"\n{'. '.join(lines)}.\n" if lines else ""
 
 
 def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by: dict[str, str]) -> str:
-    """A line on the presets that have no result file, on what is missing in those that have one, and on the models that are
-    in none.
+    """Returns a line that names the presets without a result file, the missing rows of the others, and the models without rows.
 
     Args:
         presets: Result files by preset.
-        script (`str`): The module of the experiment, whose `FULL`, `CPU` and `SMALL` are the presets.
-        offered (`tuple[str, ...]`): The presets to look at.
-        by (`dict[str, str]`): Options that list what is to run, and the setting of a row that each becomes.
+        script (`str`): Module of the experiment, whose `FULL`, `CPU` and `SMALL` are the presets.
+        offered (`tuple[str, ...]`): Presets to check.
+        by (`dict[str, str]`): Options that list what to run, and the setting of a row that each of them becomes.
     """
-    module, lines = importlib.import_module(f"training.paper.{script}"), []
+    module = importlib.import_module(f"training.paper.{script}")
+    lines = []
     for name in offered:
         command = f"`python -m training.paper.{script}{'' if name == 'full' else f' --{name}'}`"
         if name not in presets:
@@ -161,54 +169,61 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
         if left:
             lines.append(f"of {command} {', '.join(' '.join(map(str, cell)) for cell in left)}")
     ran = {row["settings"]["model"] for result in presets.values() for row in result["rows"].values()}
-    if never := [name for name in module.MODELS if name not in ran]:
+    never = [name for name in module.MODELS if name not in ran]
+    if never:
         lines.append(f"at any size {', '.join(never)}, which `--models` offers")
     return f"\nNot run: {'; '.join(lines)}.\n" if lines else ""
 
 
 def copying(presets: dict[str, dict]) -> str:
-    """Selective copying: accuracy by model, layers and length beside the paper's at 4096."""
-    rows, full, by = [], set(), ("model", "layers", "length", "tokens")
+    """Selective copying: accuracy by model, layers and length, next to the paper's at length 4096."""
+    rows, training, full, by = [], [], set(), ("model", "layers", "length", "tokens")
     for result in presets.values():
         rates = tried(result, by)
         for key, found in groups(result, by, "accuracy").items():
             model, layers, length, tokens = key
-            full |= {(model, layers)} if length == 4096 else set()
-            score = spread(numbers(found, "accuracy"), 100)
-            beside = COPYING.get((model, layers), "") if tokens == 16 else ""  # fewer tokens are another task
-            rows.append([model, f"{layers}", f"{tokens} of {length}", score, beside, *common(found, rates[key])])
+            if length == 4096:
+                full.add((model, layers))
+            name = [model, f"{layers}", f"{tokens} of {length}"]
+            paper = COPYING.get((model, layers), "") if tokens == 16 else ""  # fewer tokens are another task
+            rows.append([*name, spread(numbers(found, "accuracy"), 100), paper])
+            training.append([*name, *training_row(found, rates[key])])
     for (model, layers), number in COPYING.items():
         if (model, layers) not in full:
+            name = [model, f"{layers}", "16 of 4096"]
             command = f"`python -m training.paper.selective_copying --models {model} --layers {layers}`"
-            rows.append([model, f"{layers}", "16 of 4096", "not run", number, *[""] * 5, command])
-    header = ["model", "layers", "tokens", "accuracy, %", "the paper's at 4096, %", *COMMON]
-    left = not_run(presets, "selective_copying", ("cpu", "small"), {"models": "model", "layers": "layers"})
+            rows.append([*name, "not run", number])
+            training.append([*name, *[""] * 5, command])
+    header = ["model", "layers", "tokens"]
+    table = markdown([*header, "accuracy, %", "the paper's at 4096, %"], rows)
     others = f"\nThe paper's other models at 4096: {COPYING_OTHERS}.\n"
-    return markdown(header, rows) + others + left + machines(presets)
+    left = not_run(presets, "selective_copying", ("cpu", "small"), {"models": "model", "layers": "layers"})
+    return table + others + trainings(header, training) + left + machines(presets)
 
 
 def chomsky(presets: dict[str, dict]) -> str:
-    """Chomsky tasks: accuracy at lengths beyond the training's 40, by task and model, beside what needs no looking."""
-    rows, shown, blind = [], (40, 128, 256), {}
-    for result in presets.values():
+    """Chomsky tasks: accuracy at the training length and beyond it, next to the score of a constant answer."""
+    rows, training, shown, constant = [], [], (40, 128, 256), {}
+    for preset, result in presets.items():
         rates = tried(result, ("task", "model"))
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
             by_length = numbers(found, "by_length")
-            asked = [str(length) in by_length[0] for length in shown]
-            scores = [
-                spread([scores[str(length)] for scores in by_length], 100) if there else ""
-                for length, there in zip(shown, asked)
-            ]
             lengths = tuple(map(int, by_length[0]))
-            if (task, lengths) not in blind:
-                blind[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
+            scores = []
+            for length in shown:
+                known = [100 * accuracies[str(length)] for accuracies in by_length if length in lengths]
+                scores.append(spread(known) if known else "")
+            if (task, lengths) not in constant:
+                constant[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
             mean = spread(numbers(found, "accuracy"), 100)
-            beside = f"{100 * blind[task, lengths]:.1f}"
-            rows.append([task, model, *scores, mean, beside, *common(found, rates[task, model])])
-    header = ["task", "model", *(f"at {length}, %" for length in shown), "mean, %", "blind mean, %", *COMMON]
-    table = markdown(header, rows) if rows else ""
+            name = [task, model, preset]
+            rows.append([*name, *scores, mean, f"{100 * constant[task, lengths]:.1f}"])
+            training.append([*name, *training_row(found, rates[task, model])])
+    header = ["task", "model", "preset"]
+    scores_header = [*(f"at {length}, %" for length in shown), "mean, %", "constant answer, %"]
+    table = markdown([*header, *scores_header], rows) if rows else ""
     left = not_run(presets, "chomsky_tasks", ("full", "small"), {"tasks": "task", "models": "model"})
-    return table + left + machines(presets)
+    return table + trainings(header, training) + left + machines(presets)
 
 
 def recall(presets: dict[str, dict]) -> str:
@@ -217,40 +232,48 @@ def recall(presets: dict[str, dict]) -> str:
     for preset, result in presets.items():
         found, rates = groups(result, ("title", "pairs"), "accuracy"), tried(result, ("title", "pairs"))
         pairs = sorted({number for _, number in found})
-        lines = []
+        rows, training = [], []
         for title in dict.fromkeys(title for title, _ in found):
             of_title = {number: found[title, number] for number in pairs if (title, number) in found}
             scores = [
                 spread(numbers(of_title[number], "accuracy"), 100) if number in of_title else "not run"
                 for number in pairs
             ]
-            fewest, rows = next(iter(of_title.items()))
-            lines.append([title, *scores, *common(rows, rates[title, fewest])])
-        header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs), *COMMON]
-        text += markdown(header, lines) + "\n"
-    note = "\nRate, steps and the command are those of the fewest pairs; chance is 1.6 %.\n" if text else ""
+            fewest, fewest_rows = next(iter(of_title.items()))
+            rows.append([title, *scores])
+            training.append([title, *training_row(fewest_rows, rates[title, fewest])])
+        header = [f"accuracy, %; {preset}", *(f"{number} pairs" for number in pairs)]
+        text += markdown(header, rows) + trainings(["model"], training) + "\n"
+    if text:
+        text += "Learning rate, steps and command are those of the fewest pairs. Chance is 1.6 %.\n"
     left = not_run(presets, "recall", ("full", "cpu", "small"), {"models": "model", "pairs": "pairs"})
-    return text + note.lstrip() + left + machines(presets)
+    return text + left + machines(presets)
 
 
 def shakespeare(presets: dict[str, dict]) -> str:
-    """Shakespeare: loss at the best step and at the last one beside the paper's."""
-    rows, ran = [], set()
+    """Shakespeare: loss at the best step and at the last one, next to the paper's."""
+    rows, training, ran = [], [], set()
     for preset, result in presets.items():
         rates = tried(result, ("model",))
         for (model,), found in groups(result, ("model",), "loss").items():
-            paper, at = SHAKESPEARE.get(model, ("", "")) if preset == "full" else ("", "")
-            ran |= {model} if preset == "full" else set()
-            steps = [row["best"]["step"] for row in found if row["best"]]  # none of a run that diverged at once
+            paper = ("", "")
+            if preset == "full":
+                ran.add(model)
+                paper = SHAKESPEARE.get(model, paper)
+            steps = [row["best"]["step"] for row in found if row["best"]]  # empty if the run diverged at once
             best = spread(steps, digits=0) if steps else ""
             scores = [spread(numbers(found, part), digits=4) for part in ("test", "both")]
             last = spread(numbers(found, "test", "final"), digits=4)
-            rows.append([model, preset, *scores, best, last, paper, at, *common(found, rates[model,])])
-    for model, (paper, at) in SHAKESPEARE.items():
+            rows.append([model, preset, *scores, best, last, *paper])
+            training.append([model, preset, *training_row(found, rates[model,])])
+    for model, paper in SHAKESPEARE.items():
         if model not in ran:
             command = f"`python -m training.paper.shakespeare --models {model}`"
-            rows.append([model, "full", "not run", "", "", "", paper, at, *[""] * 5, command])
-    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, "", *[""] * 6])
-    header = ["model", "preset", "test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
+            rows.append([model, "full", "not run", "", "", "", *paper])
+            training.append([model, "full", *[""] * 5, command])
+    rows.append(["nanoGPT, 6 layers", "its own", "", "", "", "", NANOGPT, ""])
+    header = ["model", "preset"]
+    scores_header = ["test", "last 10 %", "best step", "test at the last step", "the paper's", "its step"]
+    table = markdown([*header, *scores_header], rows)
     left = not_run(presets, "shakespeare", ("full", "small"), {"models": "model"})
-    return markdown([*header, *COMMON], rows) + left + machines(presets)
+    return table + trainings(header, training) + left + machines(presets)

@@ -1,36 +1,52 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The tables of the benchmarks, each from its result file's content."""
+"""The tables of the benchmarks. Each function takes the content of a result file and returns Markdown."""
 
 from __future__ import annotations
 
-from training.report.table_parts import mamba_scan, markdown, missed, shape_of, where
+from training.report.table_parts import Target, mamba_scan, markdown, shape_of, target_line, where
+
+CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
+PAIRS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
+SIZED = "MinGRU, nn.GRU's size"
+LOOPS = {"generate": "generate", "loop": "bare loop"}
 
 
-def _targets(entries: dict, place: str = "", small: bool = False) -> list[tuple[str, float, float, bool]]:
+def _targets(ratios: dict, place: str = "", smaller_is_better: bool = False) -> list[Target]:
     return [
-        (f"{name}{place}", entry["ratio"], entry["target"], small)
-        for name, entry in entries.items()
+        Target(f"{name}{place}", entry["ratio"], entry["target"], smaller_is_better)
+        for name, entry in ratios.items()
         if entry["target"] is not None
     ]
 
 
+def scan_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.scan, which are for one thread."""
+    if result["machine"]["threads"] != 1:
+        return []
+    return [
+        target
+        for entry in result["results"]
+        for cell in CELLS
+        for target in _targets(entry[cell]["ratios"], f", {cell}, at {shape_of(entry)}")
+    ]
+
+
 def scan(result: dict) -> str:
-    """Every backend of the scan: times faster than log-space, and the floor of the memory it comes to."""
-    cells = ("mingru", "minlstm")
+    """Every backend compared with the log-space scan, and the memory bandwidth that the fastest one reaches."""
     names = [name.removeprefix("log-space / ") for name in result["results"][0]["mingru"]["ratios"]]
-    header = ["(B, T, D)"]
-    header += [f"{name}: log-space / {cell}" for name in names for cell in ("minGRU", "minLSTM")]
-    header += ["minGRU, ms", "GB/s of the floor, forward", "forward + backward", "copy, GB/s", "MiB, ours / log-space"]
-    rows, targets, best = [], [], names[-1]
+    best = names[-1]
+    speedups, bandwidths = [], []
     for entry in result["results"]:
-        for cell in cells if result["machine"]["threads"] == 1 else ():  # what the targets are for
-            targets += _targets(entry[cell]["ratios"], f", {cell}, at {shape_of(entry)}")
+        row = [shape_of(entry)]
+        for name in names:
+            for cell in CELLS:
+                row.append(f"{entry[cell]['ratios'][f'log-space / {name}']['ratio']:.1f}×")
+        speedups.append(row)
         both, forward, memory = (entry["mingru"][key] for key in ("forward_backward", "forward", "memory_mib"))
-        ours = "torch" if best not in both else best
-        rows.append(
+        ours = best if best in both else "torch"
+        bandwidths.append(
             [
                 shape_of(entry),
-                *(f"{entry[cell]['ratios'][f'log-space / {name}']['ratio']:.1f}×" for name in names for cell in cells),
                 f"{both[ours]['median_ms']:.2f}",
                 f"{forward[ours]['floor_gb_per_s']:.1f}",
                 f"{both[ours]['floor_gb_per_s']:.1f}",
@@ -38,20 +54,36 @@ def scan(result: dict) -> str:
                 f"{memory[ours]:.0f} / {memory['log-space']:.0f}",
             ]
         )
+    header = ["(B, T, D)", *(f"log-space / {name}, {cell}" for name in names for cell in CELLS.values())]
+    bandwidth_header = ["(B, T, D)", f"minGRU with {best}, ms", "forward, GB/s", "forward + backward, GB/s"]
+    bandwidth_header += ["plain copy, GB/s", f"MiB, {best} / log-space"]
     added = result["dispatch"]
     return (
-        markdown(header, rows)
-        + missed(targets)
-        + f"\nForward + backward where nothing else is said, float32, medians of interleaved rounds; from the milliseconds on "
-        f"of the {best} backend. The custom op adds {added['added_forward']:.0f} µs to a forward of a tiny scan, on the "
-        f"{added['backend']} backend, and "
-        f"{added['added_forward_backward']:.0f} µs to forward + backward; one step without gradient goes around it and takes "
+        markdown(header, speedups)
+        + "\n"
+        + markdown(bandwidth_header, bandwidths)
+        + target_line(scan_targets(result))
+        + "\nRatios and milliseconds are for forward + backward. GB/s counts the bytes that must be moved at least. Float32, "
+        f"medians of interleaved rounds. The custom op adds {added['added_forward']:.0f} µs "
+        f"to a forward of a tiny scan, on the {added['backend']} backend, and {added['added_forward_backward']:.0f} µs to "
+        f"forward + backward. One step without gradient bypasses the op and takes "
         f"{added['microseconds']['one step, around the op']:.0f} µs. {where(result)}.\n"
     )
 
 
+def layers_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.layers."""
+    return [target for entry in result["results"] for target in _targets(entry["ratios"], f" at {shape_of(entry)}")]
+
+
 def layers(result: dict, kept: dict, two_threads: dict) -> str:
-    """Layers beside others' of equal width; ours alone where freed memory stays in the process (`kept`), and on two threads."""
+    """Layers of equal width from several packages.
+
+    Args:
+        result (`dict`): All layers, on one thread.
+        kept (`dict`): Our layers alone, where freed memory stays in the process.
+        two_threads (`dict`): Our layers alone, on two threads.
+    """
     columns = {  # (other, ours) -> header
         ("nn.GRU", "minGRU"): "nn.GRU / minGRU",
         ("nn.LSTM", "minLSTM"): "nn.LSTM / minLSTM",
@@ -60,27 +92,27 @@ def layers(result: dict, kept: dict, two_threads: dict) -> str:
         ("associative_scan, compiled", "minGRU"): "associative_scan, compiled / minGRU",
         ("Mamba", "minGRU"): "Mamba / minGRU",
     }
-    rows, targets = [], []
+    ratio_rows, time_rows = [], []
     for entry in result["results"]:
-        ratios, times, memory = entry["ratios"], entry["layers"], entry["memory_mib"]
-        targets += _targets(ratios, f" at {shape_of(entry)}")
+        times, memory = entry["layers"], entry["memory_mib"]
+        ratios = [entry["ratios"].get(f"{other} / {ours}") for other, ours in columns]
+        ratio_rows.append([shape_of(entry), *("" if found is None else f"{found['ratio']:.1f}×" for found in ratios)])
         row = [shape_of(entry)]
         for ours in ("minGRU", "minLSTM"):
             row.append(f"{times[ours]['median_ms']:.1f}")
             row.append(f"{times[ours]['median_ms'] / times[f'matmul of {ours}']['median_ms']:.2f}")
-        for other, ours in columns:
-            ratio = ratios.get(f"{other} / {ours}")
-            row.append("" if ratio is None else f"{ratio['ratio']:.1f}×")
-        rows.append([*row, f"{memory['minGRU']:.0f} / {memory['nn.GRU']:.0f}"])
-    header = ["(B, T, D)", "minGRU, ms", "of its matmul", "minLSTM, ms", "of its matmul", *columns.values()]
-    stays = "Where freed memory stays in the process (`GLIBC_TUNABLES`, see the script), of the matmul"
+        time_rows.append([*row, f"{memory['minGRU']:.0f} / {memory['nn.GRU']:.0f}"])
+    header = ["(B, T, D)", "minGRU, ms", "minGRU / its matmul", "minLSTM, ms", "minLSTM / its matmul"]
     return (
-        markdown([*header, "MiB, minGRU / nn.GRU"], rows)
-        + missed(targets)
-        + f"\n{stays}: {_of_matmuls(kept)}.\n"
-        + f"\nOn two threads, of the matmul on two: {_of_matmuls(two_threads)}.\n"
-        + f"\nForward + backward, float32, medians of interleaved rounds, the {result['backend']} backend. Empty: seconds to "
-        f"minutes per call on a CPU. {mamba_scan(result)} {where(result)}.\n"
+        markdown(["(B, T, D)", *columns.values()], ratio_rows)
+        + "\n"
+        + markdown([*header, "MiB, minGRU / nn.GRU"], time_rows)
+        + target_line(layers_targets(result))
+        + "\nLayer / its matmul, where freed memory stays in the process (with `GLIBC_TUNABLES`, see the script): "
+        f"{_of_matmuls(kept)}.\n"
+        f"\nLayer / its matmul, both on two threads: {_of_matmuls(two_threads)}.\n"
+        f"\nForward + backward, float32, medians of interleaved rounds, {result['backend']} backend. Empty cells would take "
+        f"seconds to minutes per call on a CPU. {mamba_scan(result)} {where(result)}.\n"
     )
 
 
@@ -97,54 +129,76 @@ def _of_matmuls(result: dict) -> str:
     return "; ".join(f"{ours} at {shape} {ratio:.2f}" for shape, ours, ratio in cells)
 
 
+def _module_shape(shape: dict) -> str:
+    name = "({batch}, {time}, {input}, {hidden})".format(**shape)
+    if shape["layers"] > 1:
+        name += f", {shape['layers']} layers"
+    if shape["bidirectional"]:
+        name += ", bidirectional"
+    if shape["steps"]:
+        name += ", step by step"
+    if shape.get("gradient"):
+        name += ", with gradient"
+    return name
+
+
+def modules_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.modules."""
+    return [
+        target
+        for entry in result["results"]
+        for target in _targets(entry["ratios"], f" at {_module_shape(entry['shape'])}")
+    ]
+
+
 def modules(result: dict) -> str:
-    """MinGRU and MinLSTM where nn.GRU and nn.LSTM stand."""
-    pairs = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
-    rows, targets, slower = [], [], []
-    for entry in result["results"]:
-        shape, found, ratios, memory = entry["shape"], entry["modules"], entry["ratios"], entry["memory_mib"]
-        name = "({batch}, {time}, {input}, {hidden})".format(**shape)
-        name += f", {shape['layers']} layers" if shape["layers"] > 1 else ""
-        name += ", both ways" if shape["bidirectional"] else ""
-        name += ", step by step" if shape["steps"] else ""
-        name += ", with gradient" if shape.get("gradient") else ""
-        row = [name]
-        for ours, other in pairs.items():
-            sized = f"{ours}, {other}'s size"
-            row += [_milliseconds(found[who]["median_ms"]) for who in (other, ours)]
-            row += [f"{ratios[ours]['ratio']:.1f}×", f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})"]
+    """MinGRU and MinLSTM compared with nn.GRU and nn.LSTM."""
+    text, slower = "", []
+    for ours, other in PAIRS.items():
+        rows, sized = [], f"{ours}, {other}'s size"
+        for entry in result["results"]:
+            name, found, ratios, memory = (
+                _module_shape(entry["shape"]),
+                entry["modules"],
+                entry["ratios"],
+                entry["memory_mib"],
+            )
+            row = [name, *(_milliseconds(found[who]["median_ms"]) for who in (other, ours))]
+            row.append(f"{ratios[ours]['ratio']:.1f}×")
+            row.append(f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})")
+            known = memory and None not in memory.values()
+            row.append(f"{memory[other]:.0f} / {memory[ours]:.0f}" if known else "")
+            rows.append(row)
             if ratios[ours]["ratio"] < 1:
                 slower.append(f"{ours} at {name}, {ratios[ours]['ratio']:.2f}×")
-        targets += _targets(ratios, f" at {name}")
-        known = memory and None not in memory.values()
-        rows.append(
-            [
-                *row,
-                " / ".join(f"{memory[who]:.0f}" for pair in pairs.items() for who in reversed(pair)) if known else "",
-            ]
-        )
-    header = ["(B, T, input, hidden)"]
-    for ours, other in pairs.items():
-        header += [f"{other}, ms", f"{ours}, ms", f"{other} / {ours}", "of equal size (hidden)"]
+        header = ["(B, T, input, hidden)", f"{other}, ms", f"{ours}, ms", f"{other} / {ours}"]
+        header += ["with equal parameters (hidden)", f"MiB, {other} / {ours}"]
+        text += markdown(header, rows) + "\n"
+    if slower:
+        text += f"Slower than torch's layer of equal width: {'; '.join(slower)}.\n"
     return (
-        markdown([*header, f"MiB, {' / '.join(who for pair in pairs.items() for who in reversed(pair))}"], rows)
-        + (f"\nSlower than torch's layer of equal width: {'; '.join(slower)}.\n" if slower else "")
-        + missed(targets)
-        + "\nForward + backward of whole sequences. Step by step: time per step, with the state carried; with gradient it "
-        f"includes the backward pass. Float32, medians of interleaved rounds, the {result['backend']} backend. "
-        f"Of equal size: so wide that the parameters are as many. {where(result)}.\n"
+        text
+        + target_line(modules_targets(result))
+        + "\nWhole sequences: forward + backward. Step by step: time per step, with the state carried over; with gradient it "
+        "includes the backward pass. With equal parameters: ours is as wide as the number of parameters of torch's layer "
+        f"allows. Float32, medians of interleaved rounds, {result['backend']} backend. {where(result)}.\n"
     )
 
 
+def decode_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.decode."""
+    return _targets(result["ratios"], smaller_is_better=True)
+
+
 def decode(result: dict) -> str:
-    """Time per token and bytes of state by what was read before."""
-    rows = result["contexts"]
+    """Time per token and size of the state by number of tokens read."""
+    contexts = result["contexts"]
     models = list(result["models"])
     table = []
-    for context in rows["minGRU"]:
+    for context in contexts["minGRU"]:
         row = [f"{int(context):,}"]
         for name in models:
-            entry = rows[name].get(context)
+            entry = contexts[name].get(context)
             row.append("" if entry is None else f"{entry['median_ms']:.2f} ms, {_bytes(entry['state_bytes'])}")
         table.append(row)
     sizes = "; ".join(
@@ -153,12 +207,12 @@ def decode(result: dict) -> str:
     )
     alone = "; ".join(
         f"{name.removeprefix('Linears of ').removesuffix(' alone')} {entries['0']['median_ms']:.2f} ms"
-        for name, entries in rows.items()
+        for name, entries in contexts.items()
         if name.startswith("Linears of")
     )
     compiled = "; ".join(
         f"{name.removesuffix(', compiled')} {next(iter(entries.values()))['median_ms']:.2f} ms"
-        for name, entries in rows.items()
+        for name, entries in contexts.items()
         if name.endswith(", compiled")
     )
     untargeted = {}
@@ -170,10 +224,10 @@ def decode(result: dict) -> str:
         for name, found in untargeted.items()
     )
     return (
-        markdown(["tokens before", *models], table)
-        + f"\nThe Linears alone: {alone}. Compiled, with {result['compiled_with']}: {compiled}.\n"
-        + missed(_targets(result["ratios"], small=True))
-        + f"\nOf the Linears' time, without a target: {bounds}.\n"
+        markdown(["tokens read", *models], table)
+        + f"\nTime of the Linears alone: {alone}. Compiled, with {result['compiled_with']}: {compiled}.\n"
+        + target_line(decode_targets(result))
+        + f"\nModel / its Linears, without a target: {bounds}.\n"
         + f"\nParameters: {sizes}. Batch 1, float32, medians of interleaved rounds. {where(result)}.\n"
     )
 
@@ -182,29 +236,40 @@ def _bytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e3:,.0f} kB"
 
 
+def step_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.step."""
+    share = result["scan_share"]
+    shares = [
+        Target(f"the scan's share, {name}", share[name]["total"], share["target"], smaller_is_better=True)
+        for name in CELLS.values()
+    ]
+    return _targets(result["ratios"]) + shares
+
+
 def step(result: dict) -> str:
-    """Training steps: tokens per second, and the scan's share."""
+    """Tokens per second of whole training steps, and the share of the scan."""
     rows = [
         [name, f"{entry['tokens_per_s']:,.0f}", f"{entry['median_ms']:,.0f}"] for name, entry in result["steps"].items()
     ]
-    share = result["scan_share"]
-    targets = [
-        (f"the scan's share, {name}", share[name]["total"], share["target"], True) for name in ("minGRU", "minLSTM")
-    ]
+    shares = ", ".join(f"{name} {result['scan_share'][name]['total']:.1%}" for name in CELLS.values())
     sizes = "; ".join(f"{name} {entry['parameters'] / 1e6:.1f} M" for name, entry in result["models"].items())
     return (
         markdown(["training step", "tokens/s", "ms"], rows)
-        + f"\nThe scan's share of a step, by the profiler: minGRU {share['minGRU']['total']:.1%}, minLSTM "
-        f"{share['minLSTM']['total']:.1%}.\n"
-        + missed(_targets(result["ratios"]) + targets)
-        + f"\n{result['batch']} × {result['time']} tokens a step. Parameters, in whole layers: {sizes}. "
+        + f"\nThe scan's share of a step, measured by the profiler: {shares}.\n"
+        + target_line(step_targets(result))
+        + f"\n{result['batch']} × {result['time']} tokens per step. Parameters, in whole layers: {sizes}. "
         f"{where(result)}.\n"
     )
 
 
+def gpu_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.gpu."""
+    return _targets(result["targets"])
+
+
 def gpu(result: dict) -> str:
-    """The scan on a GPU beside plain copies of as many bytes, layers beside others' of equal width, and the targets."""
-    rows, note = [], result.get("note")
+    """The scan on a GPU compared with plain copies of as many bytes, and layers of equal width."""
+    rows = []
     for entry in result["scan"]:
         row = [f"{tuple(entry['shape'])}, {entry['dtype']}"]
         for name in ("mingru forward", "mingru backward", "minlstm forward", "minlstm backward"):
@@ -212,67 +277,122 @@ def gpu(result: dict) -> str:
             share = copy["median_ms"] / timing["median_ms"]
             row.append(f"{timing['median_ms']:.3f} ms, {timing['gb_per_s']:,.0f} GB/s, {share:.2f}")
         rows.append(row)
-    header = ["(B, T, D); time, speed, of a plain copy's"]
-    header += [f"{cell} {part}" for cell in ("minGRU", "minLSTM") for part in ("forward", "backward")]
+    header = ["(B, T, D)", *(f"{cell} {part}" for cell in CELLS.values() for part in ("forward", "backward"))]
     lines = [markdown(header, rows)]
+    lines.append("\nEach cell: time, bandwidth, and speed as a share of a plain copy's speed.\n")
     for entry in result["layers"]:
         ours = entry["timings"]["minGRU"]["median_ms"]
-        layers = [
+        layer_rows = [
             [name, f"{timing['median_ms']:.2f}", f"{timing['median_ms'] / ours:.1f}×", f"{timing['memory_mib']:,.0f}"]
             for name, timing in entry["timings"].items()
         ]
-        header = [f"layer, {tuple(entry['shape'])}, {entry['dtype']}", "ms", "of minGRU's", "MiB"]
-        lines.append("\n" + markdown(header, layers))
-        absent = "; ".join(f"{name} ({why})" for name, why in entry["left_out"].items())
-        lines += [f"\nLeft out: {absent}.\n"] if absent else []
+        header = [f"layer, {tuple(entry['shape'])}, {entry['dtype']}", "ms", "layer / minGRU", "MiB"]
+        lines.append("\n" + markdown(header, layer_rows))
+        if entry["left_out"]:
+            absent = "; ".join(f"{name} ({why})" for name, why in entry["left_out"].items())
+            lines.append(f"\nLeft out: {absent}.\n")
     for entry in result["step"]:
         times = "; ".join(f"{name} {1e3 * timing['median_ms']:.1f} µs" for name, timing in entry["timings"].items())
         lines.append(f"\nOne step of decoding, {tuple(entry['shape'])}, in a CUDA graph: {times}.\n")
-    lines.append(missed(_targets(result["targets"])))
-    lines += [f"\n{note}\n"] if note else []
+    lines.append(target_line(gpu_targets(result)))
+    if "note" in result:
+        lines.append(f"\n{result['note']}\n")
     lines.append(
-        f"\nMedians of {result['rounds']} interleaved rounds. The bytes are those that must be moved at the least; scans are "
-        "timed in CUDA graphs, layers forward + backward as they are called, with what the processor takes to start them. "
-        f"{result['machine']['accelerator']}; triton {result['triton']}. {where(result)}.\n"
+        f"\nMedians of {result['rounds']} interleaved rounds. Bandwidth counts the bytes that must be moved at least. Scans "
+        "are timed in CUDA graphs. Layers are timed as they are called, forward + backward, including the processor's time to "
+        f"launch kernels. {result['machine']['accelerator']}; triton {result['triton']}. {where(result)}.\n"
     )
     return "".join(lines)
+
+
+def generate_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.generate."""
+    targets = []
+    for key, entry in result["ratios"].items():
+        loop, _, pair = key.partition(": ")
+        if entry["target"] is not None:
+            targets.append(Target(f"{LOOPS[loop]}, {pair}", entry["ratio"], entry["target"], True, digits=3))
+    return targets
 
 
 def generate(result: dict) -> str:
-    """Time per token of `generate` and of a bare loop beside other models, what the targets say, speculative decoding."""
-    ways, others = {"generate": "generate", "loop": "bare loop"}, ("Llama", "Mamba")
-    rows = []
+    """Time per token of `generate` and of a bare loop for several models, and speculative decoding."""
+    rows, others = [], ("Llama", "Mamba")
     for name, entry in result["models"].items():
         row = [name, f"{entry['parameters']:,}"]
-        for way in ways:
-            row.append(f"{entry[way]['median_ms']:.3f}" if way in entry else "")
-            ratios = (result["ratios"].get(f"{way}: {name} / {other}") for other in others)
+        for loop in LOOPS:
+            row.append(f"{entry[loop]['median_ms']:.3f}" if loop in entry else "")
+            ratios = (result["ratios"].get(f"{loop}: {name} / {other}") for other in others)
             row += ["" if ratio is None else f"{ratio['ratio']:.3f}" for ratio in ratios]
         rows.append(row)
-    met, short = [], []
-    for key, entry in result["ratios"].items():
-        way, _, pair = key.partition(": ")
-        name, other = pair.split(" / ")
-        if entry["target"] is not None:
-            said = f"{name}'s {ways[way]}, {entry['ratio']:.3f} of {other}'s where {entry['target']:g} is the target"
-            (met if entry["ratio"] <= entry["target"] else short).append(said)
     header = ["model", "parameters"]
-    for way in ways.values():
-        header += [f"{way}, ms per token", *(f"of {other}'s" for other in others)]
-    lines = [markdown(header, rows)]
-    lines += [f"\nShort of this project's own targets: {'; '.join(short)}.\n"] if short else []
-    lines += [f"\nWithin this project's own targets: {'; '.join(met)}.\n"] if met else []
+    for loop in LOOPS.values():
+        header += [f"{loop}, ms per token", *(f"/ {other}" for other in others)]
+    wanted = dict.fromkeys(
+        f"{loop} {entry['target']:g}"
+        for key, entry in result["ratios"].items()
+        for loop in [LOOPS[key.partition(": ")[0]]]
+        if entry["target"] is not None
+    )
     larger = result["speculative"]
     plain, lookup = larger["plain"], larger["lookup"]
-    lines.append(
-        f"\nSpeculative decoding, {larger['num_hidden_layers']} layers of {larger['hidden_size']}, on a text that repeats "
-        f"itself: {lookup['median_ms']:.3f} ms per token and {lookup['forwards']} forwards with "
-        f"`prompt_lookup_num_tokens={larger['prompt_lookup_num_tokens']}`, {plain['median_ms']:.3f} ms and "
-        f"{plain['forwards']} without, for the same {result['new_tokens']} tokens.\n"
-    )
-    lines.append(
-        f"\nOne layer of {result['hidden_size']} channels, {result['vocab_size']} tokens in the vocabulary; "
+    return (
+        markdown(header, rows)
+        + target_line(generate_targets(result))
+        + (f"\nTargets for ours / theirs, at most: {', '.join(wanted)}.\n" if wanted else "")
+        + f"\nSpeculative decoding of a text that repeats itself, {larger['num_hidden_layers']} layers of "
+        f"{larger['hidden_size']}: {lookup['median_ms']:.3f} ms per token and {lookup['forwards']} forwards with "
+        f"`prompt_lookup_num_tokens={larger['prompt_lookup_num_tokens']}`; {plain['median_ms']:.3f} ms and "
+        f"{plain['forwards']} forwards without. Both give the same {result['new_tokens']} tokens.\n"
+        + f"\nOne layer of {result['hidden_size']} channels, {result['vocab_size']} tokens in the vocabulary, "
         f"{result['new_tokens']} greedy tokens after a prompt of {result['prompt_tokens']}, batch 1, float32, medians of "
         f"interleaved rounds. {where(result)}.\n"
     )
-    return "".join(lines)
+
+
+def speed(modules: dict, layers: dict, decode: dict, gpu: dict) -> str:
+    """The most important ratios of four benchmarks, for the README."""
+    rows, equal = [], []
+
+    def add(what: str, shape: str, ours: float, baseline: str, theirs: float, ratio: float) -> None:
+        rows.append([what, shape, f"{_milliseconds(ours)} ms", f"{baseline} {_milliseconds(theirs)} ms", _times(ratio)])
+
+    for batch, time, hidden in ((8, 512, 256), (4, 4096, 128)):
+        entry = next(entry for entry in modules["results"] if _plain_shape(entry["shape"]) == (batch, time, hidden))
+        found, ratios = entry["modules"], entry["ratios"]
+        times = [found[name]["median_ms"] for name in ("MinGRU", "nn.GRU")]
+        shape = f"({batch}, {time}, {hidden})"
+        add("train `MinGRU`", shape, times[0], "`nn.GRU`", times[1], ratios["MinGRU"]["ratio"])
+        equal.append(f"{_times(ratios[SIZED]['ratio'])} at {time:,} steps")
+    entry = next(entry for entry in layers["results"] if shape_of(entry) == "(8, 512, 512)")
+    times = [entry["layers"][name]["median_ms"] for name in ("minGRU", "minGRU-pytorch")]
+    ratio = entry["ratios"]["minGRU-pytorch / minGRU"]["ratio"]
+    add("train a minGRU layer", shape_of(entry), times[0], "minGRU-pytorch", times[1], ratio)
+    ours, llama = decode["contexts"]["minGRU"], decode["contexts"]["Llama"]
+    context = list(llama)[-1]
+    times = [contexts[context]["median_ms"] for contexts in (ours, llama)]
+    size = f"{decode['models']['minGRU']['parameters'] / 1e6:.0f} M parameters"
+    add(f"generate a token after {int(context):,}", size, times[0], "Llama", times[1], times[1] / times[0])
+    timings, shape = gpu["layers"][0]["timings"], f"{tuple(gpu['layers'][0]['shape'])}"
+    times = [timings[name]["median_ms"] for name in ("minGRU", "nn.GRU", "nn.GRU, equal parameters")]
+    add("train a minGRU layer on a GPU", shape, times[0], "cuDNN's GRU", times[1], times[1] / times[0])
+    equal.append(f"{_times(times[2] / times[0])} on the GPU")
+    start = f"{ours['0']['median_ms']:.1f} ms, and {llama['0']['median_ms']:.1f} ms"
+    processors = "; ".join(dict.fromkeys(where(result) for result in (modules, layers, decode)))
+    return (
+        markdown(["what", "(batch, time, width)", "ours", "baseline", "ratio"], rows)
+        + "\nTraining is forward + backward of layers of equal width. With equal parameters the ratio to `nn.GRU` is "
+        f"{', '.join(equal)}. The first token takes {start} with Llama.\n"
+        f"\nCPU: {processors}. GPU: {gpu['machine']['accelerator']}, bfloat16, torch {gpu['versions']['torch']}.\n"
+    )
+
+
+def _plain_shape(shape: dict) -> tuple[int, int, int] | None:
+    """Returns batch, time and hidden size of whole sequences through one layer in one direction, else `None`."""
+    if shape["layers"] > 1 or shape["bidirectional"] or shape["steps"]:
+        return None
+    return shape["batch"], shape["time"], shape["hidden"]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 20 else f"{ratio:.1f}×"

@@ -133,11 +133,10 @@ def test_the_table_says_which_targets_are_met(finished, tmp_path, monkeypatch):
         (tmp_path / "bench_generate.json").write_text(json.dumps(result))
         return tables.render("<!-- table generate -->\n<!-- end -->")
 
-    short = "Short of this project's own targets: minGRU's bare loop, 0.510 of Llama's where 0.5 is the target.\n"
-    assert short in render(0.51)
+    assert "5 of 6 reached. Missed: bare loop, minGRU / Llama: 0.510 instead of 0.500.\n" in render(0.51)
     text = render(0.5)
-    assert "Short of" not in text and text.count("is the target") == 6 and "0.123 of Mamba's" in text
+    assert "6 of 6 reached." in text and "Missed" not in text and "| 0.123 |" in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1 and len(rows) == 2 + len(MODELS) + 1
     monkeypatch.setitem(result, "ratios", {name: entry | {"target": 0.01} for name, entry in result["ratios"].items()})
-    assert "Within" not in render(0.5)
+    assert "0 of 8 reached. Missed: generate, minGRU / Llama: 0.123 instead of 0.010; " in render(0.5)

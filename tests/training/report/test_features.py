@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the README says of other projects, and of this one beside them, is backed cell by cell."""
+"""Every cell of the feature table has evidence."""
 
 import ast
 import functools
@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 import hf_minrnn
-from training.report import tables
+from training.report import study_tables, tables
 
 FEATURES = tables.load("features")
 CELLS = [(row, project, cell) for row, cells in FEATURES["rows"].items() for project, cell in cells.items()]
@@ -67,15 +67,16 @@ def test_values_come_from_the_result_files(tmp_path, monkeypatch):
     result["models"]["Mamba"]["modes"]["left padding"] = {"batch": {"verdict": "wrong", "difference": 0.567}}
     path.write_text(json.dumps(result))
     monkeypatch.setattr(tables, "RESULTS", folder)
-    (line,) = [line for line in tables.features_table().splitlines() if line.startswith("| left padding |")]
+    (line,) = [line for line in tables.TABLES["features"]().splitlines() if line.startswith("| left padding |")]
     assert "[wrong (0.57)]" in line
 
 
 def test_links_lead_to_the_evidence():
-    text = tables.features_table()
-    assert tables.feature_link({"says": "yes", "evidence": "tests/a.py::test_b"}) == 'tests/a.py "test_b"'
-    assert tables.feature_link({"says": "{}", "result": "r", "values": [[]]}) == "training/results/r.json"
+    text = tables.TABLES["features"]()
+    assert study_tables.feature_link({"says": "yes", "evidence": "tests/a.py::test_b"}) == '../tests/a.py "test_b"'
+    assert study_tables.feature_link({"says": "{}", "result": "r", "values": [[]]}) == "results/r.json"
+    assert study_tables.feature_link({"says": "yes", "evidence": "https://a.b/c"}) == "https://a.b/c"
     for _, _, cell in CELLS:
-        link = tables.feature_link(cell)
+        link = study_tables.feature_link(cell)
         (label,) = [line.split(":")[0] for line in text.splitlines() if line.endswith(f"]: {link}")]
-        assert f"[{tables.feature_text(cell)}]{label}" in text
+        assert f"[{study_tables.feature_text(cell, tables.load)}]{label}" in text
