@@ -1,2 +1,2 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Everything that turns result files into tables and model cards."""
+"""Turns result files into tables, pictures and model cards."""

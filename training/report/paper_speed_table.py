@@ -45,43 +45,42 @@ def times(value: float | None) -> str:
 
 def table(result: dict) -> str:
     """Returns the speed-ups and the memory by length, every number with its baseline."""
-    rows, memory = [], []
+    rows, memory_rows = [], []
     for entry in result["lengths"]:
+        steps, layers, memory = f"{entry['time']:,}", entry["layers"], entry["memory_mib"]
         for ours, other in PAIRS.items():
-            naive, fused, paper = f"{other}, step by step", f"nn.{other}", f"{ours}, log-space"
-            pairs = ((naive, paper), (naive, ours), (fused, paper), (fused, ours), ("Mamba", ours))
-            layers = (naive, fused, paper, ours)
-            if entry["memory_mib"]:
-                found = [entry["memory_mib"].get(name) for name in layers]
-                memory.append(
-                    [f"{entry['time']:,}", ours, *("" if value is None else f"{value:,.3g}" for value in found)]
-                )
-            rows.append(
-                [
-                    f"{entry['time']:,}",
-                    ours,
-                    PAPER.get(entry["time"], {}).get(ours, ""),
-                    *(times(ratio(entry, slow, fast)) for slow, fast in pairs),
-                    f"{entry['layers'][ours]['median_ms']:.3g}" if ours in entry["layers"] else "",
-                ]
-            )
+            loop, fused, log_space = f"{other}, step by step", f"nn.{other}", f"{ours}, log-space"
+            pairs = ((loop, log_space), (loop, ours), (fused, log_space), (fused, ours), ("Mamba", ours))
+            ratios = [times(ratio(entry, slow, fast)) for slow, fast in pairs]
+            milliseconds = f"{layers[ours]['median_ms']:.3g}" if ours in layers else ""
+            rows.append([steps, ours, PAPER.get(entry["time"], {}).get(ours, ""), *ratios, milliseconds])
+            if memory:
+                names = (loop, fused, log_space, ours)
+                memory_rows.append([steps, ours, *(f"{memory[name]:,.3g}" if name in memory else "" for name in names)])
     header = ["steps", "cell", "the paper's: loop / log-space", "loop / log-space", "loop / ours"]
     header += ["torch.nn / log-space", "torch.nn / ours", "Mamba / ours", "ours, ms"]
     text = markdown(header, rows)
-    if memory:
-        text += "\n" + markdown(["steps", "cell", "loop, MiB", "torch.nn, MiB", "log-space, MiB", "ours, MiB"], memory)
+    if memory_rows:
+        memory_header = ["steps", "cell", "loop, MiB", "torch.nn, MiB", "log-space, MiB", "ours, MiB"]
+        text += "\n" + markdown(memory_header, memory_rows)
     return text + notes(result)
 
 
 def notes(result: dict) -> str:
     """Returns the notes below the table: its terms, what was left out, and the memory that the paper reports."""
-    at = next((entry for entry in result["lengths"] if entry["time"] == 512), None)
-    memory = {} if at is None else {c: ratio(at, f"{c}, log-space", f"nn.{o}", "memory_mib") for c, o in PAIRS.items()}
-    found = "; ".join(f"{cell} {times(value)} of nn.{PAIRS[cell]}'s" for cell, value in memory.items() if value)
-    absent = result["lengths"][-1]["left_out"]
-    left = "; ".join(f"{name} ({why})" for name, why in absent.items())
-    fused = "cuDNN" if result["device"] == "cuda" else "oneDNN's LSTM and torch's own GRU"
-    device = result["machine"]["accelerator"] if result["device"] == "cuda" else "a CPU"
+    memory = []
+    for entry in result["lengths"]:
+        if entry["time"] == 512:
+            for ours, other in PAIRS.items():
+                share = ratio(entry, f"{ours}, log-space", f"nn.{other}", "memory_mib")
+                if share:
+                    memory.append(f"{ours} {times(share)} of nn.{other}'s")
+    found = "; ".join(memory)
+    left = "; ".join(f"{name} ({why})" for name, why in result["lengths"][-1]["left_out"].items())
+    if result["device"] == "cuda":
+        fused, device = "cuDNN", result["machine"]["accelerator"]
+    else:
+        fused, device = "oneDNN's LSTM and torch's own GRU", "a CPU"
     return (
         '\nThe baselines: "loop" is a Python loop over nn.GRUCell or nn.LSTMCell with autograd, which the paper compares '
         f'with. "torch.nn" is nn.GRU or nn.LSTM, here {fused}. "Log-space" is minGRU or minLSTM as in the paper\'s '

@@ -30,7 +30,7 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path, capsys):
     table = table_of({"small": result})
     script = "python -m training.paper.chomsky_tasks"
     assert f"Not run: `{script}`; of `{script} --small` bucket_sort minlstm, " in table
-    assert table.count("| parity |") == 2
+    assert table.count("| parity |") == 4  # scores and trainings
     assert "--small --models gru --seeds 0 1 --rates 0.003 --steps 2" in table and " ± " in table
 
 
