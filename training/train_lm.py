@@ -129,8 +129,9 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     if args.fsdp:  # what is measured and saved is one plain model
         weights = whole_state(trainer.bare, trainer.bare_optimizer)["model"]
         model = build_model(args, data.tokenizer)
-        model.load_state_dict(weights)
-        model.to(accelerator.device)
+        if accelerator.is_main_process:  # the only one that has the weights
+            model.load_state_dict(weights)
+            model.to(accelerator.device)
     else:
         # Autocast was wrapped around forward by prepare; what is measured and saved is the plain float32 model.
         model = accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)

@@ -9,9 +9,18 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from training.common.errors import InputError
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def make_accelerator(args: argparse.Namespace) -> Accelerator:
@@ -57,46 +66,33 @@ def shard(model: torch.nn.Module, accelerator: Accelerator) -> None:
 
 
 def whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-    """Weights and optimizer on the CPU, by parameter names, whatever they are sharded over; to be called by all processes."""
+    """Returns the unsharded weights and optimizer state on the CPU, by parameter name; every process must call it.
+
+    Only the main process gets them. The others get empty dictionaries.
+    """
     if hasattr(model, "reshard"):
-        model.reshard()  # FSDP2 leaves what belongs to no block whole after an evaluation, as other parameters
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    state = {names[parameter]: _whole(values) for parameter, values in optimizer.state.items()}
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return {"model": _whole(model.state_dict()), "optimizer": {"state": state, "param_groups": groups}}
-
-
-def _whole(tensors: dict) -> dict:
-    return {name: (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu() for name, x in tensors.items()}
+        model.reshard()  # after an evaluation, FSDP2 keeps the parameters outside the blocks gathered
+    if not optimizer.state:  # before the first step: get_state_dict would take a step to fill the state, and count it
+        return {"model": get_model_state_dict(model, options=WHOLE), "optimizer": {"state": {}, "param_groups": []}}
+    weights, state = get_state_dict(model, optimizer, options=WHOLE)
+    return {"model": weights, "optimizer": state}
 
 
 def load_whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    """Takes over what `whole_state` returned; the settings of the optimizer's groups stay today's.
+    """Loads what `whole_state` returned. The settings of the optimizer's groups stay those of the present run.
 
     Raises:
-        InputError: The weights are another model's, as those of an older version whose defaults made another block.
+        InputError: The weights are those of another model, for example of a version with other defaults.
     """
-    weights, whole = model.state_dict(), saved["model"]
-    shapes, wanted = ({name: x.shape for name, x in tensors.items()} for tensors in (whole, weights))
-    if foreign := shapes.items() ^ wanted.items():
+    saved_shapes = {name: weight.shape for name, weight in saved["model"].items()}
+    own_shapes = {name: weight.shape for name, weight in model.state_dict().items()}
+    if different := saved_shapes.items() ^ own_shapes.items():
         raise InputError(
-            f"the checkpoint is of another model, they differ in {min(foreign)[0]}: finish it with the version that it was "
-            "made with, or start again with --overwrite in place of --resume"
+            f"the checkpoint is of another model, they differ in {min(different)[0]}: finish the run with the version that "
+            "wrote the checkpoint, or start again with --overwrite in place of --resume"
         )
-    model.load_state_dict({name: _as(whole[name], own) for name, own in weights.items()})
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    today = optimizer.state_dict()
-    state = {}
-    for group, numbered in zip(optimizer.param_groups, today["param_groups"]):
-        for parameter, number in zip(group["params"], numbered["params"]):
-            values = saved["optimizer"]["state"].get(names[parameter], {})
-            # A step counter has no shape, and is not sharded.
-            state[number] = {key: _as(x, parameter) if x.ndim else x for key, x in values.items()}
-    optimizer.load_state_dict({**today, "state": {number: values for number, values in state.items() if values}})
-
-
-def _as(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that this process holds of one sharded as `like`."""
-    if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+    set_model_state_dict(model, dict(saved["model"]), options=WHOLE)  # a copy, as the function changes its argument
+    if saved["optimizer"]["state"]:
+        groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
+        state = {"state": saved["optimizer"]["state"], "param_groups": groups}
+        set_optimizer_state_dict(model, optimizer, state, options=WHOLE)

@@ -21,7 +21,8 @@ IN_WRITES = {1, 4, 6, 9}
 
 # The process that is killed: with a number, it kills itself when the file of its n-th checkpoint is half written.
 CHILD = """
-import os, signal, sys, torch, train_lm
+import os, signal, sys, torch
+from training import train_lm
 save, left = torch.save, int(sys.argv[1])
 
 def save_or_die(payload, file):
