@@ -1,12 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Command lines of runs that take a second or two, which the tests of training share."""
 
-from pathlib import Path
-
-from training import train_lm
 from training.common.checkpoint import load_checkpoint
 
-SCRIPT = Path(train_lm.__file__)
+SCRIPT = ["-m", "training.train_lm"]  # arguments of python
 TINY = ["--hidden-size", "16", "--num-hidden-layers", "1", "--intermediate-size", "32"]
 TINY += ["--batch-size", "2", "--sequence-length", "32"]
 QUICK = [*TINY, "--tokenizer", "bytes", "--samples", "1", "--eval-every", "0.5"]

@@ -384,7 +384,7 @@ def long_pieces(folder, options):
         (empty_held_out_text, "empty.txt' is empty: no text is left .* give more text"),
         (latin_text, "is not UTF-8 at byte 3: convert it first"),
         (missing_column, "has no column 'text': choose --text-column from body"),
-        (no_json, "is not the name of a JSON file: let it end in .json"),
+        (no_json, "is not the name of a JSON file: give a name that ends in .json"),
         (no_place, "cannot be written .*: choose another"),
         (long_pieces, r"--longest 1000000 is longer than the text of \d+ tokens: give at most those"),
     ],

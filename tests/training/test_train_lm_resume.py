@@ -31,7 +31,7 @@ RESUMED_STEPS = 120
 def _start(argv):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *argv],
+        [sys.executable, *SCRIPT, *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -134,14 +134,40 @@ def test_the_line_is_all_that_is_printed(tmp_path):
 
 def test_a_clone_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("hf_minrnn", "jinja2") else object())
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys, "argv", ["training/report/cards.py"])
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "training" / "report" / "cards.py")])
+    script = "training.report.cards"
     with pytest.raises(
-        SystemExit, match=r'^cards.py: hf_minrnn and jinja2 are not installed: run .* -e "\.\[train\]" in '
+        SystemExit, match=rf'^{script}: hf_minrnn and jinja2 are not installed: run .* -e "\.\[train\]" in '
     ):
         packages.require(*packages.TRAIN)
-    with pytest.raises(SystemExit, match=r'^cards.py: hf_minrnn is not installed: run pip install -e "\." in '):
+    with pytest.raises(SystemExit, match=rf'^{script}: hf_minrnn is not installed: run pip install -e "\." in '):
         packages.require("peft")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_that_is_run_as_a_file_says_how_to_run_it(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(MODULES[name])])
+    monkeypatch.setattr(sys, "path", [str(MODULES[name].parent), *sys.path])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(MODULES[name]), run_name="__main__")
+    assert ended.value.code == f"{name}: run it as python -m {name} from the repository's root"
+
+
+def test_running_a_file_prints_one_line(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    command = [sys.executable, str(MODULES["training.train_lm"]), "--steps", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    line = "training.train_lm: run it as python -m training.train_lm from the repository's root\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_the_module_of_a_file_is_named_with_its_packages(tmp_path):
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    for folder in ("outer", "outer/inner"):
+        (tmp_path / folder / "__init__.py").write_text("")
+    assert packages.module_of(tmp_path / "outer" / "inner" / "script.py") == "outer.inner.script"
+    assert packages.module_of(str(tmp_path / "script.py")) == "script"
+    assert packages.module_of(packages.__file__) == "training.common.packages"
 
 
 def test_the_extras_are_those_of_the_project():

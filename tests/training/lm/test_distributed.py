@@ -30,7 +30,7 @@ def start(argv):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if torch.accelerator.is_available():  # without one nothing has to be said
         environment["ACCELERATE_USE_CPU"] = "true"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *SCRIPT]
     pipe = subprocess.PIPE
     return subprocess.Popen([*command, *argv], env=environment, stdout=pipe, stderr=pipe, text=True)
 

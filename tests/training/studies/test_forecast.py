@@ -109,7 +109,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
     [
         (["--steps", "0"], "--steps: must be a whole number above 0"),
         (["--rates", "nan"], "--rates: must be finite"),
-        (["--output", "{file}/x.json"], "--output: the folder {file} cannot be made"),
+        (["--output", "{file}/x.json"], "--output: the folder {file} cannot be created"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(options, message, tmp_path, capsys):
