@@ -1,0 +1,133 @@
+# Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""The measurements of evaluate.py: bits per byte of one text read in three ways, and samples."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import zlib
+
+import numpy as np
+import torch
+
+from training.common.errors import InputError
+from training.common.text import amount
+from training.lm.evaluation import finished, token_nats
+from training.lm.positions import bits_of, by_position, name_of, worth_past
+from training.lm.tokenization import TokenStream
+
+
+def measure_text(
+    model, stream: TokenStream, unknown: np.ndarray, window: int, length: int, separator: int | None = None
+) -> tuple[dict, list[dict]]:
+    """Measures a text in three ways: with the state carried through all of it, in windows, and in pieces by position.
+
+    Args:
+        unknown (`np.ndarray` of shape `(tokens - 1,)`, bool): Which of the predicted tokens are `<unk>`.
+        window (`int`): Tokens after which the state is reset, the length in training.
+        length (`int`): Tokens of a piece.
+        separator (`int`, *optional*): Token at which the state is reset, in all three ways.
+
+    Returns:
+        `bits_per_byte` and `perplexity` of `carried`, `windows` and `pieces`; and the rows of `by_position`.
+
+    Raises:
+        InputError: The model's losses are not finite.
+    """
+    sizes = {"carried": None, "windows": window, "pieces": length}
+    nats, scores = {}, {}
+    for name, size in sizes.items():
+        if size is None:
+            print("reading the text with the state carried through all of it")
+        else:
+            print(f"reading the text in {name} of {size:,} tokens")
+        nats[name] = token_nats(model, stream.ids, size, separator)
+        finite = np.isfinite(nats[name])
+        if not finite.all():
+            raise InputError(
+                f"the model's loss is not finite at token {int(np.argmin(finite)) + 1}: its weights are damaged, or its "
+                "training diverged; train or save it again"
+            )
+        scores[name] = {
+            "bits_per_byte": float(bits_of(nats[name], unknown).sum()) / stream.num_bytes,
+            "perplexity": math.exp(min(float(nats[name].mean()), 700.0)),
+        }
+    bytes_per_token = stream.num_bytes / len(unknown)
+    return scores, by_position(nats["pieces"], nats["carried"], unknown, length, bytes_per_token)
+
+
+@torch.inference_mode()
+def draw_samples(model, tokenizer, prompts: list[str], args: argparse.Namespace) -> list[dict]:
+    """Draws one text per prompt and seed, each from the beginning of a document.
+
+    A text depends on its prompt, its seed and the sampling options alone, so each can be drawn again without the others.
+    """
+    samples = []
+    device = next(model.parameters()).device
+    for prompt in prompts:
+        begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
+        ids = torch.tensor([begin], device=device)
+        for seed in args.seeds:
+            # The prompt is part of the seed: a model that remembers little would otherwise continue all prompts alike.
+            mixed = np.random.SeedSequence((seed, zlib.crc32(prompt.encode()))).generate_state(1)
+            with torch.random.fork_rng():
+                torch.manual_seed(int(mixed[0]))
+                row = model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    do_sample=True,
+                    temperature=args.temperature,
+                    top_k=args.top_k,
+                    top_p=args.top_p,
+                    max_new_tokens=args.new_tokens,
+                    eos_token_id=tokenizer.eos_token_id,
+                    pad_token_id=tokenizer.eos_token_id,
+                )[0].tolist()
+            (sample,) = finished(tokenizer, [row[1:]], len(begin) - 1 + args.new_tokens)
+            samples.append({"prompt": prompt, "seed": seed, "text": sample.text, "ended": sample.ended})
+    return samples
+
+
+def summary(result: dict) -> str:
+    """Returns the content of a result file as text for the terminal."""
+    metrics = result["metrics"]
+    pieces = result["pieces"]
+    window = result["window"]
+    lines = [f"\n{'':<34}bits per byte  perplexity"]
+    for name, bits, perplexity in (
+        ("state carried through the text", metrics["bits_per_byte"], metrics["perplexity"]),
+        (f"windows of {window:,} tokens", metrics["windows_bits_per_byte"], metrics["windows_perplexity"]),
+        (f"pieces of {pieces['length']:,} tokens", pieces["bits_per_byte"], pieces["perplexity"]),
+    ):
+        lines.append(f"{name:<34}{bits:>13.4f}{perplexity:>12.3f}")
+    lines.append(f"\n{'position in a piece':<21}{'tokens':>9}  bits per byte  same tokens, state carried")
+    for row in result["positions"]:
+        carried = row["with_all_before"]["bits_per_byte"]
+        lines.append(f"{name_of(row):<21}{row['tokens']:>9,}{row['bits_per_byte']:>15.4f}{carried:>28.4f}")
+    worth = worth_past(result["positions"], window)
+    if worth is None:
+        lines.append(
+            f"the text is too short to measure the worth of context beyond the training length of {window} tokens"
+        )
+    else:
+        row, gain = worth
+        lines.append(
+            f"context beyond the training length of {window:,} tokens is worth {gain:.4f} bits per byte "
+            f"(at positions {name_of(row)})"
+        )
+    for number, sample in enumerate(result["samples"], start=1):
+        lines.append(f"\n--- sample {number}, seed {sample['seed']} " + "-" * 50 + f"\n{sample['text']}")
+    lines.append("-" * 73)
+    for tokens, entry in result["decoding"]["after_tokens"].items():
+        lines.append(
+            f"decoding after {int(tokens):>6,} tokens: {entry['median_ms']:.3f} ms per token, "
+            f"{entry['state_bytes']:,} bytes of state"
+        )
+    peak = "unknown on this system"
+    if metrics["reading_mib"] is not None:
+        peak = f"{metrics['reading_mib']:.1f} MiB"
+    lines.append(
+        f"memory: {amount(metrics['weights_bytes'])}B of weights, and to read {pieces['length']:,} tokens at once and "
+        f"decode: {peak}"
+    )
+    return "\n".join(lines)
