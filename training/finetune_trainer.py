@@ -3,7 +3,7 @@
 
     python -m training.finetune_trainer runs/stdlib-mingru my_code.txt runs/my-mingru
 
-A short example to copy from; needs `pip install -e ".[train,ecosystem]"`.
+This is a short example to copy. It needs `pip install -e ".[train,ecosystem]"`.
 """
 
 import argparse
@@ -47,12 +47,13 @@ TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_pro
 
 
 def load(name):
-    """Model and tokenizer; refuses what cannot be fine-tuned here."""
+    """Loads a model and its tokenizer, and checks that they can be fine-tuned here."""
     try:
-        model, tokenizer = AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise SystemExit(f"{name} cannot be loaded, give a folder that train_lm.py wrote: {reason}") from error
+        raise SystemExit(f"{name} cannot be loaded, give a folder written by train_lm.py: {reason}") from error
     if model.config.model_type != "minrnn":
         raise SystemExit(f"{name} holds a {model.config.model_type} model: give a minGRU or minLSTM")
     if len(tokenizer) > model.config.vocab_size:
@@ -62,53 +63,53 @@ def load(name):
 
 @torch.no_grad()
 def loss_per_token(model, pieces):
-    """Over all predicted tokens alike; Trainer's own is a mean over batches, of which the last may be short."""
+    """Returns the mean loss over all predicted tokens. (Trainer's is a mean over batches, and the last may be short.)"""
     rows = [torch.tensor([piece["input_ids"]], device=model.eval().device) for piece in pieces]
     nats = sum(model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1) for ids in rows)
     return nats / sum(ids.shape[1] - 1 for ids in rows)
 
 
 def load_pieces(path, column, tokenizer, length):
-    """A file as training and held-out pieces of at most `length` tokens, an end-of-text token on both sides of a text."""
+    """Cuts a file into training and held-out pieces of at most `length` tokens; each text is between two end-of-text tokens."""
     if not Path(path).is_file():
-        raise SystemExit(f"data file {path} is not there: give a text, .json, .jsonl or .parquet file")
+        raise SystemExit(f"data file {path} does not exist: give a text, .json, .jsonl or .parquet file")
     kind = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}.get(Path(path).suffix, "text")
     options = {"sample_by": "document"} if kind == "text" else {}
 
     def cut(batch):
         texts = [tokenizer(text, add_special_tokens=False).input_ids for text in batch[column] if text]
         rows = [[tokenizer.eos_token_id, *ids, tokenizer.eos_token_id] for ids in texts]
-        # The loss leaves out a piece's first token, so that one is the last of the piece before.
+        # The loss leaves out the first token of a piece, so a piece begins with the last token of the piece before.
         return {"input_ids": [ids[i : i + length] for ids in rows for i in range(0, len(ids) - 1, length - 1)]}
 
     try:
         rows = load_dataset(kind, data_files=str(path), split="train", **options)
-        there = rows.column_names
-        pieces = rows.map(cut, batched=True, remove_columns=there) if column in there else None
-    except Exception as error:  # datasets wraps whatever went wrong
+        columns = rows.column_names
+        pieces = rows.map(cut, batched=True, remove_columns=columns) if column in columns else None
+    except Exception as error:  # datasets wraps errors of many types
         reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise SystemExit(
             f"{path} cannot be read, give {kind} in UTF-8 with text in {column!r} that is not empty: {reason}"
         ) from error
     if pieces is None:
-        raise SystemExit(f"{path} has no column {column!r}: choose --text-column from {', '.join(there)}")
+        raise SystemExit(f"{path} has no column {column!r}: choose --text-column from {', '.join(columns)}")
     if len(pieces) < 2:
         raise SystemExit(f"{path} makes {len(pieces)} pieces of {length} tokens: give more text, or a smaller --length")
     return pieces.train_test_split(test_size=0.1, shuffle=False)
 
 
-def main(argv=None) -> dict:
-    """Fine-tunes, prints, saves and pushes; returns the held-out losses before and after, and a sample."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments(argv=None):
+    """Parses the command line, and checks the output folder."""
+    parser = argparse.ArgumentParser(prog="python -m training.finetune_trainer", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="folder or name on the Hub")
     parser.add_argument("data", help="text, .json, .jsonl or .parquet file; its last tenth is held out")
-    parser.add_argument("output", help="folder for the merged model; must not exist or be empty")
-    parser.add_argument("--text-column", default="text", help="of JSON and Parquet")
+    parser.add_argument("output", help="folder for the merged model; a new or empty one")
+    parser.add_argument("--text-column", default="text", help="column with the text, of JSON and Parquet files")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--length", type=int, default=256, help="tokens per piece")
     parser.add_argument("--learning-rate", type=float, default=5e-3)
-    parser.add_argument("--prompt", default="", help="what the sample goes on from")
+    parser.add_argument("--prompt", default="", help="beginning of the sample")
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -116,10 +117,16 @@ def main(argv=None) -> dict:
         parser.error("--steps, --batch-size and --learning-rate must be above 0, --length above 1, --seed not negative")
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise SystemExit(f"{args.output} is not an empty folder: give another")
+    return args
+
+
+def main(argv=None) -> dict:
+    """Fine-tunes, prints, saves and pushes. Returns the held-out losses before and after, and a sample."""
+    args = parse_arguments(argv)
     model, tokenizer = load(args.model)
     pieces = load_pieces(args.data, args.text_column, tokenizer, args.length)
     try:
-        repository = make_repository(args.push_to_hub) if args.push_to_hub else None  # now, not after the training
+        repository = make_repository(args.push_to_hub) if args.push_to_hub else None  # before the training
     except PushError as error:
         raise SystemExit(f"--push-to-hub {error}") from None
     set_seed(args.seed)
@@ -138,15 +145,15 @@ def main(argv=None) -> dict:
             seed=args.seed,
         ),
         train_dataset=pieces["train"],
-        data_collator=DataCollatorWithFlattening(),  # the pieces stand in one row; no state passes from one to the next
+        data_collator=DataCollatorWithFlattening(),  # one row holds all pieces; no state passes from one to the next
     )
     before = loss_per_token(model, pieces["test"])
     trainer.train()
     after = loss_per_token(model, pieces["test"])
     if not math.isfinite(after):
-        raise SystemExit(f"the held-out loss is {after} after training, nothing is saved: lower --learning-rate")
+        raise SystemExit(f"the held-out loss is {after} after the training, nothing is saved: lower --learning-rate")
     merged = model.merge_and_unload().eval()
-    merged.carry_code()  # who has no hf_minrnn loads it with trust_remote_code=True
+    merged.carry_code()  # loads without hf_minrnn too, with trust_remote_code=True
     merged.save_pretrained(args.output)
     tokenizer.save_pretrained(args.output)
     ids = tokenizer(tokenizer.eos_token + args.prompt, add_special_tokens=False, return_tensors="pt").input_ids

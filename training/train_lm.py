@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Train a minGRU or minLSTM language model and compare it with gzip, xz and a 5-gram.
 
-    python -m training.train_lm                                    # Python's standard library, five minutes, a CPU
+    python -m training.train_lm                                    # Python's standard library, five minutes on a CPU
     python -m training.train_lm --dataset shakespeare.txt --tokenizer chars --steps 1000
     python -m training.train_lm --dataset owner/corpus --streaming --stateful --tokenizer gpt2 --steps 100000
     torchrun --nproc_per_node 4 -m training.train_lm --bf16 --minutes 30
@@ -9,7 +9,7 @@
 
 The output folder holds a model that `pipeline("text-generation", model=folder)` loads, its card README.md, results.json,
 loss.png and samples.txt. With --steps a run is reproducible, and a resumed run equals an uninterrupted one. With --minutes
-the learning rate follows the clock, so runs repeat only approximately.
+the learning rate follows the clock, so a second run is only approximately equal.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-# Threads that wait for each other must not spin: on a machine that also does other work, a spinning thread keeps the core
-# from the one it waits for, and single steps were seen to take 30 times longer. Read when torch is loaded.
+# Threads that wait for each other must not spin. On a machine that also does other work, a spinning thread keeps the core
+# from the thread it waits for, and single steps took up to 30 times longer. The variable is read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from training.common import packages
@@ -34,6 +34,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_minrnn.tools.hub import PushError, make_repository
 from training.common.checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
+from training.common.command_line import reported
 from training.common.errors import InputError
 from training.common.text import amount
 from training.lm.data import Data, load_data
@@ -47,31 +48,39 @@ from training.report.cards import write_card
 
 
 def open_folder(args: argparse.Namespace) -> tuple[Path, dict | None]:
-    """The output folder and, when resuming, its checkpoint.
+    """Returns the output folder and, when resuming, its newest checkpoint.
 
     Raises:
         InputError: The folder holds files and neither --resume nor --overwrite is given, it cannot be written to, or there
-            is nothing to resume.
+            is no checkpoint to resume from.
     """
     folder = Path(args.output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file: give a folder")
     if args.resume:
         return folder, load_checkpoint(folder)
-    # A first checkpoint that was never finished is nothing to go on from, and nothing to lose.
-    if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()) and not args.overwrite:
-        resume = "go on with --resume, " if checkpoints(folder) else ""
+    # A first checkpoint that was never finished cannot be resumed from, and nothing is lost with it.
+    in_use = folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir())
+    if in_use and not args.overwrite:
+        resume = "continue the run with --resume, " if checkpoints(folder) else ""
         raise InputError(f"{folder} is not empty: {resume}replace it with --overwrite, or change --output-dir")
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--output-dir {folder}: nothing can be written to {there}: give another folder")
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"--output-dir {folder}: nothing can be written to {parent}: give another folder")
     return folder, None
 
 
+def remove_outputs(folder: Path) -> None:
+    """Deletes the outputs and checkpoints of an earlier run, so that they are not taken for those of this run."""
+    for path in [*(folder / name for name in OUTPUT_FILES), *checkpoints(folder)]:
+        path.unlink(missing_ok=True)
+
+
 def check_trackers(names: list[str]) -> None:
-    """
+    """Checks that the packages of trackers are installed.
+
     Raises:
-        InputError: One of them is not installed.
+        InputError: One of them is not.
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -79,95 +88,110 @@ def check_trackers(names: list[str]) -> None:
 
 
 def describe(args: argparse.Namespace, accelerator: Accelerator, data: Data, model, saved: dict | None) -> None:
-    """Prints what is going to be trained on what."""
+    """Prints the data, the tokenizer, the model and the budget of the run."""
+    train, heldout = data.train, data.heldout
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    tokens = args.batch_size * args.accumulate * args.sequence_length * accelerator.num_processes
+    tokens_per_step = args.batch_size * args.accumulate * args.sequence_length * accelerator.num_processes
     budget = f"{args.steps:,} steps" if args.steps else f"{args.minutes:g} minutes"
+    rest = " (the first of the stream)" if args.streaming else ""
+    start = f", from step {saved['state']['step']:,}" if saved else ""
     accelerator.print(
-        f"data      {data.corpus.name}: {amount(data.train.num_bytes)}B in {len(data.corpus.train)} documents"
-        f"{' to begin with, the rest as a stream' if args.streaming else ''}, "
-        f"{amount(data.heldout.num_bytes)}B in {len(data.corpus.heldout)} held out\n"
-        f"tokens    {args.tokenizer}, vocabulary {len(data.tokenizer):,}: {amount(len(data.train.ids))} to train on, "
-        f"{data.train.num_bytes / len(data.train.ids):.2f} bytes each "
-        f"({data.tokenizer_seconds + data.encode_seconds:.1f} s to tokenize)\n"
+        f"data      {data.corpus.name}: {amount(train.num_bytes)}B for training{rest}, {amount(heldout.num_bytes)}B held out "
+        f"({len(data.corpus.train):,} + {len(data.corpus.heldout):,} documents)\n"
+        f"tokens    {args.tokenizer}, vocabulary {len(data.tokenizer):,}: {amount(len(train.ids))} training tokens, "
+        f"{train.num_bytes / len(train.ids):.2f} bytes per token "
+        f"(tokenized in {data.tokenizer_seconds + data.encode_seconds:.1f} s)\n"
         f"model     {model.config.model_type} {args.cell_type}, {args.num_hidden_layers} layers of {args.hidden_size}: "
         f"{amount(parameters)} parameters, on {accelerator.device}\n"
-        f"training  {budget}, {tokens:,} tokens a step" + (f", from step {saved['state']['step']:,}" if saved else "")
+        f"training  {budget}, {tokens_per_step:,} tokens per step{start}"
     )
     if not has_padding(data.tokenizer):
         accelerator.print(
-            "padding   the tokenizer has no padding token of its own, so DataCollatorForLanguageModeling would leave every "
-            "end of text out of the loss: fine-tune with DataCollatorWithFlattening"
+            "padding   the tokenizer has no padding token of its own: DataCollatorForLanguageModeling would leave every "
+            "end of text out of the loss, so fine-tune with DataCollatorWithFlattening"
         )
 
 
+def note_changes(args: argparse.Namespace, accelerator: Accelerator, data: Data, saved: dict) -> None:
+    """Prints and records which arguments differ from those of a checkpoint.
+
+    Raises:
+        InputError: An argument differs that must not.
+    """
+    state = saved["state"]
+    current = run_arguments(args, data, accelerator.num_processes)
+    for difference in check_same_run(saved["args"], current, FREE_TO_CHANGE):
+        accelerator.print(f"resuming with {difference}")
+        state.setdefault("changed", []).append([state["step"], difference])
+
+
+def trained_model(args: argparse.Namespace, accelerator: Accelerator, data: Data, trainer: Trainer):
+    """Returns one plain float32 model with the trained weights; with --fsdp, only the main process gets them."""
+    if not args.fsdp:
+        # prepare has wrapped forward in autocast and compiled it.
+        return accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
+    weights = whole_state(trainer.bare, trainer.bare_optimizer)["model"]
+    model = build_model(args, data.tokenizer)
+    if accelerator.is_main_process:
+        model.load_state_dict(weights)
+        model.to(accelerator.device)
+    return model
+
+
 def run(args: argparse.Namespace) -> dict[str, float]:
-    """Loads, trains, evaluates, saves. Returns the metrics."""
-    disable_progress_bar()  # transformers' own bars for saving; ours stays
+    """Loads the data, trains, evaluates and saves. Returns the metrics."""
+    disable_progress_bar()  # hides transformers' bars for saving, not the bar of the training
     check_trackers(args.trackers)
     accelerator = make_accelerator(args)
-    if args.push_to_hub and accelerator.is_main_process:  # now and not after hours of training
+    main_process = accelerator.is_main_process
+    if args.push_to_hub and main_process:  # an error comes now and not after hours of training
         make_repository(args.push_to_hub)
     folder, saved = open_folder(args)
     data = load_data(args, padding=saved is None or "padding token" in saved["args"])
     model = build_model(args, data.tokenizer)
     if saved:
-        current, state = run_arguments(args, data, accelerator.num_processes), saved["state"]
-        for difference in check_same_run(saved["args"], current, FREE_TO_CHANGE):
-            accelerator.print(f"resuming with {difference}")
-            state.setdefault("changed", []).append([state["step"], difference])
+        note_changes(args, accelerator, data, saved)
     describe(args, accelerator, data, model, saved)
     trainer = Trainer(args, accelerator, data, model, saved)
-    if args.overwrite and accelerator.is_main_process:
-        # An earlier run's model must not pass for this one's, should this one be stopped.
-        for path in [*(folder / name for name in OUTPUT_FILES), *checkpoints(folder)]:
-            path.unlink(missing_ok=True)
+    if args.overwrite and main_process:
+        remove_outputs(folder)
     if args.trackers:
         accelerator.init_trackers(folder.name, {name: str(value) for name, value in vars(args).items()})
     trainer.run()
     accelerator.wait_for_everyone()
-    if args.fsdp:  # what is measured and saved is one plain model
-        weights = whole_state(trainer.bare, trainer.bare_optimizer)["model"]
-        model = build_model(args, data.tokenizer)
-        if accelerator.is_main_process:  # the only one that has the weights
-            model.load_state_dict(weights)
-            model.to(accelerator.device)
-    else:
-        # Autocast was wrapped around forward by prepare; what is measured and saved is the plain float32 model.
-        model = accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
+    model = trained_model(args, accelerator, data, trainer)
     metrics = {}
-    if accelerator.is_main_process:
+    if main_process:
         metrics = finish_run(args, data, model, trainer, folder)
         write_card(folder)
         if args.push_to_hub:
             push(args.push_to_hub, folder)
-    # The others do not wait: measuring may take longer than a process group lets its members wait for each other.
+    # The other processes do not wait: measuring may take longer than a process group lets its members wait.
     if args.trackers:
         accelerator.log({"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}, step=trainer.state.step)
         accelerator.end_training()
     return metrics
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Runs the command line; returns the metrics that results.json holds (empty on all but the main process).
+    """Runs the command line. Returns the metrics of results.json, or nothing on all but the main process.
 
     Raises:
         SystemExit: Bad input, with a message that names it and the remedy; or the run was stopped.
     """
+    args = parse_arguments(argv)
     try:
-        args = parse_arguments(argv)
         return run(args)
-    except InputError as error:
-        raise SystemExit(f"training.train_lm: {error}") from None
+    except InputError:
+        raise
     except PushError as error:
-        raise SystemExit(f"training.train_lm: --push-to-hub {error}; or leave it out") from None
-    except Exception as error:  # the writers of weights and tokenizers raise types of their own on a full disk
+        raise InputError(f"--push-to-hub {error}; or leave it out") from None
+    except Exception as error:  # on a full disk, the writers of weights and tokenizers raise types of their own
         reason = first_cause(error)
         if os.strerror(errno.ENOSPC) not in reason:
             raise
-        raise SystemExit(
-            f"train_lm.py: {args.output_dir}: {reason}; make room, then go on with {how_to_resume(args)}"
-        ) from error
+        raise InputError(f"{args.output_dir}: {reason}; make room, then continue with {how_to_resume(args)}") from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The fine-tuning example does what it says, and refuses what it cannot use."""
+"""The fine-tuning example lowers the loss and saves a model, and reports input that it cannot use."""
 
 import json
 import random
@@ -31,7 +31,7 @@ def numbers(tmp_path):
     return path
 
 
-def test_lowers_the_loss_and_saves_the_merged_model(finished_run, numbers, tmp_path, monkeypatch, capsys):
+def test_fine_tuning_lowers_the_loss_and_saves_the_merged_model(finished_run, numbers, tmp_path, monkeypatch, capsys):
     saved, original = [], MinRNNForCausalLM.save_pretrained
 
     def note(self, folder, **kwargs):
@@ -64,7 +64,7 @@ def test_lowers_the_loss_and_saves_the_merged_model(finished_run, numbers, tmp_p
     assert sum(losses) / len(losses) == pytest.approx(result["loss_after"], rel=1e-4)
 
 
-def test_a_text_file_is_one_document_in_pieces(finished_run, tmp_path):
+def test_a_text_file_is_cut_into_pieces_as_one_document(finished_run, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
     path, text = tmp_path / "a.txt", "one line\nand another\n" * 20
     path.write_text(text)
@@ -103,13 +103,13 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "is not there: give a text"),
+        (None, "does not exist: give a text"),
         (b"", "cannot be read|makes 0 pieces"),
         (b"caf\xe9 " * 100, "cannot be read, give text in UTF-8.*utf-8"),
         (b"short", "makes 1 pieces of 64 tokens: give more text, or a smaller --length"),
     ],
 )
-def test_data_that_cannot_be_used(finished_run, tmp_path, data, message):
+def test_data_that_cannot_be_used_is_reported(finished_run, tmp_path, data, message):
     path = tmp_path / "data.txt"
     if data is not None:
         path.write_bytes(data)
@@ -119,14 +119,14 @@ def test_data_that_cannot_be_used(finished_run, tmp_path, data, message):
 
 
 @pytest.mark.parametrize("rows", ['{"body": "a"}\n', '{"text": ""}\n{"text": ""}\n'])
-def test_rows_without_text(finished_run, tmp_path, rows):
+def test_rows_without_text_are_reported(finished_run, tmp_path, rows):
     (tmp_path / "rows.jsonl").write_text(rows)
     with pytest.raises(SystemExit, match=r"has no column 'text': choose --text-column from body|makes 0 pieces"):
         finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize("content", [b'{"text": "caf\xe9"}', b'{"text": 5}', b""], ids=["latin", "number", "empty"])
-def test_rows_that_cannot_be_read(finished_run, tmp_path, content):
+def test_rows_that_cannot_be_read_are_reported(finished_run, tmp_path, content):
     (tmp_path / "rows.jsonl").write_bytes(content)
     with pytest.raises(SystemExit, match=r"cannot be read, give json in UTF-8 with text in 'text' .*: \w") as caught:
         finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
@@ -136,19 +136,19 @@ def test_rows_that_cannot_be_read(finished_run, tmp_path, content):
 @pytest.mark.parametrize(
     "options", ["--steps 0", "--batch-size 0", "--length 1", "--learning-rate -1", "--learning-rate nan", "--seed -1"]
 )
-def test_numbers_that_train_nothing(options, capsys):
+def test_numbers_that_train_nothing_are_rejected(options, capsys):
     with pytest.raises(SystemExit):
         finetune_trainer.main(["model", "data", "out", *options.split()])
     assert "--learning-rate must be above 0, --length above 1, --seed not negative" in capsys.readouterr().err
 
 
-def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):
+def test_models_that_cannot_be_used_are_reported(finished_run, numbers, tmp_path):
     def refused(folder, message, output=tmp_path / "out"):
         with pytest.raises(SystemExit, match=message) as caught:
             finetune_trainer.main([str(folder), str(numbers), str(output), "--text-column", "body"])
         assert "\n" not in str(caught.value)
 
-    refused(tmp_path / "nowhere", "nowhere cannot be loaded, give a folder that train_lm.py wrote")
+    refused(tmp_path / "nowhere", "nowhere cannot be loaded, give a folder written by train_lm.py")
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     LlamaForCausalLM(LlamaConfig(vocab_size=300, **sizes)).save_pretrained(tmp_path / "llama")
     build_tokenizer("bytes", []).save_pretrained(tmp_path / "llama")
@@ -159,11 +159,11 @@ def test_models_that_cannot_be_used(finished_run, numbers, tmp_path):
     refused(finished_run[0], "is not an empty folder: give another", output=finished_run[0])
 
 
-def test_stays_short():
+def test_the_script_stays_short():
     assert len(Path(finetune_trainer.__file__).read_text().splitlines()) < 180
 
 
-def test_the_loss_counts_every_token_alike():
+def test_the_loss_counts_every_token_equally():
     model = MinRNNForCausalLM(MinRNNConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1))
     pieces = [{"input_ids": [*range(n)]} for n in (20, 3)]
     nats = [model(input_ids=torch.tensor([p["input_ids"]]), labels=torch.tensor([p["input_ids"]])).loss for p in pieces]

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Runs of the training script: what they leave behind, values that are not finite, and input that is refused."""
+"""Runs of the training script: their files, values that are not finite, and input that is rejected."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from training.lm.tokenization import build_tokenizer
 HERE = str(Path(__file__).parent)
 
 
-def test_run_leaves_everything_behind(finished_run):
+def test_a_run_writes_all_its_files(finished_run):
     folder, metrics = finished_run
     names = {path.name for path in folder.iterdir()}
     expected = {"config.json", "model.safetensors", "tokenizer.json", "results.json", "loss.png", "samples.txt"}
@@ -44,21 +44,21 @@ def test_run_leaves_everything_behind(finished_run):
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_training_learns(finished_run):
+def test_training_lowers_the_loss(finished_run):
     folder, metrics = finished_run
     curve = losses(folder)
     assert np.mean(curve[-5:]) < curve[0] - 0.3
     assert metrics["heldout_bits_per_byte"] < math.log2(257) - 0.4
 
 
-def test_measured_number_belongs_to_the_saved_model(finished_run, text_file):
+def test_the_measured_loss_is_that_of_the_saved_model(finished_run, text_file):
     folder, metrics = finished_run
     args = parse_arguments([*QUICK, "--dataset", text_file])
     again = evaluate_heldout(AutoModelForCausalLM.from_pretrained(folder), train_lm.load_data(args).heldout)
     assert again["heldout_bits_per_byte"] == pytest.approx(metrics["heldout_bits_per_byte"], abs=1e-5)
 
 
-def test_pipeline_loads_the_folder(finished_run):
+def test_the_pipeline_loads_the_folder(finished_run):
     generator = pipeline("text-generation", model=str(finished_run[0]))
     separator, padding = generator.tokenizer.eos_token_id, generator.tokenizer.pad_token_id
     assert separator != padding
@@ -69,7 +69,7 @@ def test_pipeline_loads_the_folder(finished_run):
     assert text.startswith("the cat") and len(text) > 7
 
 
-def test_first_and_last_learning_rates_train(text_file, tmp_path):
+def test_the_learning_rate_of_a_single_step_is_not_zero(text_file, tmp_path):
     train_lm.main(
         [*QUICK, "--dataset", text_file, "--steps", "1", "--no-baselines", "--output-dir", str(tmp_path / "a")]
     )
@@ -105,7 +105,7 @@ def test_other_data_and_tokenizers(tmp_path, suffix, kind):
     assert 0 < metrics["heldout_bits_per_byte"] < 20
 
 
-def test_a_tokenizer_of_any_special_tokens(text_file, tmp_path, monkeypatch):
+def test_samples_begin_with_the_end_of_text_of_any_tokenizer(text_file, tmp_path, monkeypatch):
     tokenizer = build_tokenizer("bytes", [])
     tokenizer.bos_token = tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "end only")
@@ -134,7 +134,7 @@ def test_accumulation_equals_a_larger_batch(text_file, tmp_path):
     np.testing.assert_allclose(losses(tmp_path / "whole"), losses(tmp_path / "parts"), rtol=1e-4)
 
 
-def test_minutes_are_training_time(text_file, tmp_path):
+def test_minutes_count_training_time_alone(text_file, tmp_path):
     argv = [
         *QUICK,
         "--dataset",
@@ -190,7 +190,7 @@ def test_many_bad_steps_stop_the_run(text_file, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "run")["state"]["step"] == 0
 
 
-def test_no_checkpoint_amid_bad_steps(text_file, tmp_path, monkeypatch, capsys):
+def test_no_checkpoint_is_written_between_bad_steps(text_file, tmp_path, monkeypatch, capsys):
     calls, clip = [], torch.nn.utils.clip_grad_norm_
 
     def bad_from_the_fifth_on(*args, **kwargs):
@@ -201,7 +201,7 @@ def test_no_checkpoint_amid_bad_steps(text_file, tmp_path, monkeypatch, capsys):
     argv += ["--output-dir", str(tmp_path / "run")]
     with monkeypatch.context() as patches:
         patches.setattr(torch.nn.utils, "clip_grad_norm_", bad_from_the_fifth_on)
-        with pytest.raises(SystemExit, match=r"step 14: .*checkpoint-0000000004\.pt, from before that, is kept"):
+        with pytest.raises(SystemExit, match=r"step 14: .*The earlier checkpoint-0000000004\.pt is kept"):
             train_lm.main(argv)
     assert train_lm.main([*argv, "--resume", "--learning-rate", "1e-3"])["skipped_steps"] == 0
     assert "from step 4\n" in capsys.readouterr().out
@@ -242,7 +242,7 @@ def test_tensorboard_gets_the_curves(text_file, tmp_path):
     assert (found.step, found.value) == (6, pytest.approx(metrics["heldout_bits_per_byte"]))
 
 
-def test_a_hub_that_cannot_be_had_is_named_before_training(text_file, tmp_path, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_reported_before_training(text_file, tmp_path, monkeypatch):
     argv = [*QUICK, "--dataset", text_file, "--push-to-hub", "me/pets", "--output-dir", str(tmp_path / "run")]
     monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
     with pytest.raises(SystemExit, match=r"--push-to-hub me/pets: HF_HUB_OFFLINE.*is set.*: unset it; or leave it out"):
@@ -250,7 +250,7 @@ def test_a_hub_that_cannot_be_had_is_named_before_training(text_file, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
+def test_a_tracker_that_is_not_installed_is_reported(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"--trackers trackio: not installed; pip install trackio"):
         train_lm.main(["--trackers", "trackio"])
@@ -273,11 +273,11 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
         (["--config", "initializer_range=wide"], "cannot be built: Field 'initializer_range' .*got str"),
         (["--config", "conv_kernel_size=-1"], "cannot be built: conv_kernel_size must not be negative"),
         (["--resume"], "nothing to resume"),
-        (["--dataset", "nowhere.txt"], "'nowhere.txt' is not there"),
+        (["--dataset", "nowhere.txt"], "'nowhere.txt' does not exist"),
         (["--tokenizer", "no/such"], "could not load tokenizer 'no/such', which is neither"),
     ],
 )
-def test_bad_input_is_refused_before_training(text_file, tmp_path, options, message):
+def test_bad_input_is_rejected_before_training(text_file, tmp_path, options, message):
     folder = tmp_path / "run"
     with pytest.raises(SystemExit, match=message):
         train_lm.main([*QUICK, "--dataset", text_file, "--output-dir", str(folder), *options])
@@ -292,21 +292,21 @@ def test_bad_input_is_refused_before_training(text_file, tmp_path, options, mess
         (["--learning-rate", "0"], "--learning-rate: must be above 0"),
         (["--minutes", "nan"], "--minutes: must be finite"),
         (["--dropout", "1"], "--dropout: must be at least 0 and below 1"),
-        (["--seed", "-1"], "--seed: must not be negative"),
-        (["--seed", str(1 << 64)], "--seed: must not be negative, and below 2^63"),
+        (["--seed", "-1"], "--seed: must be a whole number from 0 to 2^63 - 1, got '-1'"),
+        (["--seed", str(1 << 64)], "--seed: must be a whole number from 0 to 2^63 - 1"),
         (["--dataset", HERE, "--output-dir", f"{HERE}/run"], f"{HERE}/run lies in --dataset {HERE}, and would be read"),
         (["--steps", "5", "--minutes", "5"], "not allowed with"),
         (["--streaming", "--batching", "windows"], "a stream has no windows to draw from; use packed or stateful"),
         (["--shuffle-buffer", "5"], "only for --streaming"),
     ],
 )
-def test_bad_numbers_are_refused(options, message, capsys):
+def test_bad_numbers_are_rejected(options, message, capsys):
     with pytest.raises(SystemExit):
         train_lm.main(options)
     assert message in capsys.readouterr().err
 
 
-def test_overwriting_takes_away_the_earlier_model_at_once(finished_run, text_file, tmp_path, monkeypatch):
+def test_overwriting_deletes_the_earlier_model_at_once(finished_run, text_file, tmp_path, monkeypatch):
     folder = shutil.copytree(finished_run[0], tmp_path / "run")
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args, **kwargs: torch.tensor(float("nan")))
     with pytest.raises(SystemExit, match="not finite"):
@@ -315,7 +315,7 @@ def test_overwriting_takes_away_the_earlier_model_at_once(finished_run, text_fil
     assert load_checkpoint(folder)["state"]["step"] == 0
 
 
-def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
+def test_a_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
     (tmp_path / "precious").write_text("do not touch")
     argv = [*QUICK, "--dataset", text_file, "--steps", "1", "--no-baselines", "--output-dir"]
     with pytest.raises(SystemExit, match=r"is not empty: replace it with --overwrite, or"):
@@ -329,7 +329,7 @@ def test_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [5, 1])  # the last ones are skipped; or the only one is not, and ruins the weights
-def test_a_run_that_diverges_in_its_last_steps_keeps_the_checkpoint_from_before(text_file, tmp_path, steps):
+def test_a_run_that_diverges_in_its_last_steps_keeps_the_earlier_checkpoint(text_file, tmp_path, steps):
     folder = tmp_path / "run"
     argv = [
         *QUICK,
@@ -342,21 +342,19 @@ def test_a_run_that_diverges_in_its_last_steps_keeps_the_checkpoint_from_before(
         "--output-dir",
         str(folder),
     ]
-    message = (
-        r"held-out text is not finite after the last steps?\. checkpoint-0000000000\.pt, from before that, is kept"
-    )
+    message = r"held-out text is not finite after the last steps?\. The earlier checkpoint-0000000000\.pt is kept"
     with pytest.raises(SystemExit, match=message):
         train_lm.main(argv)
     assert load_checkpoint(folder)["state"]["step"] == 0 and not (folder / "results.json").exists()
 
 
-def test_evaluations_come_as_often_as_they_are_asked_for(text_file, tmp_path):
+def test_evaluations_are_as_frequent_as_requested(text_file, tmp_path):
     argv = [*QUICK, "--dataset", text_file, "--steps", "10", "--eval-every", "0.1", "--no-baselines"]
     train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])
     assert len(load_checkpoint(tmp_path / "run")["state"]["evaluations"]) == 9
 
 
-def test_new_weights_never_stand_beside_the_numbers_of_earlier_ones(text_file, tmp_path, monkeypatch):
+def test_new_weights_are_never_next_to_the_results_of_earlier_ones(text_file, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     argv = [*QUICK, "--dataset", text_file, "--no-baselines", "--output-dir", str(folder)]
     train_lm.main([*argv, "--steps", "3"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Runs that are stopped, killed, resumed and prolonged, and checkpoints that do not fit."""
+"""Runs that are stopped, killed, resumed and extended, and checkpoints of other runs."""
 
 import errno
 import json
@@ -113,7 +113,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     "mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode in ("stream", "stateful stream"))) for mode in MODES]
 )
-def test_every_way_to_read_resumes_to_the_same_losses(documents_file, tmp_path, monkeypatch, mode):
+def test_every_batching_resumes_to_the_same_losses(documents_file, tmp_path, monkeypatch, mode):
     argv = [*QUICK, "--dataset", documents_file, *MODES[mode], "--steps", "40", "--dropout", "0.1", "--no-baselines"]
     argv += ["--samples", "0", "--heldout-documents", "5", "--schedule", "wsd"]
     train_lm.main([*argv, "--output-dir", str(tmp_path / "whole")])
@@ -148,7 +148,7 @@ def test_every_way_to_read_resumes_to_the_same_losses(documents_file, tmp_path, 
     assert len(checkpoints(tmp_path / "killed")) == 2 and not list((tmp_path / "killed").glob("*.partial"))
 
 
-def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, text_file, tmp_path, capsys):
+def test_a_finished_run_can_be_extended_with_another_learning_rate(finished_run, text_file, tmp_path, capsys):
     folder = shutil.copytree(finished_run[0], tmp_path / "run")
     argv = [*QUICK, "--dataset", text_file, "--steps", "34", "--learning-rate", "1e-4", "--no-baselines", "--resume"]
     assert train_lm.main([*argv, "--output-dir", str(folder)])["steps"] == 34
@@ -173,20 +173,20 @@ def test_finished_run_can_be_prolonged_with_another_learning_rate(finished_run, 
         (["--seed", "7"], "seed 0, not 7"),
     ],
 )
-def test_checkpoint_of_another_run_is_refused(finished_run, text_file, option, name):
+def test_a_checkpoint_of_another_run_is_rejected(finished_run, text_file, option, name):
     argv = [*QUICK, "--dataset", text_file, "--steps", "30", "--output-dir", str(finished_run[0]), "--resume", *option]
     with pytest.raises(SystemExit, match=f"made with {name}.*, or start again with --overwrite in place of --resume$"):
         train_lm.main(argv)
 
 
-def test_same_data_under_another_spelling_is_resumed(text_file, tmp_path, monkeypatch):
+def test_the_same_data_under_another_path_is_resumed(text_file, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(text_file).parent)
     argv = [*QUICK, "--no-baselines", "--output-dir", str(tmp_path), "--dataset"]
     train_lm.main([*argv, text_file, "--steps", "1"])
     assert train_lm.main([*argv, f"./{Path(text_file).name}", "--steps", "2", "--resume"])["steps"] == 2
 
 
-def test_the_argument_that_changes_the_tokens_is_named_before_them():
+def test_an_argument_that_changes_the_tokens_is_reported_first():
     before = {"vocab_size": 300, "training text": "aa"}
     with pytest.raises(InputError, match="made with vocab_size 300, not 400"):
         check_same_run(before, {"vocab_size": 400, "training text": "bb"}, set())
@@ -205,14 +205,14 @@ def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_fi
     before = AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab()
     for steps in ("3", "4"):  # the checkpoint that the first of them writes is resumed in the same way
         assert train_lm.main([*argv, "--steps", steps, "--resume"])["steps"] == int(steps)
-        assert "\npadding   the tokenizer has no padding token of its own, so " in capsys.readouterr().out
+        assert "\npadding   the tokenizer has no padding token of its own: " in capsys.readouterr().out
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     assert tokenizer.get_vocab() == before and tokenizer.pad_token_id == tokenizer.eos_token_id
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
     assert (model.config.vocab_size, model.config.pad_token_id) == (len(before), tokenizer.eos_token_id)
 
 
-def test_checkpoint_of_changed_data_is_refused(text_file, tmp_path):
+def test_a_checkpoint_of_changed_data_is_rejected(text_file, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(Path(text_file).read_text())
     argv = [*QUICK, "--dataset", str(path), "--steps", "1", "--no-baselines", "--output-dir", str(tmp_path / "run")]
@@ -247,7 +247,7 @@ def test_a_full_disk_stops_the_run_with_the_last_checkpoint_intact(text_file, tm
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
 @pytest.mark.parametrize("name", ["tokenizer.json", "samples.txt"])
-def test_a_disk_that_is_full_at_the_end(text_file, tmp_path, name):
+def test_a_disk_that_is_full_at_the_end_of_a_run_is_reported(text_file, tmp_path, name):
     argv = [*QUICK, "--dataset", text_file, "--steps", "2", "--no-baselines", "--output-dir", str(tmp_path / "run")]
     with pytest.MonkeyPatch.context() as patches:
         finish = train_lm.finish_run
@@ -257,13 +257,16 @@ def test_a_disk_that_is_full_at_the_end(text_file, tmp_path, name):
             return finish(*args)
 
         patches.setattr(train_lm, "finish_run", on_a_full_disk)
-        with pytest.raises(SystemExit, match=r"run: .*No space left on device.*; make room, then go on with --resume"):
+        with pytest.raises(
+            SystemExit,
+            match=r"^training.train_lm: .*No space left.*; make room, then continue with --resume",
+        ):
             train_lm.main(argv)
     (tmp_path / "run" / name).unlink(missing_ok=True)
     assert train_lm.main([*argv, "--resume"])["steps"] == 2
 
 
-def test_a_damaged_checkpoint_is_passed_over(resumable, uninterrupted, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_skipped(resumable, uninterrupted, tmp_path, capsys):
     argv = [*resumable, "--output-dir", str(tmp_path)]
     with pytest.raises(Killed), pytest.MonkeyPatch.context() as patches:
         patches.setattr(train_lm.Trainer, "_evaluate", lambda self: (_ for _ in ()).throw(Killed))
@@ -276,7 +279,7 @@ def test_a_damaged_checkpoint_is_passed_over(resumable, uninterrupted, tmp_path,
     assert losses(tmp_path) == uninterrupted
 
 
-def test_first_checkpoint_that_was_never_finished_is_not_in_the_way(text_file, tmp_path):
+def test_an_unfinished_first_checkpoint_does_not_block_a_new_run(text_file, tmp_path):
     (tmp_path / "checkpoint-0000000000.pt.partial").write_bytes(b"half")
     argv = [*QUICK, "--dataset", text_file, "--steps", "1", "--no-baselines", "--output-dir", str(tmp_path)]
     with pytest.raises(SystemExit, match=r"nothing to resume: .*leave out --resume"):
@@ -285,7 +288,7 @@ def test_first_checkpoint_that_was_never_finished_is_not_in_the_way(text_file, t
     assert not (tmp_path / "checkpoint-0000000000.pt.partial").exists()
 
 
-def test_processes_wait_for_the_last_checkpoint(text_file, tmp_path, monkeypatch):
+def test_all_processes_wait_for_the_last_checkpoint(text_file, tmp_path, monkeypatch):
     events = []
     save, wait, clip = train_lm.Trainer.save, train_lm.Accelerator.wait_for_everyone, torch.nn.utils.clip_grad_norm_
 
@@ -303,7 +306,7 @@ def test_processes_wait_for_the_last_checkpoint(text_file, tmp_path, monkeypatch
     assert events[-2:] == ["saved", "waited"]
 
 
-def test_no_process_waits_while_one_measures(text_file, tmp_path, monkeypatch):
+def test_no_process_waits_while_the_main_one_measures(text_file, tmp_path, monkeypatch):
     events = []
     wait, finish = train_lm.Accelerator.wait_for_everyone, train_lm.finish_run
     monkeypatch.setattr(train_lm.Accelerator, "wait_for_everyone", lambda self: (wait(self), events.append("waited")))

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoint files that are whole at every moment, the last few kept, and the refusal of one that belongs to another run."""
+"""Checkpoint files: written so that they are complete or absent, the newest ones kept, and compared with the present run."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ import torch
 
 from training.common.errors import CheckpointError, InputError
 
-PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names are the user's own
+PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
+RESTART = "start again with --overwrite in place of --resume"
 
 
 def first_cause(error: BaseException) -> str:
-    """What the error says that all others came of: torch's writer puts its own words around a failed write."""
+    """Returns the message of the error that caused all others; torch's writer raises its own around a failed write."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
-    return getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+    reason = getattr(error, "strerror", None)
+    if reason:
+        return reason
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
-    """The checkpoints in a folder, the newest first."""
+    """Returns the checkpoints in a folder, the newest first."""
     return sorted(Path(folder).glob(PATTERN), reverse=True)
 
 
 def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: int = 2) -> Path:
     """Writes `payload` (tensors, numbers, strings and containers of them) to `folder/checkpoint-<step>.pt`.
 
-    The file appears under a temporary name, reaches the disk, and only then gets its own: a process killed at any moment
-    leaves it whole or not at all. Then all but the newest `keep` are deleted.
+    The file is written to disk under a temporary name and renamed when it is complete. A process that is killed at any
+    moment leaves a complete file or none. Then all but the newest `keep` checkpoints are deleted.
 
     Raises:
         CheckpointError: It could not be written, for example on a full disk.
@@ -46,39 +50,44 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch's writer has its own words for a failed write
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter if a write fails
         with contextlib.suppress(OSError):
             temporary.unlink()
-        before = next((f"{one.name} is intact" for one in checkpoints(folder)), "there is none before it")
-        reason = first_cause(error)
-        raise CheckpointError(f"{path} could not be written ({reason}); {before}") from error
-    if os.name == "posix":  # the rename itself must survive a power cut too
+        earlier = "there is no earlier one"
+        if found := checkpoints(folder):
+            earlier = f"{found[0].name} is intact"
+        raise CheckpointError(f"{path} could not be written ({first_cause(error)}); {earlier}") from error
+    if os.name == "posix":  # the rename must survive a power cut too
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    found = checkpoints(folder)
-    # Later ones than this could not be read, or this run would have gone on from them.
-    for old in [one for one in found if one.name > path.name] + [one for one in found if one.name <= path.name][keep:]:
-        old.unlink()
-    for left in Path(folder).glob(f"{PATTERN}.partial"):  # of a process that was killed while it wrote
-        left.unlink()
+    _delete_others(path, keep)
     return path
 
 
-ANEW = "start again with --overwrite in place of --resume"
+def _delete_others(path: Path, keep: int) -> None:
+    """Deletes all checkpoints but `path` and the newest ones before it, `keep` in all, and unfinished files."""
+    found = checkpoints(path.parent)
+    # Checkpoints of later steps were unreadable, or this run would have continued from them.
+    later = [one for one in found if one.name > path.name]
+    others = [one for one in found if one.name <= path.name]
+    for old in later + others[keep:]:
+        old.unlink()
+    for unfinished in path.parent.glob(f"{PATTERN}.partial"):  # of a process that was killed while it wrote
+        unfinished.unlink()
 
 
-def load_checkpoint(folder: str | os.PathLike, anew: str = ANEW) -> dict:
-    """Reads the newest checkpoint of a folder that can be read onto the CPU, and names those that cannot on stderr.
+def load_checkpoint(folder: str | os.PathLike, restart: str = RESTART) -> dict:
+    """Loads the newest readable checkpoint of a folder onto the CPU, and prints the unreadable ones to stderr.
 
     Args:
-        folder: That holds them.
-        anew (`str`): How the caller's user starts without them, for the message.
+        folder (`str`): Folder with the checkpoints.
+        restart (`str`): How the user starts again without them, for the message.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no readable checkpoint.
     """
     found = checkpoints(folder)
     for path in found:
@@ -86,48 +95,52 @@ def load_checkpoint(folder: str | os.PathLike, anew: str = ANEW) -> dict:
             return _read(path)
         except InputError as error:
             print(f"{error}; trying the one before", file=sys.stderr)
-    why = f"none of them can be read: {anew}" if found else "leave out --resume, or check --output-dir"
-    raise InputError(f"nothing to resume: {len(found)} checkpoints in {folder}; {why}")
+    remedy = "leave out --resume, or check --output-dir"
+    if found:
+        remedy = f"none of them can be read: {restart}"
+    raise InputError(f"nothing to resume: {len(found)} checkpoints in {folder}; {remedy}")
 
 
 def _read(path: Path) -> dict:
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not compare the check sums
-            if damaged := archive.testzip():
-                raise InputError(f"{path} is damaged in {damaged}")
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+            damaged = archive.testzip()
+        if damaged:
+            raise InputError(f"{path} is damaged in {damaged}")
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} is truncated or no checkpoint ({type(error).__name__})") from error
+        raise InputError(f"{path} is truncated or not a checkpoint ({type(error).__name__})") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise InputError(f"{path} has another format than this version writes")
     return payload
 
 
-def check_same_run(saved: dict, current: dict, free: set[str], anew: str = ANEW) -> list[str]:
-    """Compares the arguments of a checkpoint with the current ones.
+def check_same_run(saved: dict, current: dict, free: set[str], restart: str = RESTART) -> list[str]:
+    """Compares the arguments of a checkpoint with the present ones.
 
     Args:
         saved, current (`dict`): Arguments by name.
-        free (`set[str]`): Names that may differ.
-        anew (`str`): How the caller's user starts without the checkpoint, for the message.
+        free (`set[str]`): Names of arguments that may differ.
+        restart (`str`): How the user starts again without the checkpoint, for the message.
 
     Returns:
-        What differs and may, in words.
+        A description of each argument that differs and may.
 
     Raises:
-        InputError: Another argument differs; names it and both values.
+        InputError: Another argument differs. The message names it and both values.
     """
     allowed = []
-    for name in {**saved, **current}:  # in the caller's order: the first difference is the one to name
-        before, now = saved.get(name), current.get(name)
+    for name in {**saved, **current}:  # in the caller's order: the error names the first difference
+        before = saved.get(name)
+        now = current.get(name)
         if before == now:
             continue
         if name not in free:
             raise InputError(
                 f"the checkpoint was made with {name} {before!r}, not {now!r}: "
-                f"resume with the value it was made with, or {anew}"
+                f"resume with the value it was made with, or {restart}"
             )
         allowed.append(f"{name} {now!r} instead of {before!r}")
     return allowed

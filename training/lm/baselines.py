@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What a language model has to beat on the held-out text: gzip, xz, xz that has read the training text, a 5-gram.
+"""Baselines for a language model on the held-out text: gzip, xz, xz that has read the training text, and a 5-gram.
 
-All in bits per byte of the held-out documents. The compressors see the documents joined end to end; the 5-gram
-sees the tokens the language model sees, and both pay for the separators.
+All are in bits per byte of the held-out documents. The compressors read the documents joined end to end. The 5-gram reads the
+same tokens as the language model, and both pay for the separators.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ from training.lm.tokenization import TokenStream
 
 XZ_EXTREME_BELOW = 32 << 20  # bytes; above this, `xz -9e` would take minutes
 XZ_FAST_PRESET = 3
-XZ_TEXT_LIMIT = 512 << 20  # bytes of training text given to xz; its window costs about ten times as much memory
-NGRAM_TOKEN_LIMIT = 50_000_000  # training tokens given to the 5-gram; sorting them takes about 3 GB
+XZ_TEXT_LIMIT = 512 << 20  # bytes of the training text for xz; its window takes about ten times as much memory
+NGRAM_TOKEN_LIMIT = 50_000_000  # of the training text, for the 5-gram; sorting them takes about 3 GB
 
 
 def gzip_bits_per_byte(documents: Sequence[str]) -> float:
-    """`gzip -9` of the documents joined end to end."""
+    """Returns the size of the documents after `gzip -9`, joined end to end."""
     data = _joined(documents)
     return 8 * len(gzip.compress(data, compresslevel=9)) / len(data)
 
 
 def xz_bits_per_byte(documents: Sequence[str]) -> float:
-    """`xz -9e` of the documents joined end to end."""
+    """Returns the size of the documents after `xz -9e`, joined end to end."""
     data = _joined(documents)
     return 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
 
 
 def xz_after_training_bits_per_byte(train: Sequence[str], heldout: Sequence[str]) -> float:
-    """What the held-out text adds to an xz archive of the training text, whose window reaches back over all of it.
+    """Returns the size that the held-out text adds to an xz archive of the training text.
 
-    A training text over `XZ_TEXT_LIMIT` bytes gives its end only.
+    The window of xz reaches back over all of the training text, or over its last `XZ_TEXT_LIMIT` bytes.
     """
-    before, data = _joined(train)[-XZ_TEXT_LIMIT:], _joined(heldout)
+    before = _joined(train)[-XZ_TEXT_LIMIT:]
+    data = _joined(heldout)
     total = len(before) + len(data)
-    preset = 9 | lzma.PRESET_EXTREME if total <= XZ_EXTREME_BELOW else XZ_FAST_PRESET
+    preset = XZ_FAST_PRESET
+    if total <= XZ_EXTREME_BELOW:
+        preset = 9 | lzma.PRESET_EXTREME
     window = 1 << max(16, (total - 1).bit_length())
     filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
 
@@ -59,13 +62,14 @@ def run_baselines(
     heldout: TokenStream,
     vocab_size: int,
 ) -> tuple[dict[str, dict[str, float]], NGramModel | None]:
-    """All baselines, and the 5-gram itself for sampling.
+    """Runs all baselines.
 
     Args:
-        train, heldout (`TokenStream`): The same documents as tokens.
+        train, heldout (`TokenStream`): The tokens of the documents.
+        vocab_size (`int`): All token ids are below it.
 
     Returns:
-        `{name: {"bits_per_byte": ..., "seconds": ...}}` and the fitted 5-gram, `None` for less than five tokens.
+        `{name: {"bits_per_byte": ..., "seconds": ...}}`, and the fitted 5-gram for sampling: `None` for less than five tokens.
     """
     results: dict[str, dict[str, float]] = {}
 

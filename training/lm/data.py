@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""From the command line to tokens: a corpus, its tokenizer, and the rows of every step."""
+"""The data of a run: a corpus, its tokenizer, its tokens, and the rows of every step."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from training.lm.tokenization import TokenStream, build_tokenizer, encode_docume
 
 @dataclass
 class Data:
-    """A corpus, its tokenizer, both splits as tokens, and the seconds each took.
+    """A corpus, its tokenizer, both splits as tokens, and the seconds that each took.
 
-    Of a stream, the training split is the first of its documents: what the tokenizer was learned from.
+    For a stream, the training split is its first documents, those that the tokenizer was learned from.
     """
 
     corpus: Corpus
@@ -32,19 +32,19 @@ class Data:
     tokenizer_seconds: float
     encode_seconds: float
     stream: object = None  # `datasets.IterableDataset`
-    padding: bool = True  # whether the tokenizer was to have a padding token of its own
+    padding: bool = True  # whether the tokenizer was asked to have a padding token of its own
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any token of either split does; of a stream, any of its first documents'."""
+        """Hash of the tokens of both splits; for a stream, of its first documents."""
         return hashlib.sha256(self.train.ids.tobytes() + self.heldout.ids.tobytes()).hexdigest()
 
     def bits_per_byte(self, loss: float) -> float:
-        """A training loss (nats per token) in bits per byte of the training documents."""
+        """Converts a training loss in nats per token to bits per byte of the training documents."""
         return self.train.bits_per_byte(loss * len(self.train.ids))
 
     def batches(self, args: argparse.Namespace, rows: int) -> MapBatches | StreamBatches:
-        """The rows of tokens of each step, `rows` over all processes."""
+        """Returns the source of the rows of each step; `rows` is their number over all processes."""
         if self.stream is None:
             return MapBatches(args.batching, self.train.ids, args.sequence_length, rows, args.seed)
         return StreamBatches(
@@ -60,15 +60,16 @@ class Data:
 
 
 def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
-    """Reads, tokenizes and checks the data.
+    """Loads, tokenizes and checks the data.
 
     Args:
         padding (`bool`): Whether the tokenizer gets a padding token of its own, as in `build_tokenizer`.
 
     Raises:
-        InputError: The data cannot be used, or the training split is shorter than a window.
+        InputError: The data cannot be used, or the training split is shorter than a row.
     """
-    start, stream = time.perf_counter(), None
+    start = time.perf_counter()
+    stream = None
     if args.streaming:
         corpus, stream = load_stream(args.dataset, args.text_column, args.heldout_documents)
     else:
@@ -85,9 +86,16 @@ def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
         )
     if len(heldout.ids) < 2:
         raise InputError(
-            f"the held-out text comes to {len(heldout.ids)} tokens, which is nothing to predict: give more text"
+            f"the held-out text has {len(heldout.ids)} tokens, and at least 2 are needed to predict one: give more text"
         )
-    encode_seconds = time.perf_counter() - built
     return Data(
-        corpus, tokenizer, train, heldout, loaded - start, built - loaded, encode_seconds, stream, padding=padding
+        corpus=corpus,
+        tokenizer=tokenizer,
+        train=train,
+        heldout=heldout,
+        load_seconds=loaded - start,
+        tokenizer_seconds=built - loaded,
+        encode_seconds=time.perf_counter() - built,
+        stream=stream,
+        padding=padding,
     )

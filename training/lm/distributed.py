@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""One process or many: DDP through Accelerate, FSDP2 through `fully_shard`, and state dicts that know of neither."""
+"""Training in one process or several: DDP through Accelerate, FSDP2 through `fully_shard`, and unsharded state dicts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def make_accelerator(args: argparse.Namespace) -> Accelerator:
-    """
+    """Builds the accelerator of a run.
+
     Raises:
-        InputError: --fsdp in a single process, a plugin of Accelerate's that would do the same, or processes that were
-            started together and do not know of each other.
+        InputError: --fsdp is given in a single process, Accelerate is configured for a plugin that would do the same, or
+            processes that were started together do not know of each other.
     """
     started = int(os.environ.get("WORLD_SIZE", 1))
     accelerator = Accelerator(
@@ -35,7 +36,7 @@ def make_accelerator(args: argparse.Namespace) -> Accelerator:
         gradient_accumulation_steps=args.accumulate,
         log_with=args.trackers or None,
         project_dir=args.output_dir,
-        # Without a GPU, Accelerate takes each of several processes for the only one unless it is told this.
+        # Without a GPU and this argument, Accelerate takes each of several processes for the only one.
         cpu=started > 1 and not torch.accelerator.is_available(),
     )
     if accelerator.num_processes < started:
@@ -46,7 +47,7 @@ def make_accelerator(args: argparse.Namespace) -> Accelerator:
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise InputError(
             f"Accelerate is configured for {accelerator.distributed_type.value}: "
-            "leave that to --fsdp, which does it without a configuration"
+            "use --fsdp, which needs no configuration of Accelerate"
         )
     if args.fsdp and accelerator.num_processes == 1:
         raise InputError("--fsdp shards over processes, and there is one: start several with torchrun, or leave it out")
@@ -54,7 +55,7 @@ def make_accelerator(args: argparse.Namespace) -> Accelerator:
 
 
 def shard(model: torch.nn.Module, accelerator: Accelerator) -> None:
-    """FSDP2, in place: each block, then the rest, is gathered when it is needed and given up again."""
+    """Shards a model in place by FSDP2: each block, and the rest, is gathered while it is needed."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

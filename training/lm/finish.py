@@ -1,11 +1,13 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The end of a run: measures and samples the model, compares it, saves it with its plot and card, and prints the results."""
+"""The end of a run: saves the model, measures it, draws samples, compares it, and writes its plot, results and card."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -16,17 +18,19 @@ from training.common.files import write_json
 from training.common.machine import machine, versions
 from training.common.text import amount, table
 from training.lm.baselines import run_baselines
+from training.lm.data import Data
 from training.lm.evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from training.lm.loss_curve import plot_curve, thinned
 from training.lm.run_facts import KNOWN, command, data_facts
 from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from training.lm.tokenization import vocabulary_size
+from training.lm.trainer import Trainer, TrainingState
 
-SHOWN_SNIPPETS = 3  # a text that is shown is this much longer than one that is judged
-NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # of the weights beside them
+SHOWN_SNIPPETS = 3  # length of a text that is shown, in snippets
+NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # these describe the weights of the folder
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "loss.png", "samples.txt", *NUMBERS)
-# Of any tokenizer that was saved with the model: what another one does not write would be taken for its own.
+# The files of any tokenizer: those that the next run's tokenizer does not write would be taken for its own.
 OUTPUT_FILES += (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -37,27 +41,91 @@ OUTPUT_FILES += (
 OUTPUT_FILES += ("merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja")
 
 
-def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> dict[str, float]:
+def finish_run(args: argparse.Namespace, data: Data, model, trainer: Trainer, folder: Path) -> dict[str, float]:
     """Evaluates a trained model and fills the output folder.
 
     Args:
-        data (`data.Data`): The corpus and its tokens.
-        trainer (`trainer.Trainer`): What trained it, for its history.
-        folder (`Path`): Where the model, results.json, loss.png and samples.txt go.
+        data (`Data`): The corpus and its tokens.
+        trainer (`Trainer`): The trainer of the model, for its history.
+        folder (`Path`): Gets the model, results.json, loss.png and samples.txt.
 
     Returns:
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
-    state = trainer.state
-    for name in NUMBERS:  # of weights that go now
-        (folder / name).unlink(missing_ok=True)
-    # Weights first: whatever fails from here on, the trained model is on disk; with the code, as its card says.
+    # The model is saved first: whatever fails later, it is on disk. It is saved with its code, as its card says.
+    _delete(folder, NUMBERS)
     model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
-    name = "minGRU" if args.cell_type == "mingru" else "minLSTM"
     print("measuring on the held-out text")
+    metrics = measure(model, data, trainer)
+    baselines, ngram = {}, None
+    if not args.no_baselines:
+        baselines, ngram = run_baselines(
+            data.corpus.train, data.corpus.heldout, data.train, data.heldout, vocabulary_size(data.tokenizer)
+        )
+    references = {label: result["bits_per_byte"] for label, result in baselines.items()}
+
     start = time.perf_counter()
+    prompt = PROMPT if data.corpus.is_python else ""
+    length = snippet_tokens(data.train)
+    samples = sample_model(model, data.tokenizer, prompt, args.samples, SHOWN_SNIPPETS * length, args.seed)
+    count_judged = args.snippets if data.corpus.is_python else 0
+    judged = sample_model(model, data.tokenizer, prompt, count_judged, length, args.seed)
+    metrics["sampling_seconds"] = time.perf_counter() - start
+    name = "minGRU" if args.cell_type == "mingru" else "minLSTM"
+    shares = {}
+    if judged:
+        shares[name] = parse_share([sample.snippet for sample in judged])
+        if ngram is not None:
+            judged = sample_ngram(ngram, data.tokenizer, prompt, args.snippets, length, args.seed)
+            shares["5-gram"] = parse_share([sample.snippet for sample in judged])
+        shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
+        metrics["snippets"] = args.snippets
+        metrics["parse_share"] = shares[name]
+
+    texts = [sample.text for sample in samples]
+    numbered = [f"=== {number} ===\n{text}" for number, text in enumerate(texts, start=1)]
+    (folder / "samples.txt").write_text("\n\n".join(numbered), "utf-8")
+    plot_history(folder / "loss.png", data, trainer.state, metrics, references, name)
+    protocol = {"prompt": prompt, "bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P}
+    facts = data_facts(args, data.corpus.name)
+    first_words = KNOWN.get(facts["name"], {}).get("prompt") or opening(data.corpus.heldout)
+    write_json(
+        folder / "results.json",
+        {
+            "metrics": metrics,
+            "baselines": baselines,
+            "parse_shares": shares,
+            "snippet_protocol": protocol,
+            "data": {**facts, "prompt": first_words, **describe_data(args, data)},
+            "samples": texts,
+            "weights_sha256": fingerprint(model),
+            "args": vars(args),
+            "config": model.config.to_dict(),
+            **describe_history(trainer.state),
+            "machine": machine(),
+            "versions": versions(),
+            "changed": trainer.state.changed,
+            "started": trainer.state.started,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+    _delete(folder, ("evaluation.json", "evaluation.png"))  # of the weights before this run continued
+    show_results(name, folder, metrics, references, shares, texts)
+    print(next_steps(args, trainer.state.step, trainer.accelerator.num_processes, folder, first_words))
+    return metrics
+
+
+def _delete(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def measure(model, data: Data, trainer: Trainer) -> dict[str, float]:
+    """Measures the held-out loss, and adds the counts and times of the run."""
+    start = time.perf_counter()
+    state = trainer.state
     metrics: dict[str, float] = {
         **evaluate_heldout(model, data.heldout, trainer.separator),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -73,107 +141,65 @@ def finish_run(args: argparse.Namespace, data, model, trainer, folder: Path) -> 
         "encode_seconds": data.encode_seconds,
     }
     metrics["evaluation_seconds"] = time.perf_counter() - start
-    bits = metrics["heldout_bits_per_byte"]
-    baselines, ngram = {}, None
-    if not args.no_baselines:
-        baselines, ngram = run_baselines(
-            data.corpus.train, data.corpus.heldout, data.train, data.heldout, vocabulary_size(data.tokenizer)
-        )
-    references = {label: result["bits_per_byte"] for label, result in baselines.items()}
-
-    length = snippet_tokens(data.train)
-    prompt = PROMPT if data.corpus.is_python else ""
-    start = time.perf_counter()
-    samples = sample_model(model, data.tokenizer, prompt, args.samples, SHOWN_SNIPPETS * length, args.seed)
-    snippets = args.snippets if data.corpus.is_python else 0
-    drawn = sample_model(model, data.tokenizer, prompt, snippets, length, args.seed)
-    metrics["sampling_seconds"] = time.perf_counter() - start
-    shares = {}
-    if snippets:
-        shares[name] = parse_share([sample.snippet for sample in drawn])
-        if ngram is not None:
-            drawn = sample_ngram(ngram, data.tokenizer, prompt, args.snippets, length, args.seed)
-            shares["5-gram"] = parse_share([sample.snippet for sample in drawn])
-        shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
-        metrics["snippets"] = args.snippets
-        metrics["parse_share"] = shares[name]
-
-    shown = [sample.text for sample in samples]
-    (folder / "samples.txt").write_text("\n\n".join(f"=== {i} ===\n{t}" for i, t in enumerate(shown, 1)), "utf-8")
-    plot_curve(
-        folder / "loss.png",
-        state.seconds,
-        [data.bits_per_byte(loss) for loss in state.losses],
-        [(seconds, value) for seconds, value in state.evaluations],
-        (state.elapsed, bits),
-        references,
-        f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
-    )
-    keep = thinned(state.losses)
-    facts = data_facts(args, data.corpus.name)
-    first_words = KNOWN.get(facts["name"], {}).get("prompt") or opening(data.corpus.heldout)
-    write_json(
-        folder / "results.json",
-        {
-            "metrics": metrics,
-            "baselines": baselines,
-            "parse_shares": shares,
-            "snippet_protocol": {
-                "prompt": prompt,
-                "bytes": SNIPPET_BYTES,
-                "tokens": length,
-                "temperature": TEMPERATURE,
-                "top_p": TOP_P,
-            },
-            "data": {
-                **facts,
-                "prompt": first_words,
-                "split": data.corpus.split,
-                "streaming": args.streaming,  # then what is said of train is said of its first documents
-                "train_documents": len(data.corpus.train),
-                "heldout_documents": len(data.corpus.heldout),
-                "train_bytes": data.train.num_bytes,
-                "train_tokens": len(data.train.ids),
-                "heldout_bytes": data.heldout.num_bytes,
-                "vocabulary": len(data.tokenizer),
-                "sha256": data.fingerprint,
-            },
-            "samples": shown,
-            "weights_sha256": fingerprint(model),
-            "args": vars(args),
-            "config": model.config.to_dict(),
-            "curve": {
-                "step": [i + 1 for i in keep],
-                "seconds": [state.seconds[i] for i in keep],
-                "loss": [state.losses[i] if state.losses[i] == state.losses[i] else None for i in keep],
-            },
-            "evaluations": [{"seconds": s, "heldout_bits_per_byte_estimate": v} for s, v in state.evaluations],
-            "machine": machine(),
-            "versions": versions(),
-            "changed": state.changed,
-            "started": state.started,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
-    for earlier in ("evaluation.json", "evaluation.png"):  # of the weights before this run went on
-        (folder / earlier).unlink(missing_ok=True)
-    _show(name, folder, metrics, references, shares, shown)
-    print(next_steps(args, state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics
 
 
-def next_steps(args: argparse.Namespace, steps: int, processes: int, folder: Path, prompt: str) -> str:
-    """What to do with a finished run: commands for where it was started, and a program that writes with the model.
+def plot_history(
+    path: Path, data: Data, state: TrainingState, metrics: dict[str, float], references: dict[str, float], name: str
+) -> None:
+    """Plots the losses of a run."""
+    plot_curve(
+        path,
+        state.seconds,
+        [data.bits_per_byte(loss) for loss in state.losses],
+        [(seconds, bits) for seconds, bits in state.evaluations],
+        (state.elapsed, metrics["heldout_bits_per_byte"]),
+        references,
+        f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
+    )
 
-    The command that repeats the run counts its steps, as a time is not reproducible, and names a folder that is free.
+
+def describe_data(args: argparse.Namespace, data: Data) -> dict:
+    """Returns the split, the sizes and the hash of the data, for results.json."""
+    return {
+        "split": data.corpus.split,
+        "streaming": args.streaming,  # if so, the numbers about train are those of its first documents
+        "train_documents": len(data.corpus.train),
+        "heldout_documents": len(data.corpus.heldout),
+        "train_bytes": data.train.num_bytes,
+        "train_tokens": len(data.train.ids),
+        "heldout_bytes": data.heldout.num_bytes,
+        "vocabulary": len(data.tokenizer),
+        "sha256": data.fingerprint,
+    }
+
+
+def describe_history(state: TrainingState) -> dict:
+    """Returns the losses of some of the steps, and all evaluations, for results.json."""
+    kept = thinned(state.losses)
+    losses = [state.losses[i] for i in kept]
+    return {
+        "curve": {
+            "step": [i + 1 for i in kept],
+            "seconds": [state.seconds[i] for i in kept],
+            "loss": [None if math.isnan(loss) else loss for loss in losses],
+        },
+        "evaluations": [{"seconds": s, "heldout_bits_per_byte_estimate": v} for s, v in state.evaluations],
+    }
+
+
+def next_steps(args: argparse.Namespace, steps: int, processes: int, folder: Path, prompt: str) -> str:
+    """Returns commands to evaluate a finished run and to repeat it, and a program that generates text with its model.
+
+    The command that repeats the run gives the number of steps, because a time is not reproducible, and a new folder.
     """
     counted = {name: value for name, value in vars(args).items() if name != "minutes"} | {"steps": steps}
     free = next(f"{folder}-{number}" for number in count(2) if not Path(f"{folder}-{number}").exists())
     again = command(counted, processes, free)
     return (
-        f"\nmeasure it further:\n{shlex.join(['python', '-m', 'training.evaluate', str(folder)])}\n\n"
-        f"train it again, in as many steps:\n{again}\n\n"
-        f"write with it, in Python:\n"
+        f"\nevaluate it further:\n{shlex.join(['python', '-m', 'training.evaluate', str(folder)])}\n\n"
+        f"train it again, with the same number of steps:\n{again}\n\n"
+        f"generate text with it, in Python:\n"
         f"import hf_minrnn\n"
         f"from transformers import pipeline\n"
         f'print(pipeline("text-generation", model={str(folder)!r})({prompt!r})[0]["generated_text"])'
@@ -181,10 +207,10 @@ def next_steps(args: argparse.Namespace, steps: int, processes: int, folder: Pat
 
 
 def push(name: str, folder: Path) -> None:
-    """Pushes a finished run: the model with its code and tokenizer, and what else is in its folder for people to read.
+    """Pushes a finished run to the Hub: the model with its code and tokenizer, and the readable files of its folder.
 
     Raises:
-        InputError: It failed; the folder has all of it still, and the message the command that repeats it.
+        InputError: It failed. The folder is complete, and the message has the command that pushes it again.
     """
     try:
         url = push_folder(folder, name)
@@ -194,23 +220,26 @@ def push(name: str, folder: Path) -> None:
     print(f"pushed to {url}")
 
 
-def _show(
+def show_results(
     name: str,
     folder: Path,
     metrics: dict[str, float],
     references: dict[str, float],
     shares: dict[str, float],
-    shown: list[str],
+    texts: list[str],
 ) -> None:
-    for number, text in enumerate(shown, start=1):
+    """Prints the samples, the comparison with the baselines, and the totals of the run."""
+    for number, text in enumerate(texts, start=1):
         print(f"\n--- sample {number} " + "-" * 60 + f"\n{text}")
-    if shown:
+    if texts:
         print("-" * 73)
     rows = [*references.items(), (name, metrics["heldout_bits_per_byte"])]
     print("\n" + table("held-out bits per byte", rows))
     if shares:
         print("\n" + table("share of samples that parse", list(shares.items()), digits=2))
-    skipped = f" ({metrics['skipped_steps']:,} skipped, not finite)" if metrics["skipped_steps"] else ""
+    skipped = ""
+    if metrics["skipped_steps"]:
+        skipped = f" ({metrics['skipped_steps']:,} skipped, not finite)"
     print(
         f"\n{metrics['steps']:,} steps{skipped}, {amount(metrics['train_tokens'])} tokens in {metrics['train_seconds']:.0f} s "
         f"({amount(metrics['train_tokens_per_second'])} tokens/s, {metrics['flops_utilisation']:.0%} of the peak); "

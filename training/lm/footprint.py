@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What running a model costs, one text at a time: milliseconds per token, bytes of state, memory."""
+"""The cost of running a model on one text: milliseconds per token, bytes of state, memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ WARM_UPS = 3
 
 
 def greedy_steps(model, ids: torch.Tensor):
-    """Reads `ids` `(1, tokens)` and returns a function that decodes one more token at each call, and its cache."""
+    """Reads `ids` `(1, tokens)`. Returns a function that decodes one more token at each call, and its cache."""
     output = model(ids, use_cache=True, logits_to_keep=1)
-    held = [output.past_key_values, output.logits.argmax(-1)]
+    cache = output.past_key_values
+    token = output.logits.argmax(-1)
 
-    def step():
-        output = model(held[1], past_key_values=held[0], use_cache=True)
-        held[:] = output.past_key_values, output.logits.argmax(-1)
-        held[1].item()  # waits for an accelerator
+    def step() -> None:
+        nonlocal token
+        token = model(token, past_key_values=cache, use_cache=True).logits.argmax(-1)
+        token.item()  # waits for an accelerator
 
-    return step, held[0]
+    return step, cache
 
 
 @torch.inference_mode()
 def measure_decoding(model, ids: torch.Tensor, rounds: int) -> dict:
-    """Milliseconds per token and bytes of state after one token and after all of `ids` `(1, tokens)`."""
+    """Measures milliseconds per token and bytes of state after one token and after all of `ids` `(1, tokens)`."""
     steps = {length: greedy_steps(model, ids[:, :length]) for length in (1, ids.shape[1])}
     times = measure({length: step for length, (step, _) in steps.items()}, rounds, WARM_UPS)
     return {str(length): times[length] | {"state_bytes": state_bytes(cache)} for length, (_, cache) in steps.items()}
@@ -37,9 +38,14 @@ def measure_decoding(model, ids: torch.Tensor, rounds: int) -> dict:
 
 @torch.inference_mode()
 def measure_peak(model, ids: torch.Tensor, new_tokens: int = 16) -> float | None:
-    """MiB by which reading `ids` `(1, tokens)` and decoding a few more raises the memory in use above the loaded model and
-    the kernels; `None` where the system doesn't say. To be called before anything else, see `timing.peak_memory`."""
-    # As much text as it takes for the kernels to be imported and compiled: on a CPU that is more than a small model's work.
+    """Measures the memory that reading `ids` `(1, tokens)` and decoding a few more needs on top of the model and kernels.
+
+    Call it before anything else, see `timing.peak_memory`.
+
+    Returns:
+        MiB, or `None` if the system does not report memory.
+    """
+    # Enough text to import and compile the kernels: on a CPU they need more memory than a small model.
     greedy_steps(model, ids[:, : -(-NUMBA_ELEMENTS // model.config.state_size)])[0]()
 
     def work():

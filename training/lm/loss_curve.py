@@ -9,18 +9,33 @@ import os
 CURVE_POINTS = 500
 
 
+class MovingAverage:
+    """Exponential moving average, corrected for its start, so that the first value is unbiased.
+
+    Args:
+        weight (`float`): Weight of the earlier values, in [0, 1).
+    """
+
+    def __init__(self, weight: float):
+        self.weight = weight
+        self.mean = 0.0
+        self.mass = 0.0
+
+    def add(self, value: float) -> float:
+        """Adds a value and returns the average."""
+        self.mean = self.weight * self.mean + (1 - self.weight) * value
+        self.mass = self.weight * self.mass + (1 - self.weight)
+        return self.mean / self.mass
+
+
 def smoothed(values: list[float], weight: float) -> list[float]:
-    """Exponential moving average, corrected for its start, so that the first value is unbiased."""
-    out, mean, mass = [], 0.0, 0.0
-    for value in values:
-        mean = weight * mean + (1 - weight) * value
-        mass = weight * mass + (1 - weight)
-        out.append(mean / mass)
-    return out
+    """Returns the moving average after each value."""
+    average = MovingAverage(weight)
+    return [average.add(value) for value in values]
 
 
 def thinned(values: list, limit: int = CURVE_POINTS) -> list[int]:
-    """Indices of at most `limit` values, evenly spread, the last one included."""
+    """Returns the indices of at most `limit` values, evenly spread, including the last one."""
     if len(values) <= limit:
         return list(range(len(values)))
     return sorted({round(i * (len(values) - 1) / (limit - 1)) for i in range(limit)})
@@ -39,42 +54,53 @@ def plot_curve(
 
     Args:
         seconds (`list[float]`): Training time at each step.
-        bits (`list[float]`): Training loss at each step, bits per byte.
-        evaluations (`list[tuple[float, float]]`): (training time, held-out bits per byte on a part of the text).
-        final (`tuple[float, float]`): The same at the end, on all of it.
+        bits (`list[float]`): Training loss at each step, bits per byte; values that are not finite are left out.
+        evaluations (`list[tuple[float, float]]`): Training time, and bits per byte on a part of the held-out text.
+        final (`tuple[float, float]`): The same at the end, on all of the held-out text.
         references (`dict[str, float]`): Horizontal lines by name, bits per byte.
     """
     import matplotlib
 
-    matplotlib.use("Agg")  # no window, whatever the machine's default
+    matplotlib.use("Agg")  # draws without a window
     from matplotlib import pyplot as plt
 
-    kept = [(s, b) for s, b in zip(seconds, bits, strict=True) if math.isfinite(b)]
-    unit, name = (60.0, "minutes") if final[0] >= 120 else (1.0, "seconds")
+    end, final_bits = final
+    unit, unit_name = (60.0, "minutes") if end >= 120 else (1.0, "seconds")
     figure, axes = plt.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
-    smooth = smoothed([b for _, b in kept], 1 - 1 / max(1.0, len(kept) / 50))
+    finite = [(second, value) for second, value in zip(seconds, bits, strict=True) if math.isfinite(value)]
+    smooth = smoothed([value for _, value in finite], 1 - 1 / max(1.0, len(finite) / 50))
     shown = thinned(smooth, 2000)
-    axes.plot([kept[i][0] / unit for i in shown], [smooth[i] for i in shown], color="#4477aa", lw=1.8, label="training")
+    axes.plot(
+        [finite[i][0] / unit for i in shown], [smooth[i] for i in shown], color="#4477aa", lw=1.8, label="training"
+    )
     if evaluations:
         points = [(elapsed / unit, value) for elapsed, value in evaluations]
         axes.plot(*zip(*points, strict=True), "o", mfc="none", color="#cc3311", ms=5, label="held out, a part")
-    axes.plot(
-        final[0] / unit, final[1], "o", color="#cc3311", ms=6, clip_on=False, label=f"held out, all: {final[1]:.3f}"
-    )
-    # The first steps fall from some 8 bits; showing them would flatten everything worth seeing.
+    label = f"held out, all: {final_bits:.3f}"
+    axes.plot(end / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
+    # The loss falls from about 8 bits in the first steps. If they were shown, the rest would look flat.
     late = smooth[len(smooth) // 10 :]
-    values = [*late, final[1], *(value for _, value in evaluations), *references.values()]
-    floor, ceiling = min(values), max([*late[:1], final[1], *references.values()])
-    margin = 0.05 * (ceiling - floor) + 1e-3
-    axes.set_ylim(floor - margin, ceiling + margin)
-    axes.set_xlim(0, final[0] / unit)
+    lowest = min([*late, final_bits, *(value for _, value in evaluations), *references.values()])
+    highest = max([*late[:1], final_bits, *references.values()])
+    margin = 0.05 * (highest - lowest) + 1e-3
+    axes.set_ylim(lowest - margin, highest + margin)
+    axes.set_xlim(0, end / unit)
+    _draw_references(axes, references, 0.05 * (highest - lowest))
+    axes.set(xlabel=f"training time ({unit_name})", ylabel="bits per byte", title=title)
+    axes.legend(frameon=False, loc="upper right")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _draw_references(axes, references: dict[str, float], distance: float) -> None:
+    """Draws horizontal lines with labels. Lines may coincide, but their labels are at least `distance` apart."""
     height = -math.inf
     for label, value in sorted(references.items(), key=lambda item: item[1]):
         axes.axhline(value, color="0.55", lw=1, ls=(0, (4, 3)), zorder=1)
-        height = max(value, height + 0.05 * (ceiling - floor))  # lines may coincide, their labels must not
+        height = max(value, height + distance)
         axes.annotate(
             f"{label}  {value:.2f}",
             (1, height),
@@ -86,7 +112,3 @@ def plot_curve(
             color="0.35",
             annotation_clip=False,
         )
-    axes.set(xlabel=f"training time ({name})", ylabel="bits per byte", title=title)
-    axes.legend(frameon=False, loc="upper right")
-    figure.savefig(path)
-    plt.close(figure)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""From command-line options to a model and its optimizer."""
+"""Builds the model and the optimizer of a run from its options."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ OWN_OPTIONS = ("cell_type", "hidden_size", "num_hidden_layers", "intermediate_si
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
-    """A fresh causal language model for `tokenizer`, weights drawn from `args.seed`.
+    """Builds a new causal language model for `tokenizer`, with weights drawn from `args.seed`.
 
     Raises:
-        InputError: An unknown or doubly given field, a value the configuration refuses, or a vocabulary smaller
-            than the tokenizer's.
+        InputError: A field is unknown or given twice, the configuration rejects a value, or the vocabulary is smaller than
+            the tokenizer's.
     """
     fields = {name: getattr(args, name) for name in OWN_OPTIONS if getattr(args, name) is not None}
-    # What describes the architecture: all else that a configuration holds is set here, or by transformers.
+    # The fields that describe the architecture. All others are set here, or by transformers.
     known = set(MinRNNConfig.__annotations__) - {"bos_token_id", "eos_token_id", "pad_token_id"}
     for name, value in args.config.items():
         if name in OWN_OPTIONS:
             raise InputError(f"--config {name}={value}: use --{name.replace('_', '-')} {value}")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(sorted(known))}"
+            hint = f"the fields are {', '.join(sorted(known))}"
+            if near:
+                hint = f"did you mean {near[0]}?"
             raise InputError(f"--config {name}: there is no such field to set; {hint}")
     needed = vocabulary_size(tokenizer)
     fields |= {"vocab_size": needed, **args.config}
@@ -48,8 +50,8 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
     try:
         config = MinRNNConfig.paper(**fields) if args.block == "paper" else MinRNNConfig(**fields)
         model = MinRNNForCausalLM(config)
-    except Exception as error:  # whatever the configuration refuses, it says why
-        # A strict dataclass wraps what its validators raise in words about itself.
+    except Exception as error:  # of many types
+        # A strict dataclass wraps the errors of its validators in an error about itself.
         raise InputError(f"this model cannot be built: {error.__cause__ or error}") from error
     model.generation_config = GenerationConfig(
         **special,
@@ -80,6 +82,6 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float, block: str = "
 
 
 def build_optimizer(model: torch.nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
-    """AdamW; the learning rate is set before every step."""
+    """Builds AdamW. The trainer sets the learning rate before every step."""
     groups = [group for group in parameter_groups(model, args.weight_decay, args.block) if group["params"]]
     return torch.optim.AdamW(groups, lr=args.learning_rate, betas=tuple(args.betas), fused=True)

@@ -3,9 +3,9 @@
 
 P_n(w | c) = (count(c w) - D(count(c w))) / count(c) + backoff(c) * P_{n-1}(w | c without its first token)
 
-The highest order counts occurrences; the lower ones count distinct tokens to the left. P_0 is uniform.
-An n-gram is stored as one integer, `id of its first n-1 tokens * vocabulary + last token`, in one sorted array per
-order, so that counting is sorting, looking up is bisection, and the tokens seen after a context lie side by side.
+The highest order counts occurrences. The lower ones count distinct tokens to the left. P_0 is uniform.
+An n-gram is stored as one integer, `id of its first n-1 tokens * vocabulary + last token`, in one sorted array per order:
+n-grams are counted by sorting and found by bisection, and the tokens seen after a context are adjacent.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MINIMUM_DISCOUNT = 0.05  # keeps some probability for unseen tokens where the counts would leave none
+MINIMUM_DISCOUNT = 0.05  # keeps some probability for unseen tokens if the counts leave none
 
 
 @dataclass(frozen=True)
 class _Order:
-    """One order's n-grams, ascending by key; contexts are numbered as the n-grams of the order below."""
+    """The n-grams of one order, ascending by key. Contexts have the numbers of the n-grams of the order below."""
 
     keys: np.ndarray  # [n-grams] int64
     weight: np.ndarray  # [n-grams] float64: discounted count / count of the context
-    backoff: np.ndarray  # [contexts] float64: probability handed to the order below; 1 where nothing was seen
+    backoff: np.ndarray  # [contexts] float64: probability left to the order below; 1 if nothing was seen
 
 
 class NGramModel:
@@ -49,7 +49,7 @@ class NGramModel:
         self._orders: list[_Order] = []
         prefix = np.zeros(len(tokens) + 1, np.int64)  # [position]: id of the (n-1)-gram that starts there
         contexts = 1
-        counted = None  # the order below, waiting for this one to tell how many tokens stand to its left
+        counted = None  # the order below, until this order has counted the tokens to the left of its n-grams
         for n in range(1, order + 1):
             here = prefix[: len(tokens) - n + 1] * vocab_size + tokens[n - 1 :]
             keys, first, ids, counts = _unique(here)
@@ -58,11 +58,13 @@ class NGramModel:
                 below, below_contexts = counted
                 left = np.bincount(prefix[first + 1], minlength=len(below))
                 self._orders.append(_discount(below, left, below_contexts, vocab_size))
-            counted, contexts, prefix = (keys, contexts), len(keys), ids
+            counted = (keys, contexts)
+            contexts = len(keys)
+            prefix = ids
         self._orders.append(_discount(keys, counts, counted[1], vocab_size))
 
     def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
-        """Natural logarithms of P(token | the up to `order - 1` tokens before it) for every token after the first.
+        """Returns log P(token | the up to `order - 1` tokens before it), natural, for every token after the first.
 
         Args:
             tokens (`np.ndarray` of shape `(tokens,)`): Ids of a text.
@@ -74,7 +76,7 @@ class NGramModel:
         probability = np.full(len(tokens), 1.0 / self.vocab_size)
         prefix = np.zeros(len(tokens) + 1, np.int64)  # -1 where that n-gram was never seen
         for n, level in enumerate(self._orders, start=1):
-            start = slice(0, len(tokens) - n + 1)  # n-grams by their first token; they predict the last one
+            start = slice(0, len(tokens) - n + 1)  # first tokens of the n-grams, which predict their last tokens
             context = prefix[start]
             known = context >= 0
             found = _find(level.keys, np.where(known, context * self.vocab_size + tokens[n - 1 :], -1))
@@ -85,13 +87,14 @@ class NGramModel:
         return np.log(probability[1:])
 
     def distribution(self, context: np.ndarray) -> np.ndarray:
-        """P(. | context) over the whole vocabulary, shape `(vocab_size,)`; only the last `order - 1` ids count."""
-        context = np.asarray(context, np.int64)[-(self.order - 1) :] if self.order > 1 else np.zeros(0, np.int64)
+        """Returns P(. | context) for the whole vocabulary, shape `(vocab_size,)`; only the last `order - 1` ids count."""
+        context = np.asarray(context, np.int64)
+        context = context[max(0, len(context) - self.order + 1) :]
         probability = np.full(self.vocab_size, 1.0 / self.vocab_size)
         for n in range(1, len(context) + 2):
             row = self._context_id(context[len(context) - n + 1 :])
             if row < 0:
-                break  # an unseen context has no longer seen one
+                break  # no longer context has been seen either
             level = self._orders[n - 1]
             first, last = np.searchsorted(level.keys, (row * self.vocab_size, (row + 1) * self.vocab_size))
             probability *= level.backoff[row]
@@ -109,10 +112,13 @@ class NGramModel:
         """Draws tokens after `begin`, whose first one is the separator, until the next separator.
 
         Args:
-            begin (`list[int]`): The separator, and a prompt that the text goes on from.
-            max_tokens (`int`): Length of the text, prompt included.
-            temperature (`float`): Exponent 1/temperature on the probabilities; above 0.
-            top_p (`float`): Draw among the likeliest tokens that together hold this share, in (0, 1].
+            begin (`list[int]`): The separator, and a prompt.
+            max_tokens (`int`): Length of the text, with the prompt.
+            temperature (`float`): The probabilities are raised to 1/temperature; above 0.
+            top_p (`float`): Draws from the likeliest tokens with this total probability, in (0, 1].
+
+        Returns:
+            The prompt and the tokens drawn.
         """
         tokens = list(begin)
         while len(tokens) <= max_tokens:
@@ -120,8 +126,8 @@ class NGramModel:
             probability **= 1.0 / temperature
             probability /= probability.sum()
             likeliest = np.argsort(-probability)
-            reach = np.cumsum(probability[likeliest])
-            kept = likeliest[: np.searchsorted(reach, top_p * reach[-1]) + 1]
+            cumulative = np.cumsum(probability[likeliest])
+            kept = likeliest[: np.searchsorted(cumulative, top_p * cumulative[-1]) + 1]
             token = int(rng.choice(kept, p=probability[kept] / probability[kept].sum()))
             if token == begin[0]:
                 break
@@ -129,6 +135,7 @@ class NGramModel:
         return tokens[1:]
 
     def _context_id(self, tokens: np.ndarray) -> int:
+        """Returns the number of a context, -1 if it was never seen."""
         row = 0
         for level, token in zip(self._orders, tokens.tolist(), strict=False):
             key = row * self.vocab_size + token
@@ -139,7 +146,7 @@ class NGramModel:
 
 
 def _unique(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct values ascending, one position of each, every position's rank among them, and their counts."""
+    """Returns the distinct values ascending, a position of each, the rank of each position's value, and the counts."""
     ordering = np.argsort(values)
     ordered = values[ordering]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
@@ -150,13 +157,13 @@ def _unique(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of each wanted value in the sorted keys, -1 where it's missing."""
+    """Returns the index of each wanted value in the sorted keys, -1 if it is missing."""
     index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[index] == wanted, index, -1)
 
 
 def _discount(keys: np.ndarray, counts: np.ndarray, contexts: int, vocab_size: int) -> _Order:
-    """Discounted weights of one order's n-grams, and what each context leaves for the order below."""
+    """Returns one order: the discounted weights of its n-grams, and the probability that each context leaves to the next."""
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
     ratio = n1 / (n1 + 2 * n2) if n1 else 0.5
     estimates = [1 - 2 * ratio * n2 / max(n1, 1), 2 - 3 * ratio * n3 / max(n2, 1), 3 - 4 * ratio * n4 / max(n3, 1)]
@@ -164,7 +171,7 @@ def _discount(keys: np.ndarray, counts: np.ndarray, contexts: int, vocab_size: i
     taken = discounts[np.minimum(counts, 3)]
     context = keys // vocab_size
     total = np.bincount(context, counts, minlength=contexts)
-    # A context seen only at the very end of the text has no successor: all of its probability goes below.
+    # A context seen only at the end of the text has no successor: all of its probability goes to the order below.
     seen = total > 0
     backoff = np.ones(contexts)
     np.divide(np.bincount(context, taken, minlength=contexts), total, out=backoff, where=seen)

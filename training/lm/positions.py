@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Bits by position: does a model predict better the more it has read, also past the length that it was trained on?
+"""Bits by position: does a model predict better the more it has read, also beyond the length of its training?
 
-The text is cut into pieces of equal length, and the model reads each from an empty state: at a piece's n-th token it has
-read n tokens. Positions are put together by powers of two. How hard the tokens of a group happen to be does not matter
-where they are compared with themselves: the same tokens, predicted with all of the text before them.
+The text is cut into pieces of equal length, and the model reads each from an empty state: at the n-th token of a piece it has
+read n tokens. Positions are grouped by powers of two. Some groups have harder tokens than others, so each group is compared
+with itself: with the same tokens, predicted with the state carried through all of the text before them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.lm.tokenization import UNKNOWN_BITS
 
 
 def bits_of(nats: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Bits per predicted token; each `<unk>` is charged what would name its character, as in `TokenStream.bits_per_byte`.
+    """Returns the bits per predicted token. Each `<unk>` costs `UNKNOWN_BITS` more, as in `TokenStream.bits_per_byte`.
 
     >>> bits_of(np.array([math.log(2), 0.0]), np.array([False, True])).round(1).tolist()
     [1.0, 20.1]
@@ -28,44 +28,55 @@ def bits_of(nats: np.ndarray, unknown: np.ndarray) -> np.ndarray:
 def by_position(
     nats: np.ndarray, carried: np.ndarray, unknown: np.ndarray, length: int, bytes_per_token: float
 ) -> list[dict]:
-    """Sums over the positions 1, 2, 3-4, 5-8, ... up to `length`.
+    """Returns sums over the positions 1, 2, 3-4, 5-8, ... up to `length`.
 
     Args:
-        nats (`np.ndarray` of shape `(tokens,)`): Of every predicted token, the state thrown away after every `length`.
-        carried (`np.ndarray` of shape `(tokens,)`): The same with all of the text before.
-        unknown (`np.ndarray` of shape `(tokens,)`, bool): Which of them are `<unk>`.
+        nats (`np.ndarray` of shape `(tokens,)`): Loss of every predicted token, with the state reset after every `length`.
+        carried (`np.ndarray` of shape `(tokens,)`): The same with the state carried through all of the text.
+        unknown (`np.ndarray` of shape `(tokens,)`, bool): Which of the tokens are `<unk>`.
         length (`int`): Tokens of a piece.
-        bytes_per_token (`float`): Mean over the text, by which bits per token become bits per byte.
+        bytes_per_token (`float`): Mean over the text; turns bits per token into bits per byte.
 
     Returns:
         A dict for each group that has tokens: `first` and `last` position, `tokens`, the sum of `bits`, `bits_per_byte`,
-        `perplexity`, and these three again of the same tokens `with_all_before`. The sums add up to those of the text.
+        `perplexity`, and these three for `carried` in `with_all_before`. The sums add up to those of the text.
 
     >>> rows = by_position(np.ones(7), np.ones(7), np.zeros(7, bool), length=4, bytes_per_token=1.0)
     >>> [(row["first"], row["last"], row["tokens"]) for row in rows]
     [(1, 1, 2), (2, 2, 2), (3, 4, 3)]
     """
     position = np.arange(len(nats)) % length + 1
-    rows, first, last = [], 1, 1
+    rows = []
+    first = last = 1
     while first <= min(length, len(nats)):
         chosen = (position >= first) & (position <= last)
-        tokens = int(chosen.sum())
-
-        def sums(values, chosen=chosen, tokens=tokens):
-            bits = float(bits_of(values[chosen], unknown[chosen]).sum())
-            return {
-                "bits": bits,
-                "bits_per_byte": bits / (tokens * bytes_per_token),
-                "perplexity": math.exp(min(float(values[chosen].mean()), 700.0)),
+        rows.append(
+            {
+                "first": first,
+                "last": last,
+                "tokens": int(chosen.sum()),
+                **_sums(nats[chosen], unknown[chosen], bytes_per_token),
+                "with_all_before": _sums(carried[chosen], unknown[chosen], bytes_per_token),
             }
-
-        rows.append({"first": first, "last": last, "tokens": tokens, **sums(nats), "with_all_before": sums(carried)})
-        first, last = last + 1, min(2 * last, length)
+        )
+        first = last + 1
+        last = min(2 * last, length)
     return rows
 
 
+def _sums(nats: np.ndarray, unknown: np.ndarray, bytes_per_token: float) -> dict[str, float]:
+    bits = float(bits_of(nats, unknown).sum())
+    return {
+        "bits": bits,
+        "bits_per_byte": bits / (len(nats) * bytes_per_token),
+        "perplexity": math.exp(min(float(nats.mean()), 700.0)),
+    }
+
+
 def default_length(window: int, predicted: int, times: int = 16, pieces: int = 4) -> int:
-    """A power of two: `times` the training length or the next one above, or what leaves at least so many pieces.
+    """Returns the length of the pieces: the power of two at or above `times` the training length.
+
+    A short text has a smaller power of two, so that it makes at least `pieces` pieces.
 
     >>> default_length(256, 100_000), default_length(100, 100_000), default_length(256, 5_000)
     (4096, 2048, 1024)
@@ -75,8 +86,12 @@ def default_length(window: int, predicted: int, times: int = 16, pieces: int = 4
 
 
 def worth_past(rows: list[dict], window: int) -> tuple[dict, float] | None:
-    """The last group of positions that training has seen, and how many bits per byte its tokens gain from what stands
-    further back; `None` where no piece is longer than the window."""
+    """Returns the worth of context beyond the training length.
+
+    Returns:
+        The last group of positions within the training length, and the bits per byte that its tokens gain if the state is
+        carried through all of the text before them; `None` if no piece is longer than the window.
+    """
     if rows[-1]["last"] <= window:
         return None
     row = next(row for row in rows if row["last"] >= window)
@@ -84,7 +99,7 @@ def worth_past(rows: list[dict], window: int) -> tuple[dict, float] | None:
 
 
 def name_of(row: dict) -> str:
-    """The positions of a group.
+    """Returns the positions of a group as text.
 
     >>> name_of({"first": 3, "last": 4}), name_of({"first": 1, "last": 1})
     ('3-4', '1')
@@ -93,10 +108,10 @@ def name_of(row: dict) -> str:
 
 
 def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title: str) -> None:
-    """Writes a PNG: above, bits per byte by position; below, what the text further back would save there."""
+    """Writes a PNG: bits per byte by position above, and below the bits that the text further back saves there."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # draws without a window
     from matplotlib import pyplot as plt
 
     middles = [math.sqrt(row["first"] * row["last"]) for row in rows]
@@ -107,11 +122,12 @@ def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title
     )
     upper.plot(middles, whole, "o--", color="0.55", ms=4, lw=1.2, label="the same tokens, all of the text before them")
     upper.plot(middles, alone, "o-", color="#4477aa", ms=5, lw=1.8, label="from an empty state")
-    # The first few positions cost several times as much; showing them would flatten everything worth seeing.
+    # The first few positions cost several times as much. If they were shown, the rest would look flat.
     late = [value for middle, value in zip(middles, alone) if middle >= window / 32] or alone
-    floor, ceiling = min(alone + whole), max(late + whole)
-    margin = 0.08 * (ceiling - floor) + 1e-3
-    upper.set_ylim(floor - margin, ceiling + margin)
+    lowest = min(alone + whole)
+    highest = max(late + whole)
+    margin = 0.08 * (highest - lowest) + 1e-3
+    upper.set_ylim(lowest - margin, highest + margin)
     upper.set(ylabel="bits per byte", title=title)
     lower.axhline(0, color="0.55", lw=1)
     lower.plot(middles, [a - b for a, b in zip(alone, whole)], "o-", color="#4477aa", ms=5, lw=1.8)

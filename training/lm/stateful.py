@@ -1,57 +1,68 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The states that rows carry from one segment to the next in stateful training."""
+"""The states that rows carry from one step to the next in stateful training."""
 
 from __future__ import annotations
 
 import torch
+from accelerate import Accelerator
 from transformers import DynamicCache
 
-from hf_minrnn import detach_cache
+from hf_minrnn import MinRNNConfig, detach_cache
+
+LayerState = tuple[torch.Tensor | None, torch.Tensor | None]  # recurrent state and conv_state of a layer
 
 
 class CarriedStates:
-    """The states of this process's rows, one cache's worth for each micro-batch; they begin as the model's initial ones.
+    """The states of this process's rows, for each micro-batch those of all layers; at first the model's initial states.
 
     Args:
-        config (`MinRNNConfig`): Of the model.
-        micro_batches (`int`): In a step of one process.
+        config (`MinRNNConfig`): The model's configuration.
+        micro_batches (`int`): Number of them in a step of one process.
     """
 
-    def __init__(self, config, micro_batches: int):
+    def __init__(self, config: MinRNNConfig, micro_batches: int):
         self.config = config
-        self.micro_batches: list[list | None] = [None] * micro_batches
+        self.micro_batches: list[list[LayerState] | None] = [None] * micro_batches
 
     def cache(self, number: int) -> DynamicCache:
-        """A cache to run micro-batch `number` from; these states stay as they are, should the step be thrown away."""
+        """Returns a cache with the states of micro-batch `number`. The model changes the cache, but not these states."""
         cache = DynamicCache(config=self.config)
-        for layer, (state, tail) in zip(cache.layers, self.micro_batches[number] or []):
-            layer.update_conv_state(tail)
+        for layer, (state, conv_state) in zip(cache.layers, self.micro_batches[number] or []):
+            layer.update_conv_state(conv_state)
             layer.update_recurrent_state(state)
         return cache
 
     def keep(self, caches: list[DynamicCache]) -> None:
-        """Takes the states after a step over, one cache of each micro-batch; no gradient goes back through them."""
+        """Replaces the states by those after a step, from the cache of each micro-batch. They carry no gradient."""
         self.micro_batches = [[layer.carried() for layer in detach_cache(cache).layers] for cache in caches]
 
-    def gathered(self, accelerator) -> list | None:
-        """The states of all rows of all processes, on the CPU: `(state, tail)` of each layer; to be called by all."""
+    def gathered(self, accelerator: Accelerator) -> list[LayerState] | None:
+        """Returns the states of the rows of all processes, for each layer, on the CPU; every process must call it."""
         if self.micro_batches[0] is None:
             return None
         layers = []
-        for parts in zip(*self.micro_batches):
-            columns = (None if column[0] is None else torch.cat(column) for column in zip(*parts))
-            layers.append(tuple(None if x is None else accelerator.gather(x.contiguous()).cpu() for x in columns))
+        for parts in zip(*self.micro_batches):  # a layer's states in each micro-batch
+            gathered: list[torch.Tensor | None] = []
+            for states in zip(*parts):
+                if states[0] is None:
+                    gathered.append(None)
+                else:
+                    gathered.append(accelerator.gather(torch.cat(states).contiguous()).cpu())
+            layers.append(tuple(gathered))
         return layers
 
-    def scatter(self, layers: list | None, accelerator) -> None:
-        """Takes this process's rows of what `gathered` returned, whatever the number of processes was then."""
+    def scatter(self, layers: list[LayerState] | None, accelerator: Accelerator) -> None:
+        """Takes this process's rows of what `gathered` returned, for any number of processes."""
         if layers is None:
             return
-        number, parts = accelerator.process_index, accelerator.num_processes * len(self.micro_batches)
-        split = [
-            [[None] * parts if x is None else x.to(accelerator.device).chunk(parts) for x in layer] for layer in layers
-        ]
-        first = number * len(self.micro_batches)
-        self.micro_batches = [
-            [(states[i], tails[i]) for states, tails in split] for i in range(first, first + len(self.micro_batches))
-        ]
+        own = len(self.micro_batches)
+        count = accelerator.num_processes * own
+        first = accelerator.process_index * own
+        self.micro_batches = [[] for _ in range(own)]
+        for layer in layers:
+            # For the recurrent state and the conv_state, a part for each micro-batch of each process.
+            states, conv_states = (
+                [None] * count if x is None else x.to(accelerator.device).chunk(count) for x in layer
+            )
+            for number, micro_batch in enumerate(self.micro_batches, start=first):
+                micro_batch.append((states[number], conv_states[number]))

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Documents that are read while training, and the rows of tokens made of them.
+"""Documents that are read while training, and the rows of tokens that are made of them.
 
-Every process reads the whole stream and takes its own rows, so that the rows don't depend on how many processes there are.
+Every process reads the whole stream and takes its own rows, so the rows don't depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.common.errors import InputError
 from training.lm.corpus import (
@@ -26,22 +28,23 @@ from training.lm.corpus import (
 )
 from training.lm.tokenization import encode_document_ids
 
-SAMPLE_CHARACTERS = 1 << 22  # of the first training documents: what a tokenizer is learned from
-PULL = 32  # documents that are encoded together
+SAMPLE_CHARACTERS = 1 << 22  # of the first training documents, from which a tokenizer is learned
+READ_AT_ONCE = 32  # documents that are encoded together
 
 
-def load_stream(dataset: str, text_column: str, heldout_documents: int):
+def load_stream(dataset: str, text_column: str, heldout_documents: int) -> tuple[Corpus, Any]:
     """Opens a dataset as a stream.
 
     Args:
         dataset (`str`): A text file or a folder of them, each file one document; a table or a folder of them; a name on the
             Hub, `owner/name` or `owner/name:configuration`.
-        heldout_documents (`int`): How many to hold out: of the dataset's own validation or test split if it has one, else
-            the first of the training split.
+        text_column (`str`): Column with the text, for tables.
+        heldout_documents (`int`): Number of documents to hold out: the first of the dataset's validation or test split if it
+            has one, else the first of its training split.
 
     Returns:
-        `(corpus, stream)`: held-out documents and, as the corpus's training documents, the first of the stream; and the
-        stream of training documents, a `datasets.IterableDataset` with the one column `text_column`.
+        A corpus of the held-out documents and the first training documents; and the stream of all training documents, a
+        `datasets.IterableDataset` with the one column `text_column`.
 
     Raises:
         InputError: The source is missing, too short, not UTF-8, or has no such column.
@@ -52,23 +55,25 @@ def load_stream(dataset: str, text_column: str, heldout_documents: int):
     train = quietly(lambda: _only_text(splits[first], text_column, name), what)
     own = next((split for split in HELDOUT_SPLITS if split in splits and split != first), None)
     if own is None:
-        heldout, train = train.take(heldout_documents), train.skip(heldout_documents)
+        heldout = train.take(heldout_documents)
+        train = train.skip(heldout_documents)
         how = f"the first {heldout_documents} documents of the stream held out"
     else:
         heldout = quietly(lambda: _only_text(splits[own], text_column, name), what).take(heldout_documents)
         how = f"the first {heldout_documents} documents of the dataset's {own} split"
-    held = quietly(lambda: list(_texts(heldout, text_column, name)), what)
+    heldout_texts = quietly(lambda: list(_texts(heldout, text_column, name)), what)
     sample = quietly(lambda: _sample(_texts(train, text_column, name)), what)
-    for side, documents in (("held-out", held), ("training", sample)):
+    for side, documents in (("held-out", heldout_texts), ("training", sample)):
         if not documents:
             raise InputError(
-                f"dataset {dataset!r} is empty: no text is left for the {side} side; give more documents (a text file is "
+                f"dataset {dataset!r} is empty: it has no text for the {side} side; give more documents (a text file is "
                 f"one), fewer --heldout-documents than {heldout_documents}, or leave out --streaming"
             )
-    return Corpus(name, sample, held, how), train
+    return Corpus(name, sample, heldout_texts, how), train
 
 
-def _open(dataset: str):
+def _open(dataset: str) -> tuple[str, Any]:
+    """Opens all splits of a dataset as streams. Returns a short name and the `datasets.IterableDatasetDict`."""
     import datasets
 
     path = Path(dataset).expanduser()
@@ -81,7 +86,7 @@ def _open(dataset: str):
         raise InputError(f"dataset {dataset!r} is empty: give a folder with files in it")
     kinds = {table_kind(file) or "text" for file in files}
     if len(kinds) != 1:
-        raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give one of them by its path")
+        raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give the path of one of them")
     kind = kinds.pop()
     if kind != "parquet":
         for file in files:
@@ -89,12 +94,15 @@ def _open(dataset: str):
     if kind != "text" and path.is_dir():
         splits = datasets.load_dataset(kind, data_files=table_splits(path, kind), streaming=True, **TABLE_OPTIONS[kind])
         return path.resolve().name, splits
-    options = {"sample_by": "document"} if kind == "text" else TABLE_OPTIONS[kind]
+    options = {"sample_by": "document"}
+    if kind != "text":
+        options = TABLE_OPTIONS[kind]
     names = [str(file) for file in files]
     return path.stem, datasets.load_dataset(kind, data_files={"train": names}, streaming=True, **options)
 
 
 def _only_text(stream, text_column: str, name: str):
+    """Returns a stream with only the column of the text."""
     columns = stream.column_names or list(next(iter(stream), {text_column: ""}))
     if text_column not in columns:
         raise InputError(
@@ -104,54 +112,77 @@ def _only_text(stream, text_column: str, name: str):
 
 
 def _texts(stream, text_column: str, name: str) -> Iterator[str]:
+    """Yields the texts of a stream that are not empty."""
     for row in stream:
         text = row[text_column]
-        if text and not isinstance(text, str):
+        if not text:
+            continue
+        if not isinstance(text, str):
             raise InputError(
                 f"column {text_column!r} of {name!r} holds {type(text).__name__}, not text: choose another"
             )
-        if text:
-            yield text
+        yield text
 
 
 def _sample(texts: Iterator[str]) -> list[str]:
-    sample, size = [], 0
-    while size < SAMPLE_CHARACTERS and (text := next(texts, None)):
+    """Returns the first texts, at least `SAMPLE_CHARACTERS` characters if there are as many."""
+    sample = []
+    size = 0
+    for text in texts:
         sample.append(text)
         size += len(text)
+        if size >= SAMPLE_CHARACTERS:
+            break
     return sample
 
 
 class StreamBatches:
-    """Rows of tokens from a stream of documents, each after a separator; at its end the stream begins anew.
+    """Rows of tokens from a stream of documents, each after a separator. After its end the stream starts again.
 
     Args:
-        batching (`str`): `packed`: the rows of a step follow one another in the stream; `stateful`: each row takes a document
-            of its own from the stream and reads it through all steps that it takes, then the next.
+        batching (`str`): `packed`: the rows of a step follow each other in the stream; `stateful`: each row takes its own
+            document from the stream, reads it over as many steps as it needs, and then takes the next one.
         stream (`datasets.IterableDataset`): With a column `text_column`.
-        length, rows (`int`): Tokens a row, and rows a step, over all processes.
-        shuffle_buffer (`int`): How many documents are read ahead, to draw the next one from; 0 keeps their order. Not the
-            buffer of datasets, which after resuming gives some documents twice.
+        length (`int`): Tokens per row.
+        rows (`int`): Rows per step, over all processes.
+        shuffle_buffer (`int`): Number of documents that are read ahead, and from which the next one is drawn; 0 keeps their
+            order. The buffer of datasets is not used, as it repeats some documents after a resumption.
+        seed (`int`): For the shuffling.
     """
 
     def __init__(
-        self, batching: str, stream, text_column: str, tokenizer, length: int, rows: int, shuffle_buffer=0, seed=0
+        self,
+        batching: str,
+        stream,
+        text_column: str,
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        rows: int,
+        shuffle_buffer: int = 0,
+        seed: int = 0,
     ):
-        self.stream, self.text_column, self.tokenizer = stream, text_column, tokenizer
-        self.length, self.rows, self.shuffle_buffer, self.seed = length, rows, shuffle_buffer, seed
-        self.epoch = self.given = 0
-        empty = np.zeros(0, np.int64)
-        self.lanes = [empty] * (rows if batching == "stateful" else 1)
-        self.waiting: list[np.ndarray] = []  # documents encoded and not yet in a lane
-        # Of the stream after the last pull: one that has been resumed and not yet read from doesn't know where it is.
-        self.iterator = self.position = None
+        self.stream = stream
+        self.text_column = text_column
+        self.tokenizer = tokenizer
+        self.length = length
+        self.rows = rows
+        self.shuffle_buffer = shuffle_buffer
+        self.seed = seed
+        self.epoch = 0
+        self.given = 0  # number of documents that rows have taken
+        self.lanes = [np.zeros(0, np.int64)] * (rows if batching == "stateful" else 1)  # tokens that the next rows take
+        self.waiting: list[np.ndarray] = []  # documents that are encoded and in no lane yet
+        self.iterator: Iterator[dict] | None = None
+        # State of the stream after the last read. A stream that was resumed and not yet read does not know its own state.
+        self.position: dict | None = None
 
-    def _pull(self) -> None:
-        for _ in range(2):  # the stream's end, and its beginning anew
+    def _read(self) -> None:
+        """Reads and encodes some documents."""
+        for _ in range(2):  # at the end of the stream, it is read again from the start
             if self.iterator is None:
                 self.stream.set_epoch(self.epoch)
                 self.iterator = iter(self.stream)
-            read = quietly(lambda: list(islice(self.iterator, PULL)), "the next documents of the stream")
+            read = quietly(lambda: list(islice(self.iterator, READ_AT_ONCE)), "the next documents of the stream")
             texts = [row[self.text_column] for row in read]
             if texts:
                 self.position = self.stream.state_dict()
@@ -159,36 +190,41 @@ class StreamBatches:
                 separator = np.array([self.tokenizer.eos_token_id])
                 self.waiting += [np.concatenate([separator, ids]) for ids in encode_document_ids(self.tokenizer, texts)]
                 return
-            self.iterator, self.position, self.epoch = None, None, self.epoch + 1
-        raise InputError("the stream gives no documents any more: check that its files are still there")
+            self.iterator = None
+            self.position = None
+            self.epoch += 1
+        raise InputError("the stream gives no more documents: check that its files still exist")
 
     def _document(self) -> np.ndarray:
+        """Returns the tokens of the next document."""
         while len(self.waiting) <= self.shuffle_buffer:
-            self._pull()
+            self._read()
         if self.shuffle_buffer:
-            at = np.random.default_rng((self.seed, self.given)).integers(len(self.waiting))
-            self.waiting[0], self.waiting[at] = self.waiting[at], self.waiting[0]
+            drawn = np.random.default_rng((self.seed, self.given)).integers(len(self.waiting))
+            self.waiting[0], self.waiting[drawn] = self.waiting[drawn], self.waiting[0]
         self.given += 1
         return self.waiting.pop(0)
 
     def next(self, step: int) -> np.ndarray:
-        """The rows of the next step, int64 of shape `(rows, length + 1)`; the last token of a row comes again."""
+        """Returns the rows of the next step, int64 of shape `(rows, length + 1)`. A row's last token is read again."""
         take = self.length * self.rows // len(self.lanes)
-        out = []
+        taken = []
         for number, lane in enumerate(self.lanes):
-            pieces, size = [lane], len(lane)
+            pieces = [lane]
+            size = len(lane)
             while size <= take:
                 pieces.append(self._document())
                 size += len(pieces[-1])
-            lane = np.concatenate(pieces) if len(pieces) > 1 else lane  # not a long document anew at each step
-            out.append(lane[: take + 1])
+            if len(pieces) > 1:  # else the rest of a long document would be copied at each step
+                lane = np.concatenate(pieces)
+            taken.append(lane[: take + 1])
             self.lanes[number] = lane[take:]
         if len(self.lanes) > 1 or self.rows == 1:
-            return np.stack(out)
-        return out[0][np.arange(self.rows)[:, None] * self.length + np.arange(self.length + 1)]
+            return np.stack(taken)
+        return taken[0][np.arange(self.rows)[:, None] * self.length + np.arange(self.length + 1)]
 
     def state_dict(self) -> dict:
-        """Where the stream is, and the tokens read and not yet given out: those of the shuffle buffer among them."""
+        """Returns the position in the stream, and the tokens that were read and not yet taken."""
         return {
             "stream": self.position,
             "epoch": self.epoch,
@@ -198,12 +234,14 @@ class StreamBatches:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Goes to where a state dict was taken."""
-        self.epoch, self.given = state["epoch"], state["given"]
+        """Continues at the position of a state dict."""
+        self.epoch = state["epoch"]
+        self.given = state["given"]
         self.lanes = [lane.numpy().astype(np.int64) for lane in state["lanes"]]
         self.waiting = [ids.numpy().astype(np.int64) for ids in state["waiting"]]
         self.stream.set_epoch(self.epoch)
-        self.iterator, self.position = None, state["stream"]
+        self.iterator = None
+        self.position = state["stream"]
         if self.position is not None:
             self.stream.load_state_dict(self.position)
             self.iterator = iter(self.stream)

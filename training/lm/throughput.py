@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What share of the machine's arithmetic a run uses (model FLOPs utilisation).
+"""The share of the device's peak that a run uses (model FLOPs utilisation).
 
-Counted are the multiplications and additions of the model's matrix products: 2 a weight and token forward, 4 backward. The
-scan, the depthwise convolution, the embedding's look-up and the recomputation of gradient checkpointing are not, so that the
-number compares runs. They are divided by what one large matrix product of the same precision reaches on the same device.
+The multiplications and additions of the model's matrix products are counted: 2 per weight and token forward, 4 backward. The
+scan, the depthwise convolution, the embedding and the recomputation of gradient checkpointing are not counted, so that runs
+can be compared. The peak is the speed of one large matrix product of the same precision on the same device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ REPEATS = 5
 
 
 def flops_per_token(model: torch.nn.Module) -> int:
-    """Forward and backward, of the weights of every `Linear`; a tied head counts once, for the head.
+    """Returns the FLOPs of a forward and a backward pass per token, for the weights of every `Linear`.
+
+    A weight that the head shares with the embedding counts once, for the head.
 
     >>> flops_per_token(torch.nn.Linear(10, 20))
     1200
@@ -27,7 +29,7 @@ def flops_per_token(model: torch.nn.Module) -> int:
 
 @torch.inference_mode()
 def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the quickest of a few square matrix products."""
+    """Returns the FLOP/s of the fastest of a few square matrix products."""
     size = SIZE if device.type == "cpu" else 8 * SIZE
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     best = float("inf")

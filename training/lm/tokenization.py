@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizers, made here or loaded, and documents as one array of token ids.
+"""Tokenizers, built or loaded, and documents as one array of token ids.
 
-This module makes three kinds of tokenizer, each a `transformers.PreTrainedTokenizerFast` that is saved with the model:
+This module builds three kinds of tokenizer. Each is a `transformers.PreTrainedTokenizerFast` that is saved with the model:
 
 - `bytes`: one token per UTF-8 byte;
 - `bpe`: byte-level byte-pair encoding, learned from the training documents only;
@@ -33,9 +33,9 @@ SEPARATOR = "<|endoftext|>"
 PADDING = "<|padding|>"
 UNKNOWN = "<unk>"
 KINDS = ("bytes", "bpe", "chars")
-UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # naming one Unicode character among all
+UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # to name one of all Unicode characters
 LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
-ENCODE_AT_ONCE = 1 << 20  # characters; bounds the memory that the encoder's own records take
+ENCODE_AT_ONCE = 1 << 20  # characters; limits the memory of the encoder's results
 
 
 def build_tokenizer(
@@ -51,38 +51,23 @@ def build_tokenizer(
             on the left. False is for experiments that never pad, and for runs that were started without a padding token.
 
     Raises:
-        InputError: No such tokenizer, one without an end-of-text token, or a vocabulary too small to hold every byte.
+        InputError: There is no such tokenizer, it has no end-of-text token, or the vocabulary is too small for every byte.
     """
-    special = [SEPARATOR, PADDING] if padding else [SEPARATOR]
-    if kind == "bytes":
-        tokenizer = _byte_level(use_regex=False)
-    elif kind == "bpe":
-        smallest = 256 + len(special)
-        if vocab_size < smallest:
-            raise InputError(
-                f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and {len(special)} special tokens need "
-                f"{smallest}"
-            )
-        tokenizer = _byte_level(use_regex=True)
-        tokenizer.train_from_iterator(
-            _without_long_words(documents),
-            trainers.BpeTrainer(
-                vocab_size=vocab_size - len(special) + 1,
-                special_tokens=[SEPARATOR],
-                initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-                show_progress=False,
-            ),
-        )
-    elif kind == "chars":
-        tokenizer = _characters(documents)
-    else:
+    if kind not in KINDS:
         loaded = _load_tokenizer(kind)
         if not padding:
             return loaded
         padded = with_padding(loaded)
         padded.padding_side = "left"
         return padded
-    tokenizer.add_special_tokens(special)  # the padding token comes last, so that it moves no other id
+    special = [SEPARATOR, PADDING] if padding else [SEPARATOR]
+    if kind == "bytes":
+        tokenizer = _byte_level(use_regex=False)
+    elif kind == "bpe":
+        tokenizer = _learned_bpe(documents, vocab_size, special)
+    else:
+        tokenizer = _characters(documents)
+    tokenizer.add_special_tokens(special)  # the padding token comes last, so that no other id changes
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=SEPARATOR,
@@ -94,13 +79,32 @@ def build_tokenizer(
     )
 
 
+def _learned_bpe(documents: Sequence[str], vocab_size: int, special: list[str]) -> Tokenizer:
+    smallest = 256 + len(special)
+    if vocab_size < smallest:
+        raise InputError(
+            f"vocabulary size {vocab_size} is too small for bpe: 256 bytes and {len(special)} special tokens need {smallest}"
+        )
+    tokenizer = _byte_level(use_regex=True)
+    tokenizer.train_from_iterator(
+        _without_long_words(documents),
+        trainers.BpeTrainer(
+            vocab_size=vocab_size - len(special) + 1,
+            special_tokens=[SEPARATOR],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
 def has_padding(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer has a padding token that is not its end of text."""
+    """Whether a tokenizer has a padding token that differs from its end of text."""
     return tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
 
 
 def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A copy of a tokenizer that also has `<|padding|>`, or the tokenizer itself if it needs none or cannot take one."""
+    """Returns a copy of a tokenizer with `<|padding|>`, or the tokenizer itself if it needs no padding or cannot take one."""
     if has_padding(tokenizer):
         return tokenizer
     extended = copy.deepcopy(tokenizer)
@@ -115,7 +119,7 @@ def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().exists():
-        raise InputError(f"tokenizer {name!r} is not there: give {', '.join(KINDS)}, a folder, or a name on the Hub")
+        raise InputError(f"tokenizer {name!r} does not exist: give {', '.join(KINDS)}, a folder, or a name on the Hub")
     what = f"tokenizer {name!r}, which is neither one of {', '.join(KINDS)} nor"
     tokenizer = quietly(lambda: AutoTokenizer.from_pretrained(name), what)
     if tokenizer.eos_token_id is None:
@@ -124,19 +128,21 @@ def _load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many rows an embedding needs: one more than the largest id, which may lie beyond the number of tokens."""
+    """Returns the number of rows of an embedding: one more than the largest id, which may exceed the number of tokens."""
     return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
 
 
 def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that stands for characters a tokenizer has no token for; -1 where there is none. GPT-2's unknown token is its
-    separator: a byte-level tokenizer needs none."""
+    """Returns the id for characters without a token, or -1 if a tokenizer has none.
+
+    An unknown token that is the separator, as GPT-2's, does not count: a byte-level tokenizer never uses it.
+    """
     unknown = tokenizer.unk_token_id
     return -1 if unknown in (None, tokenizer.eos_token_id) else unknown
 
 
 def _byte_level(use_regex: bool) -> Tokenizer:
-    """A byte-level BPE without merges; the 256 byte symbols follow the separator."""
+    """Returns a byte-level BPE without merges. The ids of the 256 byte symbols follow the separator's."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {SEPARATOR: 0, **{symbol: index + 1 for index, symbol in enumerate(alphabet)}}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -146,7 +152,10 @@ def _byte_level(use_regex: bool) -> Tokenizer:
 
 
 def _without_long_words(documents: Sequence[str]) -> Iterator[str]:
-    # Learning takes time that grows with the square of a word's length: a genome of a megabyte would take an hour.
+    """Yields the documents, cut so that no word or run of white space is longer than 1000 characters.
+
+    The time to learn from a word grows with the square of its length: a genome of a megabyte would take an hour.
+    """
     for document in documents:
         begin = 0
         for found in LONG_WORD.finditer(document):
@@ -166,12 +175,12 @@ def _characters(documents: Sequence[str]) -> Tokenizer:
 
 @dataclass(frozen=True)
 class TokenStream:
-    """One split as the models see it: separator, document, separator, document, ...
+    """The tokens of a split, as models read them: separator, document, separator, document, ...
 
     Attributes:
-        ids (`np.ndarray` of shape `(tokens,)`): Token ids, the smallest unsigned type that holds them.
-        num_bytes (`int`): UTF-8 bytes of the documents, separators not counted.
-        num_unknown (`int`): How many tokens are `<unk>`.
+        ids (`np.ndarray` of shape `(tokens,)`): Token ids, in uint16 or uint32.
+        num_bytes (`int`): UTF-8 bytes of the documents, without separators.
+        num_unknown (`int`): Number of tokens that are `<unk>`.
     """
 
     ids: np.ndarray
@@ -179,15 +188,15 @@ class TokenStream:
     num_unknown: int = 0
 
     def bits_per_byte(self, nats: float) -> float:
-        """Bits per byte of a model that spent `nats` on every token after the first, separators included.
+        """Returns the bits per byte of a model whose loss on all tokens after the first is `nats`, separators included.
 
-        An `<unk>` doesn't say which character it was, so each is charged the bits that would name it.
+        An `<unk>` doesn't say which character it stands for, so it costs the bits that would name the character.
         """
         return (nats / math.log(2) + self.num_unknown * UNKNOWN_BITS) / self.num_bytes
 
 
 def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> TokenStream:
-    """Encodes documents into one array, each after a separator."""
+    """Encodes documents into one array, with a separator before each."""
     dtype = np.uint16 if vocabulary_size(tokenizer) <= 1 << 16 else np.uint32
     separator = np.array([tokenizer.eos_token_id], dtype)
     pieces = [piece for ids in encode_document_ids(tokenizer, documents) for piece in (separator, ids.astype(dtype))]
@@ -197,16 +206,16 @@ def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str
 
 
 def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Iterator[np.ndarray]:
-    """The token ids of each document, without special tokens.
+    """Yields the token ids of each document, without special tokens.
 
-    A document that spells the separator out in its text gets ordinary tokens for it.
+    If the text of a document contains the separator's spelling, it gets ordinary tokens.
     """
     if not tokenizer.is_fast:
         for document in documents:
             yield np.array(tokenizer(document, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
         return
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # either may be in a saved tokenizer, of a call once made with it
+    backend.no_truncation()  # a saved tokenizer may have kept either setting from an earlier call
     backend.no_padding()
     before = backend.encode_special_tokens
     for batch in _batches(documents):
@@ -219,13 +228,15 @@ def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[
             yield np.array(encoding.ids, np.int64)
 
 
-def _batches(documents: Sequence[str]):
-    batch, size = [], 0
+def _batches(documents: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
     for document in documents:
         batch.append(document)
         size += len(document)
         if size >= ENCODE_AT_ONCE:
             yield batch
-            batch, size = [], 0
+            batch = []
+            size = 0
     if batch:
         yield batch

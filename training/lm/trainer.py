@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The optimisation loop of train_lm.py: rows of tokens in, weights, checkpoints and a history of losses out."""
+"""The training loop of train_lm.py: reads rows of tokens, and leaves trained weights, checkpoints and a history of losses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from training.lm.batches import positions
 from training.lm.data import Data
 from training.lm.distributed import load_whole_state, shard, whole_state
 from training.lm.evaluation import quick_bits_per_byte
+from training.lm.loss_curve import MovingAverage
 from training.lm.model_setup import build_optimizer
 from training.lm.options import NOT_ABOUT_TRAINING, how_to_resume
 from training.lm.progress import Progress
@@ -29,61 +31,85 @@ from training.lm.stateful import CarriedStates
 from training.lm.throughput import flops_per_token, measure_peak_flops
 
 BAD_STEPS_ALLOWED = 10  # in a row
+SMOOTHING = 0.98  # weight of the earlier losses in the loss that is shown
 
 
 @dataclass
 class TrainingState:
-    """Everything about the run that is neither weights nor optimizer."""
+    """The part of a run's state that is neither weights nor optimizer."""
 
     step: int = 0
-    elapsed: float = 0.0  # seconds spent in optimisation steps, over all resumptions
-    skipped: int = 0  # steps left out because their loss or gradient wasn't finite
-    tokens: int = 0  # seen, over all processes
+    elapsed: float = 0.0  # seconds in optimisation steps, over all resumptions
+    skipped: int = 0  # steps without an update, because their loss or gradient was not finite
+    tokens: int = 0  # read by all processes
     started: str = ""  # time of the first step, UTC
-    losses: list[float] = field(default_factory=list)  # nats per token, one per step; nan where skipped
+    losses: list[float] = field(default_factory=list)  # nats per token, one per step; nan for a skipped step
     seconds: list[float] = field(default_factory=list)  # `elapsed` after each step
     evaluations: list[list[float]] = field(default_factory=list)  # [elapsed, held-out bits per byte, estimated]
-    changed: list[list] = field(default_factory=list)  # [step from which on, which argument, in words], when resumed
+    changed: list[list] = field(default_factory=list)  # [step of a resumption, description of a changed argument]
 
     def progress(self, args: argparse.Namespace) -> float:
-        """Share of the budget that is spent; 1 and above: done."""
-        return self.step / args.steps if args.steps else self.elapsed / (60 * args.minutes)
+        """Returns the share of the budget that is spent; at 1 the run is done."""
+        if args.steps:
+            return self.step / args.steps
+        return self.elapsed / (60 * args.minutes)
+
+
+class Outcome(NamedTuple):
+    """The outcome of a step in one process, or the one that all processes agree on."""
+
+    loss: float  # nats per token
+    seconds: float
+    finite: bool  # whether the loss and its gradient are
+    signal: int  # number of the signal that asks the run to stop; 0 for none
+    save_due: bool  # whether it is time for a checkpoint
 
 
 def run_arguments(args: argparse.Namespace, data: Data, processes: int) -> dict:
-    """What a checkpoint remembers in order to refuse another run's arguments."""
-    about = {name: value for name, value in vars(args).items() if name not in NOT_ABOUT_TRAINING}
-    rows = {"rows per step": args.batch_size * args.accumulate * processes}
-    stream = {"stream": args.dataset} if args.streaming else {}
-    # Earlier checkpoints lack this entry: their tokenizer pads with the end of text, and a resumed run keeps it.
-    padding = {"padding token": True} if data.padding else {}
-    return {**about, **rows, **stream, **padding, "training text": data.fingerprint[:16]}
+    """Returns the arguments that a checkpoint stores, to be compared with those of a resumed run."""
+    arguments = {name: value for name, value in vars(args).items() if name not in NOT_ABOUT_TRAINING}
+    arguments["rows per step"] = args.batch_size * args.accumulate * processes
+    if args.streaming:
+        arguments["stream"] = args.dataset
+    if data.padding:  # missing in earlier checkpoints: their tokenizer pads with the end of text, also when resumed
+        arguments["padding token"] = True
+    arguments["training text"] = data.fingerprint[:16]
+    return arguments
 
 
 class Trainer:
-    """Trains a model, alone or as one of several processes, from the start or from a checkpoint."""
+    """Trains a model in one process, or as one of several processes, from the start or from a checkpoint.
+
+    Args:
+        data (`Data`): Tokens of the training and the held-out text.
+        model (`MinRNNForCausalLM`): With the weights to start from.
+        saved (`dict`, *optional*): A checkpoint to resume from.
+    """
 
     def __init__(self, args: argparse.Namespace, accelerator: Accelerator, data: Data, model, saved: dict | None):
-        self.args, self.accelerator, self.data, self.resumed = args, accelerator, data, saved is not None
+        self.args = args
+        self.accelerator = accelerator
+        self.data = data
         self.folder = Path(args.output_dir)
-        self.state = (
-            TrainingState(**saved["state"])
-            if saved
-            else TrainingState(started=datetime.now(UTC).isoformat(timespec="seconds"))
-        )
-        self.rows = args.batch_size * args.accumulate  # of this process, in a step
+        self.resumed = saved is not None
+        if saved:
+            self.state = TrainingState(**saved["state"])
+        else:
+            self.state = TrainingState(started=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.rows = args.batch_size * args.accumulate  # per step and process
         self.batches = data.batches(args, self.rows * accelerator.num_processes)
         self.carried = CarriedStates(model.config, args.accumulate) if args.batching == "stateful" else None
-        # Where a row holds several documents, their separators say where one begins.
+        # A row may hold several documents, each after a separator. Windows ignore where documents begin.
         self.separator = None if args.batching == "windows" else data.tokenizer.eos_token_id
         self.flops = flops_per_token(model)
         if args.gradient_checkpointing:
-            # The name that it has from transformers 5.23 on; before, the other one.
+            # The method has this name from transformers 5.23 on, and the other one before.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         if args.fsdp:
             shard(model, accelerator)
-        self.bare, self.bare_optimizer = model, build_optimizer(model, args)
+        self.bare = model  # without the wrappers of torch.compile and Accelerate
+        self.bare_optimizer = build_optimizer(model, args)
         if saved:
             load_whole_state(model, self.bare_optimizer, saved)
             self.batches.load_state_dict(saved["batches"])
@@ -93,8 +119,10 @@ class Trainer:
             model = torch.compile(model)
         self.model = model if args.fsdp else accelerator.prepare(model)
         self.optimizer = accelerator.prepare(self.bare_optimizer)
-        dtype = torch.bfloat16 if args.bf16 else torch.float32
-        self.peak = 1e12 * args.peak_tflops if args.peak_tflops else measure_peak_flops(accelerator.device, dtype)
+        if args.peak_tflops:
+            self.peak = 1e12 * args.peak_tflops
+        else:
+            self.peak = measure_peak_flops(accelerator.device, torch.bfloat16 if args.bf16 else torch.float32)
 
     @property
     def utilisation(self) -> float:
@@ -103,7 +131,7 @@ class Trainer:
         return self.flops * self.state.tokens / max(self.state.elapsed, 1e-9) / (devices * self.peak)
 
     def save(self) -> None:
-        """Writes a checkpoint; to be called by all processes. No random state is in it, for every step seeds itself.
+        """Writes a checkpoint; every process must call it. It holds no random state, because every step seeds itself.
 
         Raises:
             CheckpointError: It could not be written.
@@ -123,22 +151,29 @@ class Trainer:
         save_checkpoint(self.folder, self.state.step, payload, self.args.keep)
 
     def step(self, rate: float) -> tuple[float, bool]:
-        """One optimisation step. Returns the loss in nats per token, averaged over this process's micro-batches,
-        and whether the gradient was finite; where it wasn't, weights, optimizer and carried states are left as they were.
+        """Runs one optimisation step.
+
+        If the gradient is not finite, the weights, the optimizer and the carried states stay as they were.
+
+        Returns:
+            The mean loss of this process's micro-batches in nats per token, and whether the gradient was finite.
         """
-        args, accelerator = self.args, self.accelerator
+        args = self.args
+        accelerator = self.accelerator
         rank = accelerator.process_index
-        mine = self.batches.next(self.state.step)[rank * self.rows : (rank + 1) * self.rows]
-        # Dropout too is a function of (seed, step, process): a resumed run needs no generator state to repeat it.
+        rows = self.batches.next(self.state.step)[rank * self.rows : (rank + 1) * self.rows]
+        # Dropout is a function of (seed, step, process) too, so a resumed run needs no generator state to repeat it.
         torch.manual_seed(int(np.random.SeedSequence((args.seed, self.state.step, rank)).generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        total, finite, caches = torch.zeros((), device=accelerator.device), True, []
+        total = torch.zeros((), device=accelerator.device)
+        finite = True
+        caches = []
         for number in range(args.accumulate):
             with accelerator.accumulate(self.model):
                 if args.fsdp:
                     self.model.set_requires_gradient_sync(accelerator.sync_gradients)
-                inputs = self._inputs(mine[number * args.batch_size : (number + 1) * args.batch_size], number)
+                inputs = self._inputs(rows[number * args.batch_size : (number + 1) * args.batch_size], number)
                 with accelerator.autocast():
                     loss = self.model(**inputs).loss
                 accelerator.backward(loss)
@@ -146,8 +181,9 @@ class Trainer:
                 total += loss.detach() / args.accumulate
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), args.grad_clip)
-                    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-                    # A loss that isn't finite makes the norm so too, and the norm is the same on every process.
+                    if hasattr(norm, "full_tensor"):
+                        norm = norm.full_tensor()
+                    # A loss that is not finite makes the norm not finite, and the norm is the same in every process.
                     finite = bool(torch.isfinite(norm))
                     if finite:
                         self.optimizer.step()
@@ -157,36 +193,45 @@ class Trainer:
         return total.item(), finite
 
     def _inputs(self, rows: np.ndarray, number: int) -> dict:
-        """Arguments of the model for the rows of micro-batch `number`."""
+        """Returns the arguments of the model for the rows of micro-batch `number`."""
 
-        def tensor(x):
-            return torch.from_numpy(x).to(self.accelerator.device)
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array).to(self.accelerator.device)
 
-        inputs, targets = tensor(rows[:, :-1]), tensor(rows[:, 1:]).contiguous()
-        # shift_labels: the targets are shifted already, so that every one of the inputs has one.
+        targets = tensor(rows[:, 1:]).contiguous()
         inputs = {
-            "input_ids": inputs,
+            "input_ids": tensor(rows[:, :-1]),
             "labels": targets,
-            "shift_labels": targets,
+            "shift_labels": targets,  # the targets are shifted already: the last input has one too
             "use_cache": self.carried is not None,
         }
+        if self.separator is None:
+            return inputs
+        resets = rows[:, :-1] == self.separator
         if self.carried:
             inputs["past_key_values"] = self.carried.cache(number)
-            inputs["resets"] = tensor(rows[:, :-1] == self.separator)
-        elif self.separator is not None:
-            inputs["position_ids"] = tensor(positions(rows[:, :-1] == self.separator))
+            inputs["resets"] = tensor(resets)
+        else:
+            inputs["position_ids"] = tensor(positions(resets))
         return inputs
 
-    def agree(self, loss: float, elapsed: float, finite: bool, stop: int, save: bool) -> tuple:
-        """Mean loss, the main process's clock, whether nobody saw a bad value, any signal, and whether it is time to save."""
+    def agree(self, mine: Outcome) -> Outcome:
+        """Returns the outcome of a step for all processes.
+
+        The loss is the mean, the time and the due checkpoint are the main process's, a value that is not finite or a signal
+        in one process counts for all.
+        """
         if self.accelerator.num_processes == 1:
-            return loss, elapsed, finite, stop, save
-        mine = torch.tensor(
-            [[loss, elapsed, not finite, stop, save]], dtype=torch.float64, device=self.accelerator.device
+            return mine
+        row = [mine.loss, mine.seconds, not mine.finite, mine.signal, mine.save_due]
+        rows = self.accelerator.gather(torch.tensor([row], dtype=torch.float64, device=self.accelerator.device))
+        return Outcome(
+            loss=rows[:, 0].mean().item(),
+            seconds=rows[0, 1].item(),
+            finite=not bool(rows[:, 2].any()),
+            signal=int(rows[:, 3].max()),
+            save_due=bool(rows[0, 4]),
         )
-        everyone = self.accelerator.gather(mine)
-        mean, clock, due = everyone[:, 0].mean().item(), everyone[0, 1].item(), bool(everyone[0, 4])
-        return mean, clock, not bool(everyone[:, 2].any()), int(everyone[:, 3].max()), due
 
     def run(self) -> None:
         """Trains until the budget is spent.
@@ -199,83 +244,102 @@ class Trainer:
             with StopRequest() as request:
                 self._run(request)
         except CheckpointError as error:
-            how = (
-                f"go on with {how_to_resume(self.args)}" if checkpoints(self.folder) else "give the same command again"
-            )
-            raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {how}") from error
+            remedy = "give the same command again"
+            if checkpoints(self.folder):
+                remedy = f"continue with {how_to_resume(self.args)}"
+            raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {remedy}") from error
 
     def _run(self, request: StopRequest) -> None:
-        args, state, main = self.args, self.state, self.accelerator.is_main_process
+        args = self.args
+        state = self.state
         if not self.resumed:
-            self.save()  # so that even the first seconds can be resumed
-        saved_at, bad_in_row, mean, mass, duration = time.monotonic(), 0, 0.0, 0.0, 0.0
-        tokens_per_step = self.rows * args.sequence_length * self.accelerator.num_processes
+            self.save()  # so that a run stopped in its first seconds can be resumed
+        saved_at = time.monotonic()
+        last_seconds = 0.0
+        bad_in_row = 0
+        average = MovingAverage(SMOOTHING)
         next_evaluation = self._next_evaluation()
-        bar = Progress(state.progress(args), enabled=main)
-        while (progress := state.progress(args)) < 1:
+        bar = Progress(state.progress(args), enabled=self.accelerator.is_main_process)
+        while state.progress(args) < 1:
             start = time.perf_counter()
             self.model.train()
-            # The middle of the step, so that neither the first nor the last one runs at the curve's very end.
-            middle = (state.step + 0.5) / args.steps if args.steps else progress + duration / (120 * args.minutes)
-            factor = learning_rate_factor(
-                middle, warmup=args.warmup, schedule=args.schedule, final_ratio=args.final_ratio
-            )
-            loss, finite = self.step(args.learning_rate * factor)
-            due = time.monotonic() - saved_at >= args.checkpoint_every
-            duration = time.perf_counter() - start
-            loss, duration, finite, stop, due = self.agree(loss, duration, finite, request.signal, due)
-            state.step += 1
-            state.tokens += tokens_per_step
-            state.elapsed += duration
-            state.losses.append(loss if finite else float("nan"))
-            state.seconds.append(state.elapsed)
-            if finite:
+            rate = self._learning_rate(last_seconds)
+            loss, finite = self.step(rate)
+            save_due = time.monotonic() - saved_at >= args.checkpoint_every
+            outcome = self.agree(Outcome(loss, time.perf_counter() - start, finite, request.signal, save_due))
+            last_seconds = outcome.seconds
+            self._record(outcome)
+            if outcome.finite:
                 bad_in_row = 0
-                mean, mass = 0.98 * mean + 0.02 * loss, 0.98 * mass + 0.02
-                smooth, rate = mean / mass, state.tokens / state.elapsed
-                bits = self.data.bits_per_byte(smooth)
-                bar.update(state.progress(args), state.step, smooth, bits, rate, self.utilisation, state.skipped)
+                self._show(bar, average.add(outcome.loss))
                 if args.trackers:
-                    self._log(loss=loss, learning_rate=args.learning_rate * factor, tokens_per_second=rate)
+                    self._log(loss=outcome.loss, learning_rate=rate, tokens_per_second=state.tokens / state.elapsed)
             else:
                 bad_in_row += 1
-                state.skipped += 1
                 if bad_in_row >= BAD_STEPS_ALLOWED:
                     bar.close()
-                    self._stop_bad(f"the loss or its gradient was not finite {bad_in_row} steps in a row")
-            if stop:
+                    self._stop_diverged(f"the loss or its gradient was not finite {bad_in_row} steps in a row")
+            if outcome.signal:
                 bar.close()
-                self.save()
-                self.accelerator.print(
-                    f"\nstopped after step {state.step}, checkpoint saved: "
-                    f"the same command with {how_to_resume(args)} goes on"
-                )
-                # A launcher ends all processes when the first one exits, so none may before the file is whole.
-                self.accelerator.wait_for_everyone()
-                raise SystemExit(128 + stop)
-            if state.progress(args) >= next_evaluation and state.progress(args) < 1:
+                self._stop_on_signal(outcome.signal)
+            done = state.progress(args) >= 1
+            if not done and state.progress(args) >= next_evaluation:
                 next_evaluation = self._next_evaluation()
                 self._evaluate()
-            # Not amid bad steps: what made them bad may be in the weights already, and a checkpoint of those would take the
-            # place of a good one.
-            if due and not bad_in_row and state.progress(args) < 1:  # after the last step a look at them comes first
+            # Not between bad steps: their cause may already be in the weights, and this checkpoint would replace a good one.
+            # After the last step the weights are checked first.
+            if outcome.save_due and not bad_in_row and not done:
                 self.save()
                 saved_at = time.monotonic()
         bar.close()
-        # A last step may ruin the weights with a gradient that is finite; no later one would tell.
+        # The last step may ruin the weights with a finite gradient, and no later step would show it.
         if not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
-            self._stop_bad(
-                f"the loss on the held-out text is not finite after the last {'steps' if bad_in_row else 'step'}"
-            )
+            last_steps = "steps" if bad_in_row else "step"
+            self._stop_diverged(f"the loss on the held-out text is not finite after the last {last_steps}")
         self.save()
 
+    def _learning_rate(self, last_seconds: float) -> float:
+        """Returns the learning rate of the next step, which is expected to take as long as the last one."""
+        args = self.args
+        # The middle of the step, so that neither the first nor the last one runs at the very end of the curve.
+        if args.steps:
+            middle = (self.state.step + 0.5) / args.steps
+        else:
+            middle = self.state.progress(args) + last_seconds / (120 * args.minutes)
+        return args.learning_rate * learning_rate_factor(
+            middle, warmup=args.warmup, schedule=args.schedule, final_ratio=args.final_ratio
+        )
+
+    def _record(self, outcome: Outcome) -> None:
+        state = self.state
+        state.step += 1
+        state.tokens += self.rows * self.args.sequence_length * self.accelerator.num_processes
+        state.elapsed += outcome.seconds
+        state.losses.append(outcome.loss if outcome.finite else float("nan"))
+        state.seconds.append(state.elapsed)
+        if not outcome.finite:
+            state.skipped += 1
+
+    def _show(self, bar: Progress, loss: float) -> None:
+        state = self.state
+        bar.update(
+            state.progress(self.args),
+            state.step,
+            loss,
+            self.data.bits_per_byte(loss),
+            state.tokens / state.elapsed,
+            self.utilisation,
+            state.skipped,
+        )
+
     def _next_evaluation(self) -> float:
-        # A little less than the next multiple, which a step may miss by its rounding.
+        """Returns the progress at which the next evaluation is due."""
+        # A little less than the next multiple, because the rounding of a step may miss it.
         every = self.args.eval_every
         return (int(self.state.progress(self.args) / every + 1e-9) + 1) * every - 1e-12
 
     def _evaluate(self) -> None:
-        if not (self.accelerator.is_main_process or self.args.fsdp):  # shards are gathered by all or not at all
+        if not (self.accelerator.is_main_process or self.args.fsdp):  # all processes must take part in gathering shards
             return
         bits = quick_bits_per_byte(self.bare, self.data.heldout, self.separator)
         self.state.evaluations.append([self.state.elapsed, bits])
@@ -285,10 +349,20 @@ class Trainer:
     def _log(self, **values: float) -> None:
         self.accelerator.log(values, step=self.state.step)
 
-    def _stop_bad(self, why: str) -> None:
+    def _stop_on_signal(self, signal: int) -> None:
+        self.save()
+        self.accelerator.print(
+            f"\nstopped after step {self.state.step}, checkpoint saved: "
+            f"continue with the same command and {how_to_resume(self.args)}"
+        )
+        # A launcher ends all processes when the first one exits, so none may exit before the file is complete.
+        self.accelerator.wait_for_everyone()
+        raise SystemExit(128 + signal)
+
+    def _stop_diverged(self, reason: str) -> None:
         args = self.args
+        other = ", or without --bf16" if args.bf16 else ""
         raise SystemExit(
-            f"stopped at step {self.state.step}: {why}. {checkpoints(self.folder)[0].name}, from before that, is kept; go on "
-            f"with {how_to_resume(args)} and a --learning-rate below {args.learning_rate:g}"
-            + (", or without --bf16" if args.bf16 else "")
+            f"stopped at step {self.state.step}: {reason}. The earlier {checkpoints(self.folder)[0].name} is kept; continue "
+            f"with {how_to_resume(args)} and a --learning-rate below {args.learning_rate:g}{other}"
         )
