@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoint files: whole or not there, the last few kept, and unreadable ones named and passed over."""
+"""Checkpoint files: complete or absent, the newest ones kept, and unreadable ones reported and skipped."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_last_few_are_kept(tmp_path):
+def test_the_newest_checkpoints_are_kept(tmp_path):
     for step in (1, 2, 10, 30):
         save_checkpoint(tmp_path, step, {"step": step}, keep=2)
     assert names(tmp_path) == ["checkpoint-0000000010.pt", "checkpoint-0000000030.pt"]
@@ -39,7 +39,7 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "flipped", "foreign", "text"])
-def test_an_unreadable_one_is_named_and_the_one_before_is_used(tmp_path, capsys, how):
+def test_an_unreadable_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, capsys, how):
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"step": step, "x": torch.full((256,), 7, dtype=torch.uint8)})
     damage(tmp_path / "checkpoint-0000000002.pt", how)
@@ -49,7 +49,7 @@ def test_an_unreadable_one_is_named_and_the_one_before_is_used(tmp_path, capsys,
     assert load_checkpoint(tmp_path)["step"] == 2
 
 
-def test_unreadable_ones_do_not_push_good_ones_out(tmp_path):
+def test_unreadable_checkpoints_do_not_replace_good_ones(tmp_path):
     for step in (1, 5):
         save_checkpoint(tmp_path, step, {"step": step})
     damage(tmp_path / "checkpoint-0000000005.pt", "truncated")
@@ -57,7 +57,7 @@ def test_unreadable_ones_do_not_push_good_ones_out(tmp_path):
     assert names(tmp_path) == ["checkpoint-0000000001.pt", "checkpoint-0000000002.pt"]
 
 
-def test_nothing_readable_is_refused(tmp_path):
+def test_a_folder_without_a_readable_checkpoint_is_rejected(tmp_path):
     with pytest.raises(InputError, match=r"nothing to resume: 0 checkpoints .*leave out --resume"):
         load_checkpoint(tmp_path)
     save_checkpoint(tmp_path, 1, {})
@@ -82,7 +82,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
-def test_a_disk_that_is_really_full(tmp_path):
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     save_checkpoint(tmp_path, 1, {"step": 1})
     (tmp_path / "checkpoint-0000000002.pt.partial").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"\(No space left on device\); checkpoint-0000000001\.pt is intact"):
@@ -90,7 +90,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert load_checkpoint(tmp_path)["step"] == 1
 
 
-def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
+def test_unfinished_files_are_deleted(tmp_path):
     (tmp_path / "checkpoint-0000000009.pt.partial").write_bytes(b"half")
     save_checkpoint(tmp_path, 1, {})
     assert names(tmp_path) == [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000000001.pt"]

@@ -1,4 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Text sources: how each kind is read and split, and sources that are rejected."""
+
 import csv
 import json
 
@@ -41,7 +43,7 @@ def test_stdlib_skips_tests_caches_and_installed_packages(tmp_path):
     assert sorted(loaded.train + loaded.heldout) == ["# a.py\n", "# pkg/b.py\n", "# \ufffd\n"]
 
 
-def test_stdlib_in_a_zip_or_empty_is_refused(tmp_path):
+def test_stdlib_in_a_zip_or_empty_is_rejected(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         corpus._load_stdlib(tmp_path / "python311.zip")
     with pytest.raises(InputError, match=r"no \.py files"):
@@ -69,7 +71,7 @@ def test_folder_holds_out_its_last_documents(tmp_path):
     assert loaded.heldout == ["document 18", "document 19"]
 
 
-def test_folder_below_a_hidden_one_is_read(tmp_path):
+def test_a_folder_inside_a_hidden_one_is_read(tmp_path):
     folder = tmp_path / ".cache" / "notes"
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("first")
@@ -77,7 +79,7 @@ def test_folder_below_a_hidden_one_is_read(tmp_path):
     assert load_corpus(str(folder)).train == ["first"]
 
 
-def test_table_among_texts_is_one_more_text(tmp_path):
+def test_a_table_among_texts_is_read_as_text(tmp_path):
     for name in ("a.md", "b.md"):
         (tmp_path / name).write_text(name)
     (tmp_path / "package.json").write_text('{"name": "c"}')
@@ -102,7 +104,7 @@ def _write_table(path, column, rows):
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".JSONL", ".csv", ".CSV", ".parquet"])
-def test_table(tmp_path, suffix):
+def test_a_table_is_read(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     _write_table(path, "content", [f"row {i}" for i in range(30)] + [""])
     loaded = load_corpus(str(path), "content")
@@ -114,7 +116,7 @@ def test_table(tmp_path, suffix):
         load_corpus(str(path))
 
 
-def test_words_for_nothing_are_texts_in_a_csv(tmp_path):
+def test_words_for_missing_values_are_texts_in_a_csv(tmp_path):
     words = ["NA", "null", "None", "nan", "cat"] * 4
     _write_table(tmp_path / "data.csv", "text", words)
     loaded, (streamed, _) = load_corpus(str(tmp_path / "data.csv")), load_stream(str(tmp_path / "data.csv"), "text", 2)
@@ -138,14 +140,14 @@ def test_a_folder_of_csv_is_one_of_tables(tmp_path):
     assert (loaded.train, loaded.heldout) == (streamed.train, streamed.heldout) == (["NA", "b", "c"], ["d"])
 
 
-def test_column_that_is_not_text_is_refused(tmp_path):
+def test_a_column_that_is_not_text_is_rejected(tmp_path):
     _write_table(tmp_path / "data.jsonl", "text", [1, 2, 3])
     with pytest.raises(InputError, match="int, not text"):
         load_corpus(str(tmp_path / "data.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl", "empty.parquet"])
-def test_empty_source_is_refused(tmp_path, name):
+def test_an_empty_source_is_rejected(tmp_path, name):
     if name.endswith("parquet"):
         _write_table(tmp_path / name, "text", [])
     else:
@@ -163,7 +165,7 @@ def test_bytes_that_are_not_utf8_are_located(tmp_path, name):
             load_corpus(str(source))
 
 
-def test_a_column_of_damaged_text_is_one_line(tmp_path):
+def test_a_column_of_damaged_text_is_reported_in_one_line(tmp_path):
     import pyarrow
     import pyarrow.parquet
 
@@ -174,8 +176,8 @@ def test_a_column_of_damaged_text_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "./missing", "/missing/data.parquet"])
-def test_missing_path_is_not_taken_for_a_hub_name(name):
-    with pytest.raises(InputError, match="is not there"):
+def test_a_missing_path_is_not_taken_for_a_hub_name(name):
+    with pytest.raises(InputError, match="does not exist"):
         load_corpus(name)
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Two processes over gloo on the CPU, DDP and FSDP2, against one process with as large a batch."""
+"""Two processes over gloo on the CPU, with DDP and FSDP2, against one process with a batch of the same size."""
 
 import copy
 import os
@@ -86,7 +86,7 @@ def test_two_processes_equal_one(common, alone, documents_file, tmp_path, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("direction", ["two then one", "one then two"])
-def test_a_checkpoint_goes_on_with_another_number_of_processes(common, tmp_path, kind, direction):
+def test_a_checkpoint_is_resumed_by_another_number_of_processes(common, tmp_path, kind, direction):
     argv = [*common, "--output-dir", str(tmp_path), "--checkpoint-every", "1000"]
     # A constant rate: then the number of steps changes nothing.
     schedule = ["--schedule", "wsd", "--warmup", "0", "--final-ratio", "1", "--learning-rate", "3e-3"]
@@ -104,7 +104,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(common, tmp_path,
 
 
 @pytest.mark.slow
-def test_sigterm_to_the_launcher_leaves_a_checkpoint_of_both(common, tmp_path):
+def test_sigterm_to_the_launcher_leaves_a_checkpoint(common, tmp_path):
     argv = [*common, "--steps", "4000", "--fsdp", "--output-dir", str(tmp_path), "--checkpoint-every", "1"]
     process = start(argv)
     try:
@@ -121,43 +121,77 @@ def test_sigterm_to_the_launcher_leaves_a_checkpoint_of_both(common, tmp_path):
     assert process.returncode != 0 and not list(tmp_path.glob("*.partial"))
 
 
-def test_a_whole_state_is_taken_over(documents_file):
-    args = parse_arguments([*QUICK, "--dataset", documents_file])
-    models, optimizers = [], []
-    for seed in (0, 1):
-        args.seed = seed
-        models.append(build_model(args, load_data(args).tokenizer))
-        optimizers.append(build_optimizer(models[-1], args))
+def new_model(argv, seed=0):
+    """A model and its optimizer, from the options of a run."""
+    args = parse_arguments(argv)
+    args.seed = seed
+    model = build_model(args, load_data(args).tokenizer)
+    return model, build_optimizer(model, args)
+
+
+def train_a_step(model, optimizer):
     ids = torch.arange(20)[None]
-
-    def step(number):
-        models[number](ids, labels=ids).loss.backward()
-        optimizers[number].step()
-        optimizers[number].zero_grad()
-
-    step(0)
-    optimizers[1].param_groups[0]["weight_decay"] = 0.5
-    load_whole_state(models[1], optimizers[1], copy.deepcopy(whole_state(models[0], optimizers[0])))
-    assert optimizers[1].param_groups[0]["weight_decay"] == 0.5  # today's
-    optimizers[1].param_groups[0]["weight_decay"] = args.weight_decay
-    for number in (0, 1):
-        step(number)
-    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+    model(ids, labels=ids).loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
 
 
-def test_weights_of_another_block_are_refused_by_name(documents_file):
-    args = parse_arguments([*QUICK, "--dataset", documents_file, "--config", "conv_position=mixer"])
-    model = build_model(args, load_data(args).tokenizer)
-    saved = whole_state(model, build_optimizer(model, args))
-    args.config = {}
-    model = build_model(args, load_data(args).tokenizer)
+def test_a_loaded_state_trains_on_with_the_settings_of_the_present_run(documents_file):
+    argv = [*QUICK, "--dataset", documents_file]
+    model, optimizer = new_model(argv)
+    train_a_step(model, optimizer)
+    other, other_optimizer = new_model(argv, seed=1)
+    other_optimizer.param_groups[0]["weight_decay"] = 0.5
+    load_whole_state(other, other_optimizer, copy.deepcopy(whole_state(model, optimizer)))
+    assert other_optimizer.param_groups[0]["weight_decay"] == 0.5  # that of the present run
+    other_optimizer.param_groups[0]["weight_decay"] = optimizer.param_groups[0]["weight_decay"]
+    for pair in ((model, optimizer), (other, other_optimizer)):
+        train_a_step(*pair)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+def test_saving_before_the_first_step_leaves_the_optimizer_empty(documents_file):
+    model, optimizer = new_model([*QUICK, "--dataset", documents_file])
+    saved = whole_state(model, optimizer)
+    assert saved["optimizer"]["state"] == {} and not optimizer.state
+    other, other_optimizer = new_model([*QUICK, "--dataset", documents_file], seed=1)
+    load_whole_state(other, other_optimizer, saved)
+    assert not other_optimizer.state
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("tied", ["true", "false"])
+def test_the_state_is_stored_by_name_with_tied_weights_or_without(documents_file, tied):
+    argv = [*QUICK, "--dataset", documents_file, "--config", f"tie_word_embeddings={tied}"]
+    model, optimizer = new_model(argv)
+    train_a_step(model, optimizer)
+    saved = copy.deepcopy(whole_state(model, optimizer))
+    assert saved["model"].keys() == model.state_dict().keys()
+    assert saved["optimizer"]["state"].keys() == {name for name, _ in model.named_parameters()}
+    assert ("lm_head.weight" in saved["optimizer"]["state"]) == (tied == "false")
+    for group in saved["optimizer"]["param_groups"]:  # earlier checkpoints have groups without names
+        del group["params"]
+    other, other_optimizer = new_model(argv, seed=1)
+    load_whole_state(other, other_optimizer, saved)
+    for name, parameter in other.named_parameters():
+        for key, value in saved["optimizer"]["state"][name].items():
+            assert torch.equal(other_optimizer.state[parameter][key], value)
+    for pair in ((model, optimizer), (other, other_optimizer)):
+        train_a_step(*pair)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+def test_weights_of_another_block_are_rejected_by_name(documents_file):
+    argv = [*QUICK, "--dataset", documents_file]
+    saved = whole_state(*new_model([*argv, "--config", "conv_position=mixer"]))
+    model, optimizer = new_model(argv)
     with pytest.raises(
         InputError, match=r"of another model, they differ in model\.layers\.0\.conv\.depthwise\.bias: .*--overwrite"
     ):
-        load_whole_state(model, build_optimizer(model, args), saved)
+        load_whole_state(model, optimizer, saved)
 
 
-def test_sharding_over_one_process_is_refused(documents_file):
+def test_sharding_over_one_process_is_rejected(documents_file):
     with pytest.raises(SystemExit, match=r"--fsdp shards over processes, and there is one: .*torchrun"):
         train_lm.main([*QUICK, "--dataset", documents_file, "--fsdp"])
     assert make_accelerator(parse_arguments([])).num_processes == 1

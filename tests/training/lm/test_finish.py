@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What a run prints at its end, or where it stops, works when it is followed."""
+"""The commands that a run prints at its end, or when it is stopped, work."""
 
 import ast
 import json
@@ -26,7 +26,8 @@ FEW = [*QUICK, "--no-baselines", "--samples", "0"]
 def parts(shown):
     """The command that measures, the command that repeats the run, and the program, from what a run prints."""
     measure, again, program = re.search(
-        r"measure it further:\n(.*)\n\ntrain it again, in as many steps:\n(.*)\n\nwrite with it, in Python:\n((?:.*\n)*)",
+        r"evaluate it further:\n(.*)\n\ntrain it again, with the same number of steps:\n(.*)\n\n"
+        r"generate text with it, in Python:\n((?:.*\n)*)",
         shown,
     ).groups()
     return shlex.split(measure), shlex.split(again), program
@@ -44,7 +45,7 @@ def run(words):
 
 
 @pytest.mark.parametrize("budget", [["--steps", "4"], ["--minutes", "0.01"]], ids=" ".join)
-def test_what_is_printed_last_runs_as_printed(text_file, tmp_path, monkeypatch, capsys, budget):
+def test_the_printed_commands_and_program_work(text_file, tmp_path, monkeypatch, capsys, budget):
     shutil.copy(text_file, tmp_path / "my 'pets'.txt")
     monkeypatch.chdir(tmp_path)
     argv = [*FEW, "--dataset", "my 'pets'.txt", "--config", "tie_word_embeddings=false", "hidden_act=gelu", *budget]
@@ -67,13 +68,13 @@ def test_what_is_printed_last_runs_as_printed(text_file, tmp_path, monkeypatch, 
     assert f"print(writer({json.dumps(prompt)}, " in Path(folder, "README.md").read_text()  # its card
 
 
-def test_a_text_that_is_known_has_its_own_prompt(text_file, tmp_path, capsys):
+def test_a_known_text_has_its_own_prompt(text_file, tmp_path, capsys):
     argv = [*FEW, "--dataset", text_file, "--dataset-name", SHAKESPEARE, "--steps", "1"]
     train_lm.main([*argv, "--output-dir", str(tmp_path / "run")])
     assert prompt_of(parts(capsys.readouterr().out)[2]) == KNOWN[SHAKESPEARE]["prompt"] == "ROMEO:"
 
 
-def test_a_run_of_several_processes_is_repeated_by_as_many(tmp_path):
+def test_a_run_of_several_processes_is_repeated_by_the_same_number(tmp_path):
     args = parse_arguments(["--output-dir", str(tmp_path / "run"), "--minutes", "9"])
     _, again, _ = parts(next_steps(args, 7, 2, tmp_path / "run", 'it\'s\n"new"') + "\n")
     assert again[:3] == ["torchrun", "--nproc_per_node", "2"]
@@ -90,12 +91,12 @@ def test_a_run_of_several_processes_is_repeated_by_as_many(tmp_path):
         ([" \n"], ""),
     ],
 )
-def test_a_prompt_begins_a_line(documents, prompt):
+def test_a_prompt_is_the_beginning_of_a_line(documents, prompt):
     assert opening(documents) == prompt
 
 
 @pytest.mark.parametrize("start", [[], ["--overwrite"]], ids=["new", "overwrite"])
-def test_a_stopped_run_goes_on_with_the_command_that_it_names(text_file, tmp_path, monkeypatch, capsys, start):
+def test_a_stopped_run_continues_with_the_command_that_it_prints(text_file, tmp_path, monkeypatch, capsys, start):
     argv = [*FEW, "--dataset", text_file, "--steps", "6", "--output-dir", str(tmp_path), *start]
     step = train_lm.Trainer.step
 
@@ -108,11 +109,13 @@ def test_a_stopped_run_goes_on_with_the_command_that_it_names(text_file, tmp_pat
         patches.setattr(train_lm.Trainer, "step", stopped)
         with pytest.raises(SystemExit):
             train_lm.main(argv)
-    added, removed = re.search(r"with (--\w+)(?: in place of (--\w+))? goes on", capsys.readouterr().out).groups()
+    added, removed = re.search(
+        r"the same command and (--\w+)(?: in place of (--\w+))?\n", capsys.readouterr().out
+    ).groups()
     assert train_lm.main([*(word for word in argv if word != removed), added])["steps"] == 6
 
 
-def test_a_folder_without_a_checkpoint_is_not_said_to_be_resumable(text_file, tmp_path):
+def test_resuming_is_not_suggested_without_a_checkpoint(text_file, tmp_path):
     (tmp_path / "notes").write_text("mine")
     argv = [*FEW, "--dataset", text_file, "--steps", "1", "--output-dir", str(tmp_path)]
     with pytest.raises(SystemExit) as refused:
@@ -120,5 +123,7 @@ def test_a_folder_without_a_checkpoint_is_not_said_to_be_resumable(text_file, tm
     assert "--overwrite" in str(refused.value) and "--resume" not in str(refused.value)
     train_lm.main([*argv, "--overwrite"])
     assert load_checkpoint(tmp_path)["state"]["step"] == 1
-    with pytest.raises(SystemExit, match="go on with --resume, replace it with --overwrite, or change --output-dir"):
+    with pytest.raises(
+        SystemExit, match="continue the run with --resume, replace it with --overwrite, or change --output-dir"
+    ):
         train_lm.main(argv)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The folder of a run in other people's recipes: batches are padded, and every end of a text is a label."""
+"""The folder of a run in common recipes: batches are padded, and every end of a text is a label."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_trainer_and_its_usual_collator_train_every_end(saved, side, tmp_path):
         assert (config.eos_token_id, config.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
-def test_the_flattening_collator_trains_every_end_and_its_loss_is_that_of_rows_padded_on_the_right(saved):
+def test_the_flattening_collator_trains_every_end_and_has_the_loss_of_padded_rows(saved):
     model, tokenizer = saved
     tokenizer.padding_side = "right"
     features = list(rows(tokenizer))
@@ -81,7 +81,7 @@ def test_trl_trains_every_end(saved, options, tmp_path):
     trainer.train()
 
 
-def test_a_padded_batch_goes_on_as_each_text_alone(saved):
+def test_a_padded_batch_continues_like_each_text_alone(saved):
     model, tokenizer = saved
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     together = model.generate(**batch, do_sample=False, max_new_tokens=6)[:, -6:]

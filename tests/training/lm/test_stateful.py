@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Stateful training: a row's states go with it from segment to segment and from checkpoint to checkpoint."""
+"""Stateful training: the states of a row are carried from segment to segment and from checkpoint to checkpoint."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ class Processes:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
-def test_segments_see_what_came_before_and_no_gradient_goes_back(name, checkpointing):
+def test_segments_continue_from_the_state_before_without_its_gradient(name, checkpointing):
     model = build(name).train()
     if checkpointing:
         model.gradient_checkpointing_enable()
@@ -44,7 +44,7 @@ def test_segments_see_what_came_before_and_no_gradient_goes_back(name, checkpoin
     assert not any(x.requires_grad for layer in carried.micro_batches[0] for x in layer if x is not None)
 
 
-def test_a_step_that_is_thrown_away_leaves_the_states():
+def test_a_discarded_step_leaves_the_states():
     model = build("mingru")
     carried = CarriedStates(model.config, 1)
     cache = carried.cache(0)
@@ -56,7 +56,7 @@ def test_a_step_that_is_thrown_away_leaves_the_states():
 
 
 @pytest.mark.parametrize("name", ["mingru", "no-conv"])
-def test_states_are_dealt_out_again_to_any_number_of_processes(name):
+def test_states_are_distributed_over_any_number_of_processes(name):
     model = build(name)
     whole = CarriedStates(model.config, 1)
     cache = whole.cache(0)
@@ -78,7 +78,7 @@ def test_states_are_dealt_out_again_to_any_number_of_processes(name):
     assert fresh.micro_batches == [None]
 
 
-def test_a_run_learns_from_what_lies_before_its_window(tmp_path):
+def test_a_stateful_run_learns_from_earlier_segments(tmp_path):
     # An upper-case letter repeats the lower-case one three windows before it.
     rng = np.random.default_rng(0)
     text = "".join(letter + "-----" + letter.upper() + "\n" for letter in rng.choice(list("abcdefgh"), 3000))

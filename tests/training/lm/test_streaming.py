@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Documents read while training: rows made of them, going on where one was, and sources that are refused."""
+"""Documents read while training: their rows, resuming at a position, and sources that are rejected."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_stateful_rows_read_their_documents_to_the_end(rows_file):
     assert len(set(seen)) == len(seen) > 40 and seen[:40] == list(range(5, 45))
 
 
-def test_the_stream_begins_anew_at_its_end(rows_file):
+def test_the_stream_starts_again_after_its_end(rows_file):
     found = documents(read(batches(rows_file), 100)[:, :, :-1].ravel())
     numbers = [int(text.split()[1]) for text in found[:-1]]
     assert numbers[:230] == [*range(5, 120), *range(5, 120)]
@@ -77,7 +77,7 @@ def test_the_stream_begins_anew_at_its_end(rows_file):
 @pytest.mark.parametrize("batching", ["packed", "stateful"])
 @pytest.mark.parametrize("shuffle_buffer", [0, 40])
 @pytest.mark.parametrize("steps", [0, 1, 13, 45, 90])
-def test_a_state_dict_goes_on_exactly(rows_file, batching, steps, shuffle_buffer):
+def test_a_loaded_state_dict_continues_exactly(rows_file, batching, steps, shuffle_buffer):
     first = batches(rows_file, batching, shuffle_buffer=shuffle_buffer)
     for step in range(steps):
         first.next(step)
@@ -131,12 +131,12 @@ def test_hub_name_and_configuration_reach_datasets(monkeypatch):
     assert [row["text"] for row in stream] == ["b", "c"]
 
 
-def test_bad_sources_are_refused(tmp_path, rows_file):
+def test_bad_sources_are_rejected(tmp_path, rows_file):
     with pytest.raises(InputError, match="has no column 'body': choose --text-column from text, id"):
         load_stream(rows_file, "body", 5)
     with pytest.raises(InputError, match="holds int, not text"):
         load_stream(rows_file, "id", 5)
-    with pytest.raises(InputError, match="no text is left for the training side"):
+    with pytest.raises(InputError, match="it has no text for the training side"):
         load_stream(rows_file, "text", 500)
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):
@@ -165,7 +165,7 @@ def test_bytes_that_are_not_utf8_are_located(tmp_path, at):
     check_utf8(path)
 
 
-def test_a_broken_row_is_one_line(tmp_path):
+def test_a_broken_row_is_reported_in_one_line(tmp_path):
     path = tmp_path / "broken.jsonl"
     path.write_text('{"text": "a good line"}\n{"text": "broken')
     with pytest.raises(InputError, match=r"could not load dataset .*broken\.jsonl"):

@@ -1,4 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+"""Tokenizers of every kind, their special tokens, and documents as tokens."""
+
 import math
 import re
 
@@ -70,7 +72,7 @@ def test_bpe_is_learned_from_its_documents_and_reproducible():
     assert build_tokenizer("bpe", ["spam spam " * 50], 270)("spam")["input_ids"].__len__() == 1
 
 
-def test_words_without_end_are_learned_from_in_pieces():
+def test_very_long_words_are_learned_from_in_pieces():
     genome = "ACGTTAGC" * 700
     document = f"a genome:\n{genome}\nand its end {' ' * 2500}"
     pieces = list(_without_long_words([*DOCUMENTS[:2], document]))
@@ -82,7 +84,7 @@ def test_words_without_end_are_learned_from_in_pieces():
     assert len(tokenizer(genome)["input_ids"]) < len(genome) / 4
 
 
-def test_bad_requests_are_refused():
+def test_bad_kinds_and_sizes_are_rejected():
     with pytest.raises(InputError, match=r"257 is too small for bpe: .* need 258"):
         build_tokenizer("bpe", DOCUMENTS, vocab_size=257)
     with pytest.raises(InputError, match=r"256 is too small for bpe: .* need 257"):
@@ -93,7 +95,7 @@ def test_bad_requests_are_refused():
         build_tokenizer("words", DOCUMENTS)
 
 
-def test_stream_is_separator_then_document(tokenizer):
+def test_a_separator_precedes_each_document(tokenizer):
     stream = encode_documents(tokenizer, DOCUMENTS[:3])
     pieces = np.split(stream.ids, np.flatnonzero(stream.ids == tokenizer.eos_token_id))[1:]
     assert [tokenizer.decode(piece[1:]) for piece in pieces] == DOCUMENTS[:3]
@@ -129,13 +131,13 @@ def test_bits_per_byte():
     assert stream.bits_per_byte(12 * math.log(2)) == pytest.approx(2.0)
 
 
-def test_a_saved_tokenizer_is_taken_as_it_is(tokenizer, tmp_path):
+def test_a_saved_tokenizer_is_used_unchanged(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     again = build_tokenizer(str(tmp_path), [])
     assert np.array_equal(encode_documents(again, DOCUMENTS).ids, encode_documents(tokenizer, DOCUMENTS).ids)
 
 
-def test_a_tokenizer_without_a_fast_twin_encodes_too(tmp_path):
+def test_a_slow_tokenizer_encodes_too(tmp_path):
     ByT5Tokenizer().save_pretrained(tmp_path)
     tokenizer = build_tokenizer(str(tmp_path), [])
     stream = encode_documents(tokenizer, ["ab </s> c", ""])
@@ -144,7 +146,7 @@ def test_a_tokenizer_without_a_fast_twin_encodes_too(tmp_path):
     assert stream.num_unknown == 0
 
 
-def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+def test_a_tokenizer_without_an_end_of_text_is_rejected(tmp_path):
     tokenizer = build_tokenizer("bytes", [])
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path)
@@ -152,13 +154,13 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
         build_tokenizer(str(tmp_path), [])
 
 
-def test_the_embedding_holds_the_largest_id(tmp_path):
+def test_the_embedding_has_a_row_for_the_largest_id(tmp_path):
     model = models.WordLevel(vocab={"a": 0, "</s>": 9}, unk_token="a")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")
     assert (len(tokenizer), vocabulary_size(tokenizer)) == (2, 10)
 
 
-def test_settings_left_in_a_saved_tokenizer_do_not_cut_or_pad_the_corpus(tmp_path):
+def test_truncation_and_padding_of_a_saved_tokenizer_are_ignored(tmp_path):
     documents = ["a long text " * 20, "short"]
     tokenizer = build_tokenizer("bytes", documents)
     want = encode_documents(tokenizer, documents)
@@ -185,7 +187,7 @@ def test_every_end_of_text_is_a_label(kind, tmp_path):
         assert torch.equal(batch["labels"] == -100, batch["input_ids"] == tokenizer.pad_token_id)
 
 
-def test_the_padding_token_takes_no_other_tokens_id():
+def test_the_padding_token_changes_no_other_id():
     with_one, without = (build_tokenizer("bpe", DOCUMENTS, 300, padding=padding) for padding in (True, False))
     assert not has_padding(without) and without.pad_token_id == without.eos_token_id
     vocabulary = without.get_vocab()
@@ -233,7 +235,7 @@ def test_a_tokenizer_that_takes_no_padding_token_pads_on_the_left_too(tmp_path):
     assert not has_padding(tokenizer) and tokenizer.padding_side == "left"
 
 
-def test_a_vocabulary_that_cannot_grow_stays_as_it_is():
+def test_a_vocabulary_that_cannot_grow_is_left_unchanged():
     # The next id after three tokens is 3, which is taken.
     model = models.WordLevel(vocab={"a": 0, "</s>": 1, "b": 3}, unk_token="a")
     gaps = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="</s>")

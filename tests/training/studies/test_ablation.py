@@ -223,7 +223,7 @@ def test_a_run_that_diverges_is_kept_and_not_chosen(finished, text_file):
     [
         (["shakespeare"], "shakespeare needs --text FILE"),
         (["bytes", "--text", "a.txt"], "bytes takes no --text FILE"),
-        (["shakespeare", "--text", "nowhere.txt"], "nowhere.txt' is not there: give a path"),
+        (["shakespeare", "--text", "nowhere.txt"], "nowhere.txt' does not exist: give the path"),
     ],
 )
 def test_bad_input_is_one_line(argv, message, tmp_path):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Ten kills in one run, some of them in the middle of writing a checkpoint: nothing is lost."""
+"""Ten kills in one run, some of them while a checkpoint is written: nothing is lost."""
 
 import os
 import random
