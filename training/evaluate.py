@@ -26,9 +26,12 @@ if __name__ == "__main__":
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from hf_minrnn import MinRNNForCausalLM
 from training.common.command_line import (
+    DefaultsFormatter,
     at_least,
     device,
     make_parser,
@@ -61,10 +64,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: argparse rejected a value and printed why.
     """
-    parser = make_parser("training.evaluate", __doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = make_parser("training.evaluate", __doc__, formatter_class=DefaultsFormatter)
     parser.add_argument("model", help="folder written by train_lm.py or save_pretrained, or a name on the Hub")
     parser.add_argument("--tokenizer", help="folder or name on the Hub, if it is not saved with the model")
-    parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
+    fastest = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", type=device, default=fastest, help="where to run the model")
     text = parser.add_argument_group("text")
     text.add_argument(
         "--dataset",
@@ -87,7 +91,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     samples = parser.add_argument_group("samples")
     samples.add_argument("--prompts", nargs="+", help="texts to continue; by default the beginning of a document")
     samples.add_argument("--seeds", type=seed, nargs="+", default=[0, 1], help="one sample of each prompt per seed")
-    samples.add_argument("--temperature", type=positive, default=TEMPERATURE)
+    samples.add_argument("--temperature", type=positive, default=TEMPERATURE, help="lower is less random")
     samples.add_argument("--top-k", type=whole, default=0, help="draw from this many likeliest tokens; 0: from all")
     samples.add_argument(
         "--top-p", type=positive_share, default=TOP_P, help="draw from the likeliest tokens with this total probability"
@@ -172,7 +176,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     )
     # If rows held whole documents in training, none saw what came before it. The same holds here.
     apart = trained.get("batching") in ("packed", "stateful")
-    measured = measure(args, model, tokenizer, stream, apart)
+    measured = run_measurements(args, model, tokenizer, stream, apart)
     result = {
         **provenance("training.evaluate", argv),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -202,7 +206,13 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     return result
 
 
-def measure(args: argparse.Namespace, model, tokenizer, stream: TokenStream, apart: bool) -> dict:
+def run_measurements(
+    args: argparse.Namespace,
+    model: MinRNNForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    stream: TokenStream,
+    apart: bool,
+) -> dict:
     """Runs all measurements.
 
     Args:
@@ -243,7 +253,7 @@ def measure(args: argparse.Namespace, model, tokenizer, stream: TokenStream, apa
     }
 
 
-def dataset_facts(tokenizer, stream: TokenStream, documents: list[str]) -> dict:
+def dataset_facts(tokenizer: PreTrainedTokenizerBase, stream: TokenStream, documents: list[str]) -> dict:
     """Returns the sizes and the hash of the text, for the result file."""
     predicted = len(stream.ids) - 1
     return {

@@ -46,7 +46,7 @@ tokens, LoRA merged. Loss per token of the last tenth, held out: {before:.4f} be
 TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def load(name):
+def load(name: str):
     """Loads a model and its tokenizer, and checks that they can be fine-tuned here."""
     try:
         model = AutoModelForCausalLM.from_pretrained(name)
@@ -62,14 +62,14 @@ def load(name):
 
 
 @torch.no_grad()
-def loss_per_token(model, pieces):
+def loss_per_token(model, pieces) -> float:
     """Returns the mean loss over all predicted tokens. (Trainer's is a mean over batches, and the last may be short.)"""
     rows = [torch.tensor([piece["input_ids"]], device=model.eval().device) for piece in pieces]
     nats = sum(model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1) for ids in rows)
     return nats / sum(ids.shape[1] - 1 for ids in rows)
 
 
-def load_pieces(path, column, tokenizer, length):
+def load_pieces(path: str, column: str, tokenizer, length: int):
     """Cuts a file into training and held-out pieces of at most `length` tokens; each text is between two end-of-text tokens."""
     if not Path(path).is_file():
         raise SystemExit(f"data file {path} does not exist: give a text, .json, .jsonl or .parquet file")
@@ -98,7 +98,7 @@ def load_pieces(path, column, tokenizer, length):
     return pieces.train_test_split(test_size=0.1, shuffle=False)
 
 
-def parse_arguments(argv=None):
+def parse_arguments(argv=None) -> argparse.Namespace:
     """Parses the command line, and checks the output folder."""
     parser = argparse.ArgumentParser(prog="python -m training.finetune_trainer", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="folder or name on the Hub")

@@ -32,6 +32,7 @@ if __name__ == "__main__":
 from accelerate import Accelerator
 from transformers.utils.logging import disable_progress_bar
 
+from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import PushError, make_repository
 from training.common.checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint
 from training.common.command_line import reported
@@ -87,9 +88,12 @@ def check_trackers(names: list[str]) -> None:
             raise InputError(f"--trackers {name}: not installed; pip install {name}")
 
 
-def describe(args: argparse.Namespace, accelerator: Accelerator, data: Data, model, saved: dict | None) -> None:
+def describe(
+    args: argparse.Namespace, accelerator: Accelerator, data: Data, model: MinRNNForCausalLM, saved: dict | None
+) -> None:
     """Prints the data, the tokenizer, the model and the budget of the run."""
-    train, heldout = data.train, data.heldout
+    train = data.train
+    heldout = data.heldout
     parameters = sum(parameter.numel() for parameter in model.parameters())
     tokens_per_step = args.batch_size * args.accumulate * args.sequence_length * accelerator.num_processes
     budget = f"{args.steps:,} steps" if args.steps else f"{args.minutes:g} minutes"
@@ -125,7 +129,9 @@ def note_changes(args: argparse.Namespace, accelerator: Accelerator, data: Data,
         state.setdefault("changed", []).append([state["step"], difference])
 
 
-def trained_model(args: argparse.Namespace, accelerator: Accelerator, data: Data, trainer: Trainer):
+def trained_model(
+    args: argparse.Namespace, accelerator: Accelerator, data: Data, trainer: Trainer
+) -> MinRNNForCausalLM:
     """Returns one plain float32 model with the trained weights; with --fsdp, only the main process gets them."""
     if not args.fsdp:
         # prepare has wrapped forward in autocast and compiled it.

@@ -85,7 +85,9 @@ def test_every_source_file_has_a_line_in_the_tree():
 
 
 def test_pypi_shows_no_relative_link():
-    hook = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    hook = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"][
+        "fancy-pypi-readme"
+    ]
     text = "".join((ROOT / fragment["path"]).read_text(encoding="utf-8") for fragment in hook["fragments"])
     assert LINK.search(text)
     for substitution in hook["substitutions"]:

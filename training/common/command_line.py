@@ -35,6 +35,15 @@ def make_parser(module: str, description: str | None, **options: Any) -> argpars
     return argparse.ArgumentParser(prog=f"python -m {module}", description=first_line, **options)
 
 
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds to the help of each option its default, unless the option is off or empty by default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def reported(main: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a script's `main`: an error that the user can correct ends the script with one line, without a traceback."""
 

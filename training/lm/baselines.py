@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def run_baselines(
     """
     results: dict[str, dict[str, float]] = {}
 
-    def measure(name: str, bits_per_byte) -> None:
+    def measure(name: str, bits_per_byte: Callable[[], float]) -> None:
         start = time.perf_counter()
         results[name] = {"bits_per_byte": float(bits_per_byte()), "seconds": time.perf_counter() - start}
 

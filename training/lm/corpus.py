@@ -112,7 +112,8 @@ def _load_stdlib(folder: str | None = None) -> Corpus:
     names = sorted(path.as_posix() for path in relative if not STDLIB_SKIP.intersection(path.parts))
     if not names:
         raise InputError(f"no .py files under {folder}: install Python's library sources, or give another --dataset")
-    train, heldout = [], []
+    train = []
+    heldout = []
     for name in names:
         text = (folder / name).read_bytes().decode("utf-8", errors="replace")
         if not text:

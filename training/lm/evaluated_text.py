@@ -28,13 +28,16 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
     path = Path(args.dataset).expanduser()
     corpus = None
     if args.part == "whole" and path.is_file() and table_kind(path) is None:
-        part, documents = "all of it", [read_text(path)]
+        part = "all of it"
+        documents = [read_text(path)]
     elif args.part == "whole":
         corpus = load_corpus(args.dataset, args.text_column)
-        part, documents = "all of it", [*corpus.train, *corpus.heldout]
+        part = "all of it"
+        documents = [*corpus.train, *corpus.heldout]
     else:
         corpus = _load_with_heldout_part(args, trained)
-        part, documents = f"held out: {corpus.split}", corpus.heldout
+        part = f"held out: {corpus.split}"
+        documents = corpus.heldout
         _check_heldout_size(args.dataset, documents, trained)
     if args.limit_bytes is not None:
         part = f"{part}; up to {args.limit_bytes:,} bytes"

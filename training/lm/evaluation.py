@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedTokenizerBase
 
+from hf_minrnn import MinRNNForCausalLM
+from training.lm.ngram import NGramModel
 from training.lm.snippets import SNIPPET_BYTES, TEMPERATURE, TOP_P, Sample
 from training.lm.tokenization import TokenStream
 
@@ -21,7 +24,9 @@ PIECE_LENGTH = 2048  # tokens
 
 # Not inference_mode: shards that are gathered inside it could not be trained afterwards.
 @torch.no_grad()
-def token_nats(model, ids: np.ndarray, window: int | None = None, separator: int | None = None) -> np.ndarray:
+def token_nats(
+    model: MinRNNForCausalLM, ids: np.ndarray, window: int | None = None, separator: int | None = None
+) -> np.ndarray:
     """Returns the negative log-likelihood of every token after the first, in nats.
 
     The model reads the text in segments. The state passes from one to the next in `past_key_values`, so the result does not
@@ -62,7 +67,7 @@ def _window_batches(ids: torch.Tensor, window: int, rows: int) -> Iterator[tuple
         yield ids[None, whole:-1], ids[None, whole + 1 :]
 
 
-def stream_nats(model, ids: np.ndarray, separator: int | None = None) -> float:
+def stream_nats(model: MinRNNForCausalLM, ids: np.ndarray, separator: int | None = None) -> float:
     """Returns the sum of `token_nats`, with the state carried through all of the text."""
     return float(token_nats(model, ids, separator=separator).sum())
 
@@ -73,7 +78,7 @@ def _resets(inputs: torch.Tensor, separator: int | None) -> dict:
 
 
 @torch.no_grad()
-def quick_bits_per_byte(model, stream: TokenStream, separator: int | None = None) -> float:
+def quick_bits_per_byte(model: MinRNNForCausalLM, stream: TokenStream, separator: int | None = None) -> float:
     """Estimates the bits per byte during training, from a few long pieces spread over the text, each from an empty state."""
     model.eval()
     device = next(model.parameters()).device
@@ -90,7 +95,7 @@ def quick_bits_per_byte(model, stream: TokenStream, separator: int | None = None
     return stream.bits_per_byte(nats * (len(stream.ids) - 1))
 
 
-def evaluate_heldout(model, stream: TokenStream, separator: int | None = None) -> dict[str, float]:
+def evaluate_heldout(model: MinRNNForCausalLM, stream: TokenStream, separator: int | None = None) -> dict[str, float]:
     """Returns the loss on the held-out text: bits per byte of the documents, perplexity per token, and the counts."""
     nats = stream_nats(model, stream.ids, separator)
     predicted = len(stream.ids) - 1
@@ -111,7 +116,13 @@ def snippet_tokens(stream: TokenStream) -> int:
 
 @torch.inference_mode()
 def sample_model(
-    model, tokenizer, prompt: str, count: int, max_tokens: int, seed: int, batch_size: int = 50
+    model: MinRNNForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    count: int,
+    max_tokens: int,
+    seed: int,
+    batch_size: int = 50,
 ) -> list[Sample]:
     """Draws texts that begin a document with `prompt`, by the protocol of snippets.py."""
     model.eval()
@@ -136,7 +147,9 @@ def sample_model(
     return texts
 
 
-def sample_ngram(model, tokenizer, prompt: str, count: int, max_tokens: int, seed: int) -> list[Sample]:
+def sample_ngram(
+    model: NGramModel, tokenizer: PreTrainedTokenizerBase, prompt: str, count: int, max_tokens: int, seed: int
+) -> list[Sample]:
     """Draws texts from a 5-gram, in the same way."""
     rng = np.random.default_rng(seed)
     begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
@@ -144,7 +157,7 @@ def sample_ngram(model, tokenizer, prompt: str, count: int, max_tokens: int, see
     return finished(tokenizer, rows, max_tokens)
 
 
-def finished(tokenizer, rows: Sequence[Sequence[int]], max_tokens: int) -> list[Sample]:
+def finished(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]], max_tokens: int) -> list[Sample]:
     """Decodes rows of tokens to texts, each up to its separator if it has one.
 
     Args:

@@ -7,11 +7,11 @@ import argparse
 import math
 import shlex
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import PushError, push_folder
 from training.common.errors import InputError
 from training.common.files import write_json
@@ -21,6 +21,7 @@ from training.lm.baselines import run_baselines
 from training.lm.data import Data
 from training.lm.evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from training.lm.loss_curve import plot_curve, thinned
+from training.lm.ngram import NGramModel
 from training.lm.run_facts import KNOWN, command, data_facts
 from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
@@ -41,7 +42,9 @@ OUTPUT_FILES += (
 OUTPUT_FILES += ("merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja")
 
 
-def finish_run(args: argparse.Namespace, data: Data, model, trainer: Trainer, folder: Path) -> dict[str, float]:
+def finish_run(
+    args: argparse.Namespace, data: Data, model: MinRNNForCausalLM, trainer: Trainer, folder: Path
+) -> dict[str, float]:
     """Evaluates a trained model and fills the output folder.
 
     Args:
@@ -52,14 +55,16 @@ def finish_run(args: argparse.Namespace, data: Data, model, trainer: Trainer, fo
     Returns:
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
+    for name in NUMBERS:  # of earlier weights
+        (folder / name).unlink(missing_ok=True)
     # The model is saved first: whatever fails later, it is on disk. It is saved with its code, as its card says.
-    _delete(folder, NUMBERS)
     model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
     print("measuring on the held-out text")
-    metrics = measure(model, data, trainer)
-    baselines, ngram = {}, None
+    metrics = collect_metrics(model, data, trainer)
+    baselines: dict[str, dict[str, float]] = {}
+    ngram = None
     if not args.no_baselines:
         baselines, ngram = run_baselines(
             data.corpus.train, data.corpus.heldout, data.train, data.heldout, vocabulary_size(data.tokenizer)
@@ -77,10 +82,7 @@ def finish_run(args: argparse.Namespace, data: Data, model, trainer: Trainer, fo
     shares = {}
     if judged:
         shares[name] = parse_share([sample.snippet for sample in judged])
-        if ngram is not None:
-            judged = sample_ngram(ngram, data.tokenizer, prompt, args.snippets, length, args.seed)
-            shares["5-gram"] = parse_share([sample.snippet for sample in judged])
-        shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
+        shares |= other_parse_shares(args, data, ngram, prompt, length)
         metrics["snippets"] = args.snippets
         metrics["parse_share"] = shares[name]
 
@@ -117,12 +119,7 @@ def finish_run(args: argparse.Namespace, data: Data, model, trainer: Trainer, fo
     return metrics
 
 
-def _delete(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-
-
-def measure(model, data: Data, trainer: Trainer) -> dict[str, float]:
+def collect_metrics(model: MinRNNForCausalLM, data: Data, trainer: Trainer) -> dict[str, float]:
     """Measures the held-out loss, and adds the counts and times of the run."""
     start = time.perf_counter()
     state = trainer.state
@@ -142,6 +139,18 @@ def measure(model, data: Data, trainer: Trainer) -> dict[str, float]:
     }
     metrics["evaluation_seconds"] = time.perf_counter() - start
     return metrics
+
+
+def other_parse_shares(
+    args: argparse.Namespace, data: Data, ngram: NGramModel | None, prompt: str, length: int
+) -> dict[str, float]:
+    """Returns the share of snippets that parse for the 5-gram and for real text."""
+    shares = {}
+    if ngram is not None:
+        drawn = sample_ngram(ngram, data.tokenizer, prompt, args.snippets, length, args.seed)
+        shares["5-gram"] = parse_share([sample.snippet for sample in drawn])
+    shares["real text, cut alike"] = parse_share(real_snippets([*data.corpus.train, *data.corpus.heldout]))
+    return shares
 
 
 def plot_history(

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers import Cache
 
+from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.scan_choice import NUMBA_ELEMENTS
 from training.bench.decode import state_bytes
 from training.common.timing import measure, peak_memory
@@ -14,7 +17,7 @@ from training.common.timing import measure, peak_memory
 WARM_UPS = 3
 
 
-def greedy_steps(model, ids: torch.Tensor):
+def greedy_steps(model: MinRNNForCausalLM, ids: torch.Tensor) -> tuple[Callable[[], None], Cache]:
     """Reads `ids` `(1, tokens)`. Returns a function that decodes one more token at each call, and its cache."""
     output = model(ids, use_cache=True, logits_to_keep=1)
     cache = output.past_key_values
@@ -29,7 +32,7 @@ def greedy_steps(model, ids: torch.Tensor):
 
 
 @torch.inference_mode()
-def measure_decoding(model, ids: torch.Tensor, rounds: int) -> dict:
+def measure_decoding(model: MinRNNForCausalLM, ids: torch.Tensor, rounds: int) -> dict:
     """Measures milliseconds per token and bytes of state after one token and after all of `ids` `(1, tokens)`."""
     steps = {length: greedy_steps(model, ids[:, :length]) for length in (1, ids.shape[1])}
     times = measure({length: step for length, (step, _) in steps.items()}, rounds, WARM_UPS)
@@ -37,7 +40,7 @@ def measure_decoding(model, ids: torch.Tensor, rounds: int) -> dict:
 
 
 @torch.inference_mode()
-def measure_peak(model, ids: torch.Tensor, new_tokens: int = 16) -> float | None:
+def measure_peak(model: MinRNNForCausalLM, ids: torch.Tensor, new_tokens: int = 16) -> float | None:
     """Measures the memory that reading `ids` `(1, tokens)` and decoding a few more needs on top of the model and kernels.
 
     Call it before anything else, see `timing.peak_memory`.

@@ -9,7 +9,9 @@ import zlib
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
+from hf_minrnn import MinRNNForCausalLM
 from training.common.errors import InputError
 from training.common.text import amount
 from training.lm.evaluation import finished, token_nats
@@ -18,7 +20,12 @@ from training.lm.tokenization import TokenStream
 
 
 def measure_text(
-    model, stream: TokenStream, unknown: np.ndarray, window: int, length: int, separator: int | None = None
+    model: MinRNNForCausalLM,
+    stream: TokenStream,
+    unknown: np.ndarray,
+    window: int,
+    length: int,
+    separator: int | None = None,
 ) -> tuple[dict, list[dict]]:
     """Measures a text in three ways: with the state carried through all of it, in windows, and in pieces by position.
 
@@ -35,7 +42,8 @@ def measure_text(
         InputError: The model's losses are not finite.
     """
     sizes = {"carried": None, "windows": window, "pieces": length}
-    nats, scores = {}, {}
+    nats = {}
+    scores = {}
     for name, size in sizes.items():
         if size is None:
             print("reading the text with the state carried through all of it")
@@ -57,7 +65,9 @@ def measure_text(
 
 
 @torch.inference_mode()
-def draw_samples(model, tokenizer, prompts: list[str], args: argparse.Namespace) -> list[dict]:
+def draw_samples(
+    model: MinRNNForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[str], args: argparse.Namespace
+) -> list[dict]:
     """Draws one text per prompt and seed, each from the beginning of a document.
 
     A text depends on its prompt, its seed and the sampling options alone, so each can be drawn again without the others.

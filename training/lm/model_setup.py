@@ -16,7 +16,7 @@ from training.lm.tokenization import has_padding, vocabulary_size
 OWN_OPTIONS = ("cell_type", "hidden_size", "num_hidden_layers", "intermediate_size", "expand_ratio", "dropout")
 
 
-def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase):
+def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> MinRNNForCausalLM:
     """Builds a new causal language model for `tokenizer`, with weights drawn from `args.seed`.
 
     Raises:

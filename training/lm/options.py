@@ -7,7 +7,16 @@ import argparse
 import json
 from pathlib import Path
 
-from training.common.command_line import make_parser, not_negative, positive, positive_int, seed, share, whole
+from training.common.command_line import (
+    DefaultsFormatter,
+    make_parser,
+    not_negative,
+    positive,
+    positive_int,
+    seed,
+    share,
+    whole,
+)
 from training.common.errors import InputError
 from training.lm.tokenization import KINDS
 
@@ -62,7 +71,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(
         "training.train_lm",
         "Train a minGRU or minLSTM language model; without arguments, on Python's standard library for five minutes.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     _add_data_options(parser.add_argument_group("data"))
     _add_model_options(parser.add_argument_group("model (MinRNNConfig sets what is not given)"))
@@ -93,7 +102,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="windows: drawn at random, may begin with the end of an earlier document; packed: every token once per epoch, "
         "documents kept apart; stateful: each row continues where it was in the last step, with its state; "
-        "default: windows for stdlib, else packed",
+        "by default windows for stdlib, else packed",
     )
     add("--stateful", dest="batching", action="store_const", const="stateful", help="same as --batching stateful")
     add("--streaming", action="store_true", help="read documents while training, without loading them all")
@@ -137,7 +146,7 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--output-dir", default=None, help="default: runs/<dataset>-<cell>")
+    add("--output-dir", default=None, help="by default runs/<dataset>-<cell>")
     add("--checkpoint-every", type=positive, default=60.0, metavar="SECONDS", help="time between checkpoints")
     add("--keep", type=positive_int, default=2, help="number of checkpoints to keep")
     start = group.add_mutually_exclusive_group()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from hf_minrnn import MinRNNForCausalLM
 from training.common.checkpoint import checkpoints, save_checkpoint
 from training.common.errors import CheckpointError
 from training.common.schedule import learning_rate_factor
@@ -86,7 +87,14 @@ class Trainer:
         saved (`dict`, *optional*): A checkpoint to resume from.
     """
 
-    def __init__(self, args: argparse.Namespace, accelerator: Accelerator, data: Data, model, saved: dict | None):
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        accelerator: Accelerator,
+        data: Data,
+        model: MinRNNForCausalLM,
+        saved: dict | None,
+    ):
         self.args = args
         self.accelerator = accelerator
         self.data = data

@@ -119,6 +119,25 @@ def test_the_parser_names_the_module_and_shows_the_first_line(capsys):
     assert make_parser("training.x", None).description == ""
 
 
+def test_the_help_shows_defaults_that_say_something():
+    parser = make_parser("training.x", "", formatter_class=command_line.DefaultsFormatter)
+    parser.add_argument("--steps", default=5, help="how many")
+    parser.add_argument("--share", default=0.0, help="how much")
+    parser.add_argument("--name", help="by default that of the file")
+    parser.add_argument("--names", nargs="+", default=[], help="more of them")
+    parser.add_argument("--fast", action="store_true", help="less exact")
+    shown = parser.format_help()
+    for text in (
+        "how many (default: 5)\n",
+        "how much (default: 0.0)\n",
+        "that of the file\n",
+        "more of them\n",
+        "less exact\n",
+    ):
+        assert text in shown
+    assert shown.count("(default: ") == 2
+
+
 @pytest.mark.parametrize("error", [InputError, CheckpointError])
 def test_an_error_of_the_user_ends_a_script_with_one_line(error):
     @reported
