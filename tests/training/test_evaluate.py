@@ -24,7 +24,7 @@ QUICK = ["--rounds", "2", "--seeds", "3", "--new-tokens", "5", "--longest", "128
 
 
 def plain_nats(model, ids):
-    """Of every token after the first, from one forward over all of them, in float64."""
+    """The loss of every token after the first, from one forward pass over all of them in float64."""
     with torch.no_grad():
         logits = model.double()(torch.from_numpy(ids.astype(np.int64))[None]).logits[0, :-1]
     model.float()
@@ -33,7 +33,7 @@ def plain_nats(model, ids):
 
 @pytest.fixture(scope="module")
 def evaluated(finished_run, text_file, tmp_path_factory):
-    """A finished run's folder, the result file, and what was returned."""
+    """The folder of a finished run, the result file of its evaluation, and its content."""
     output = tmp_path_factory.mktemp("evaluated") / "out.json"
     argv = [str(finished_run[0]), "--dataset", text_file, "--dataset-license", "cc0-1.0", "--output", str(output)]
     return finished_run[0], output, evaluate.main([*argv, *QUICK])
@@ -41,7 +41,7 @@ def evaluated(finished_run, text_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stream(finished_run, text_file):
-    """The held-out text as the evaluation must have seen it, and the model."""
+    """The model, and the tokens of the held-out text."""
     text = read_text(text_file)
     tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
     model = AutoModelForCausalLM.from_pretrained(finished_run[0]).eval()
@@ -169,7 +169,7 @@ def test_the_default_text_is_that_of_the_training_unless_it_has_changed(finished
 
 
 def test_a_whole_file_is_evaluated_without_results_json(finished_run, tmp_path, capsys, monkeypatch):
-    """Without results.json, with a tokenizer from elsewhere, and too short to see past the training length."""
+    """The tokenizer is in another folder, and the text is too short for context beyond the training length."""
     folder, words = tmp_path / "model", tmp_path / "words"
     AutoModelForCausalLM.from_pretrained(finished_run[0]).save_pretrained(folder)
     AutoTokenizer.from_pretrained(finished_run[0]).save_pretrained(words)
@@ -211,7 +211,7 @@ def test_the_held_out_loss_is_that_of_the_end_of_training(documents_file, tmp_pa
 
 @pytest.fixture
 def model_folder(finished_run, tmp_path):
-    """A copy that may be spoiled."""
+    """A copy of a finished run that a test may damage."""
     folder = tmp_path / "model"
     shutil.copytree(finished_run[0], folder, ignore=shutil.ignore_patterns("checkpoint.pt"))
     return folder

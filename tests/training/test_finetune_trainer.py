@@ -93,7 +93,7 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
         written[folder] = found["generated_text"]
     assert written[output] == " sees"
     prompt = re.search(r'writer\("(.*)", max_new_tokens=60\)', (output / "README.md").read_text())[1]
-    assert prompt in ("the cat sees", "the dog sees")  # what its card goes on from is its own kind of text
+    assert prompt in ("the cat sees", "the dog sees")  # its card continues a text of its own kind
     assert len(written[base]) == 40
 
 
@@ -143,20 +143,20 @@ def test_numbers_that_train_nothing_are_rejected(options, capsys):
 
 
 def test_models_that_cannot_be_used_are_reported(finished_run, numbers, tmp_path):
-    def refused(folder, message, output=tmp_path / "out"):
+    def check_rejected(folder, message, output=tmp_path / "out"):
         with pytest.raises(SystemExit, match=message) as caught:
             finetune_trainer.main([str(folder), str(numbers), str(output), "--text-column", "body"])
         assert "\n" not in str(caught.value)
 
-    refused(tmp_path / "nowhere", "nowhere cannot be loaded, give a folder written by train_lm.py")
+    check_rejected(tmp_path / "nowhere", "nowhere cannot be loaded, give a folder written by train_lm.py")
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     LlamaForCausalLM(LlamaConfig(vocab_size=300, **sizes)).save_pretrained(tmp_path / "llama")
     build_tokenizer("bytes", []).save_pretrained(tmp_path / "llama")
-    refused(tmp_path / "llama", "holds a llama model: give a minGRU or minLSTM")
+    check_rejected(tmp_path / "llama", "holds a llama model: give a minGRU or minLSTM")
     AutoModelForCausalLM.from_pretrained(finished_run[0]).save_pretrained(tmp_path / "large")
     build_tokenizer("bpe", ["the cat " * 50, "a dog"], 260).save_pretrained(tmp_path / "large")
-    refused(tmp_path / "large", "has 260 tokens, too many: save the model's own there")
-    refused(finished_run[0], "is not an empty folder: give another", output=finished_run[0])
+    check_rejected(tmp_path / "large", "has 260 tokens, too many: save the model's own there")
+    check_rejected(finished_run[0], "is not an empty folder: give another", output=finished_run[0])
 
 
 def test_the_script_stays_short():

@@ -57,7 +57,7 @@ def _load_with_heldout_part(args: argparse.Namespace, trained: dict) -> Corpus:
     if Path(trained["dataset"]).name == Path(args.dataset).name:
         raise InputError(
             f"the model was trained on a stream of {trained['dataset']!r}, which is not found from this folder. Whether "
-            f"{args.dataset!r} is the same, and what was held out of it, cannot be told: run this where the training ran"
+            f"{args.dataset!r} is the same, and what was held out of it, cannot be known: run this where the training ran"
         )
     return load_corpus(args.dataset, args.text_column)
 

@@ -29,8 +29,8 @@ PEERS = {"minGRU_pytorch", "accelerated_scan", "fla"}
 RUN_ALL = """
 import contextlib, io, json, runpy, sys
 
-names, refused = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-sys.modules |= dict.fromkeys(refused)  # an import then fails, and no specification is found
+names, missing = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+sys.modules |= dict.fromkeys(missing)  # an import then fails, and no specification is found
 found = {}
 for name in names:
     sys.argv[:] = [name, "--help"]
@@ -43,14 +43,14 @@ print(json.dumps(found))
 """
 
 
-def run_all(refused):
+def run_all(missing):
     """Runs `--help` of every script in one process without some packages.
 
     Returns:
         By name, the exit code or message, the printed text, and which of torch and transformers were imported.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    command = [sys.executable, "-c", RUN_ALL, json.dumps(SCRIPTS), json.dumps([*refused])]
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(SCRIPTS), json.dumps([*missing])]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -105,7 +105,7 @@ def test_a_script_asks_for_what_it_imports_before_it_imports_it(name):
 
 
 def test_without_its_packages_every_script_ends_in_one_line():
-    for name, (message, shown, imported) in run_all(refused=packages.EXTRA_OF).items():
+    for name, (message, shown, imported) in run_all(missing=packages.EXTRA_OF).items():
         asked, _ = required(name)
         assert re.fullmatch(rf'{name}: .* are not installed: run pip install -e "\.\[\w+(,\w+)*\]" in .*', message)
         assert asked == {*re.findall(r"\w+", message.partition(": ")[2].partition(" are ")[0])} - {"and"}

@@ -184,10 +184,10 @@ def test_a_missing_path_is_not_taken_for_a_hub_name(name):
 def test_hub_failure_becomes_one_line(monkeypatch):
     import datasets
 
-    def refuse(*args, **kwargs):
+    def fail(*args, **kwargs):
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(InputError, match=r"could not load dataset 'someone/texts': no route$"):
         load_corpus("someone/texts")
 

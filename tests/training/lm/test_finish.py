@@ -118,9 +118,9 @@ def test_a_stopped_run_continues_with_the_command_that_it_prints(text_file, tmp_
 def test_resuming_is_not_suggested_without_a_checkpoint(text_file, tmp_path):
     (tmp_path / "notes").write_text("mine")
     argv = [*FEW, "--dataset", text_file, "--steps", "1", "--output-dir", str(tmp_path)]
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(SystemExit) as rejected:
         train_lm.main(argv)
-    assert "--overwrite" in str(refused.value) and "--resume" not in str(refused.value)
+    assert "--overwrite" in str(rejected.value) and "--resume" not in str(rejected.value)
     train_lm.main([*argv, "--overwrite"])
     assert load_checkpoint(tmp_path)["state"]["step"] == 1
     with pytest.raises(

@@ -15,7 +15,7 @@ def test_flops_are_those_of_the_matrix_products():
         model(ids, labels=ids).loss.backward()
     counted = {str(name): flops for name, flops in counter.get_flop_counts()["Global"].items()}
     products = sum(flops for name, flops in counted.items() if "conv" not in name)
-    # Of the first projection no gradient goes on to an input that wants none, and there is nothing else that differs.
+    # They differ by the first projection alone: its input needs no gradient.
     assert abs(products / ids.numel() / flops_per_token(model) - 1) < 0.05
 
 
