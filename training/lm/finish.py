@@ -113,7 +113,6 @@ def finish_run(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    _delete(folder, ("evaluation.json", "evaluation.png"))  # of the weights before this run continued
     show_results(name, folder, metrics, references, shares, texts)
     print(next_steps(args, trainer.state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics
