@@ -1,19 +1,17 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What compare_modes.py leaves out: minGRU-pytorch in the same modes, carried gradients, graphs, reduced precision.
+"""Compares further features: minGRU-pytorch in the modes of modes.py, carried gradients, graphs, reduced precision.
 
     python -m training.studies.features        # a minute; writes training/results/compare_features.json
 
 Needs minGRU-pytorch, which comes with the extra `ecosystem`.
-minGRU-pytorch's `minLM` is no transformers model and takes no mask, so its batches come without one; its state is the list
-that `return_prev_hiddens` returns. The yardstick is compare_modes.py's: a row alone, from scratch.
+minGRU-pytorch's `minLM` is not a model of transformers and takes no mask, so its batches have none. Its state is the list
+that `return_prev_hiddens` returns. The reference is that of `training.studies.modes`: a row alone, from scratch.
 """
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 from training.common import packages
 
@@ -28,10 +26,11 @@ from transformers import DynamicCache
 
 from hf_minrnn import minrnn_scan
 from training.bench.scan import loop
+from training.common.command_line import make_parser, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
+from training.common.paths import RESULTS
 from training.common.timing import settings
-from training.report.tables import verdict_cell
 from training.studies.modes import (
     LONG,
     MORE,
@@ -39,7 +38,6 @@ from training.studies.modes import (
     PACKED,
     PIECE,
     PROMPT,
-    RESULTS,
     SHORT,
     TOLERANCE,
     VOCABULARY,
@@ -51,30 +49,31 @@ from training.studies.modes import (
     make,
     padded,
     tokens,
+    verdict_cell,
 )
 
 LAYERS = {"minGRU": minGRU, "minLSTM": minLSTM}
-OURS, MAMBA = "minGRU", "Mamba"  # as compare_modes.py calls them
-STEPS, CHANNELS = 4096, 64  # of the scan in reduced precision
+OURS, MAMBA = "minGRU", "Mamba"  # names in `modes.MODELS`
+STEPS, CHANNELS = 4096, 64  # shape of the scan in reduced precision
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# --- minGRU-pytorch in the modes of compare_modes.py -----------------------------------------------------------------
+# --- minGRU-pytorch in the modes of modes.py -------------------------------------------------------------------------
 
 
 def make_lm(cell: str) -> torch.nn.Module:
-    """minGRU-pytorch's language model with one of its cells, the same at every call."""
+    """Returns minGRU-pytorch's language model with one of its cells, the same at every call."""
     torch.manual_seed(0)
     model = minLM(num_tokens=VOCABULARY, dim=WIDTH, depth=2, use_lstm=cell == "minLSTM")
     return add_noise(model.eval(), NOISE, seed=1)
 
 
 def read(model, ids: torch.Tensor, states=None):
-    """Logits and the states after `ids`; with states only the last token of `ids` is read."""
+    """Returns the logits and the states after `ids`; with states the model reads only the last token of `ids`."""
     return model(ids, return_prev_hiddens=True, prev_hiddens=states)
 
 
 def step_by_step(model, ids: torch.Tensor, states) -> torch.Tensor:
-    """Logits of `ids` token by token, going on from states."""
+    """Returns the logits of `ids`, token by token from given states."""
     found = []
     for t in range(ids.shape[1]):
         logits, states = read(model, ids[:, t : t + 1], states)
@@ -83,7 +82,7 @@ def step_by_step(model, ids: torch.Tensor, states) -> torch.Tensor:
 
 
 def lm_right_padding(cell: str) -> dict:
-    """A batch with a row padded on the right, continued from its states."""
+    """Checks a batch with a row padded on the right, continued from its states."""
     ids, _, row = padded("right")
     more, model = tokens(2 * MORE, 3).reshape(2, MORE), make_lm(cell)
     want = model(torch.cat([row, more[1:]], 1))[:, SHORT:]
@@ -91,32 +90,32 @@ def lm_right_padding(cell: str) -> dict:
 
 
 def lm_left_padding(cell: str) -> dict:
-    """Logits at the real tokens of a row padded on the left."""
+    """Checks the logits at the real tokens of a row padded on the left."""
     ids, _, row = padded("left")
     model = make_lm(cell)
     return {"batch": judge(lambda: (model(ids)[1:, LONG - SHORT :], model(row)))}
 
 
 def lm_packing(cell: str) -> dict:
-    """Two sequences in one row."""
+    """Checks two sequences in one row."""
     rows, model = [tokens(count, 4 + i) for i, count in enumerate(PACKED)], make_lm(cell)
     return {"one row": judge(lambda: (model(torch.cat(rows, 1)), torch.cat([model(row) for row in rows], 1)))}
 
 
 def split(layer, x: torch.Tensor) -> torch.Tensor:
-    """A layer's outputs from step PIECE on, in two parallel parts."""
+    """Returns the outputs of a layer from step PIECE on, computed in two parallel parts."""
     _, state = layer(x[:, :PIECE], return_next_prev_hidden=True)
     return layer(x[:, PIECE:], state)
 
 
 def make_layer(cell: str):
-    """A layer of minGRU-pytorch and an input `(1, PROMPT, WIDTH)` for it."""
+    """Returns a layer of minGRU-pytorch and an input `(1, PROMPT, WIDTH)` for it."""
     torch.manual_seed(0)
     return LAYERS[cell](WIDTH), torch.randn(1, PROMPT, WIDTH)
 
 
 def lm_chunked_prefill(cell: str) -> dict:
-    """A prompt in two parts: of the model the second token by token and at once, of a layer at once."""
+    """Checks a prompt in two parts; the model reads the second one token by token and at once, a layer at once."""
     prompt, model = tokens(PROMPT, 6), make_lm(cell)
     first, rest, want = prompt[:, :PIECE], prompt[:, PIECE:], model(prompt)[:, PIECE:]
     layer, x = make_layer(cell)
@@ -131,12 +130,12 @@ def lm_chunked_prefill(cell: str) -> dict:
 
 
 def gradient(loss: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """The gradient of a loss at a tensor."""
+    """Returns the gradient of a loss at a tensor."""
     return torch.autograd.grad(loss, at)[0]
 
 
 def layer_gradient(cell: str) -> dict:
-    """The gradient of the second part's outputs at the input of both, whole and in two parts."""
+    """Checks the gradient of the second part's outputs at the input of both parts, against one pass."""
     layer, x = make_layer(cell)
     x.requires_grad_()
     weights = torch.randn(1, PROMPT - PIECE, WIDTH, generator=torch.Generator().manual_seed(8))
@@ -148,7 +147,7 @@ def layer_gradient(cell: str) -> dict:
 
 
 def model_gradient(name: str) -> dict:
-    """The gradient of the last logits at the embeddings, whole and with one or several tokens after a cache."""
+    """Checks the gradient of the last logits at the embeddings, with one or several tokens after a cache, against one pass."""
     prompt = tokens(PROMPT, 6)
     mask, weights = torch.ones_like(prompt), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8))
 
@@ -167,7 +166,7 @@ def model_gradient(name: str) -> dict:
 
 
 class Logits(torch.nn.Module):
-    """A model of transformers as a function from ids to logits."""
+    """Makes a model of transformers a function from ids to logits."""
 
     def __init__(self, model):
         super().__init__()
@@ -186,7 +185,7 @@ GRAPHS: dict[str, Callable[[], torch.nn.Module]] = {
 
 
 def graphs(name: str) -> dict:
-    """One compiled graph forward and backward, and an exported one on another batch and length."""
+    """Checks one compiled graph forward and backward, and an exported one on another batch and length."""
     ids, other = tokens(2 * LONG, 8).reshape(2, LONG), tokens(3 * PROMPT, 9).reshape(3, PROMPT)
 
     def compiled():
@@ -212,7 +211,7 @@ def graphs(name: str) -> dict:
 
 
 def precision(ours: bool) -> dict:
-    """How far a minGRU scan over many steps is from a loop in float64 over the same rounded projections, by dtype."""
+    """Returns the error of a minGRU scan over many steps by dtype, against a loop in float64 over the same rounded input."""
     exact = torch.randn(1, STEPS, 2 * CHANNELS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     layer = minGRU(CHANNELS)
     layer.to_hidden_and_gate = torch.nn.Identity()  # the projections are the input
@@ -231,13 +230,13 @@ def precision(ours: bool) -> dict:
     for name, dtype in DTYPES.items():
         try:
             out[name] = difference(*check(dtype))
-        except RuntimeError as error:  # an operation that torch does not have in this dtype
+        except RuntimeError as error:  # torch lacks an operation in this dtype
             out[name] = str(error).splitlines()[0][:120]
     return out
 
 
 def state_dtypes(name: str) -> list[str]:
-    """The dtypes of the states that a bfloat16 model carries."""
+    """Returns the dtypes of the states that a bfloat16 model carries."""
     model, prompt = make(name).bfloat16(), tokens(PROMPT, 6)
     past = DynamicCache(config=model.config)
     with torch.no_grad():
@@ -249,7 +248,7 @@ def state_dtypes(name: str) -> list[str]:
 
 
 def measure(graph_names: list[str]) -> dict:
-    """Everything, by project; graphs of the models named."""
+    """Returns all results by project; `graph_names` names the models to compile and export."""
     modes = {
         "right padding": lm_right_padding,
         "packing": lm_packing,
@@ -271,15 +270,22 @@ def measure(graph_names: list[str]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Compares, prints and writes the result file; returns what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--graphs", nargs="+", choices=list(GRAPHS), default=list(GRAPHS), metavar="MODEL")
-    parser.add_argument("--output", type=Path, default=RESULTS / "compare_features.json")
-    args = parser.parse_args(argv)
+    """Compares, prints and writes the result file; returns its content."""
+    parser = make_parser("training.studies.features", __doc__)
+    parser.add_argument(
+        "--graphs",
+        nargs="+",
+        choices=list(GRAPHS),
+        default=list(GRAPHS),
+        metavar="MODEL",
+        help="models to compile and export (default: all)",
+    )
+    parser.add_argument("--output", type=result_file, default=RESULTS / "compare_features.json", help="result file")
+    options = parser.parse_args(argv)
     with settings(threads=1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = measure(args.graphs)
+            found = measure(options.graphs)
         result = {
             **provenance("training.studies.features", argv),
             "measured": "as in compare_modes.json; `scan`: largest difference from a float64 loop relative to the largest "
@@ -291,8 +297,8 @@ def main(argv: list[str] | None = None) -> dict:
         for mode, ways in entry["modes"].items():
             print(f"minGRU-pytorch, {cell}: {mode}: {verdict_cell(ways)}")
     print(*(f"{name}: {found['scan'][name]}" for name in found["scan"]), sep="\n")
-    write_json(args.output, result)
-    print(f"wrote {args.output}")
+    write_json(options.output, result)
+    print(f"wrote {options.output}")
     return result
 
 

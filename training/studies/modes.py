@@ -1,23 +1,21 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""In which modes recurrent language models of transformers give what computing each row alone from scratch gives.
+"""Tests in which modes recurrent language models of transformers agree with computing each row alone from scratch.
 
     python -m training.studies.modes           # half a minute; writes training/results/compare_modes.json
 
 Tiny models with random weights, float32 on the CPU, where transformers runs its plain torch code and no optional kernels.
-The yardstick is always one forward without cache, mask or padding: over a row alone, or over the text so far for each greedy
-token. Everything else is called the way `generate` calls it: through `prepare_inputs_for_generation`, with the mask of all
-columns, with positions counted along the mask where the forward names `position_ids`, and with the cache under the model's
-own name for it. Each way of a mode gets a fresh copy of the model, as RecurrentGemma keeps its state in its modules.
+The reference is always one forward without cache, mask or padding: over a row alone, or over the text so far for each greedy
+token. Everything else is called as `generate` calls it: through `prepare_inputs_for_generation`, with the mask of all columns,
+with positions counted along the mask if the forward takes `position_ids`, and with the cache under the model's own name for it.
+A mode can have several ways. Each gets a fresh copy of the model, because RecurrentGemma keeps its state in its modules.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 from training.common import packages
 
@@ -29,11 +27,12 @@ import transformers
 from transformers import DynamicCache
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from training.common.command_line import make_parser, positive_int, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
 from training.common.timing import settings
-from training.report.tables import verdict_cell
+from training.common.widths import count
 
 VOCABULARY, WIDTH, NOISE, TOLERANCE = 64, 64, 0.15, 1e-4
 LONG, SHORT, MORE = 12, 7, 4  # tokens of the rows of a batch, and of their continuation
@@ -55,7 +54,7 @@ def _minrnn(**kwargs) -> torch.nn.Module:
 
 
 def _model(name: str, **kwargs) -> torch.nn.Module:
-    """A causal language model of transformers by the name its classes share."""
+    """Returns a causal language model of transformers, by the common part of the names of its classes."""
     config = getattr(transformers, f"{name}Config")(**SHARED | kwargs)
     return getattr(transformers, f"{name}ForCausalLM")(config)
 
@@ -66,14 +65,14 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "Mamba": lambda: _model("Mamba", state_size=8),
     "Mamba2": lambda: _model("Mamba2", state_size=8, num_heads=8, head_dim=16, n_groups=2, chunk_size=8),
     "FalconMamba": lambda: _model("FalconMamba", state_size=8),
-    # Untied, as with its scaled embeddings it otherwise repeats the last token of the prompt for ever.
+    # Untied: with its scaled embeddings it would repeat the last token of the prompt forever.
     "RecurrentGemma": lambda: _model(
         "RecurrentGemma", num_hidden_layers=3, tie_word_embeddings=False, **HEADS | {"intermediate_size": 192}
     ),
-    # Its cache rounds the width of the keys up to 64, which its layers do not: at 64 channels they would not fit together.
+    # Its cache rounds the width of the keys up to 64 and its layers do not, so 64 channels would not fit.
     "xLSTM": lambda: _model("xLSTM", hidden_size=128, num_heads=4, chunk_size=16, autocast_kernel_dtype="float32"),
     "RWKV": lambda: _model("Rwkv"),
-    # Hybrids, each with attention in one layer (FalconH1: beside the recurrence in each).
+    # Hybrids with attention in one layer (FalconH1: next to the recurrence in each layer).
     "Lfm2": lambda: _model("Lfm2", layer_types=["conv", "full_attention"], **HEADS),
     "Qwen3-Next": lambda: _model(
         "Qwen3Next",
@@ -108,7 +107,7 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
 
 
 def add_noise(model, scale: float, seed: int):
-    """Adds noise to every parameter, biases too: with fresh weights many states and leaks would hardly show."""
+    """Adds noise to every parameter, biases too: with fresh weights many states and leaks would have little effect."""
     generator = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
         weight.data += scale * torch.randn(weight.shape, generator=generator)
@@ -116,13 +115,13 @@ def add_noise(model, scale: float, seed: int):
 
 
 def make(name: str):
-    """A model by name, the same at every call."""
+    """Returns a model by name, the same at every call."""
     torch.manual_seed(0)
     return add_noise(MODELS[name]().float().eval(), NOISE, seed=1)
 
 
 def tokens(count: int, seed: int) -> torch.Tensor:
-    """Random ids `(1, count)` without token 0, which is the padding."""
+    """Returns random ids `(1, count)` without token 0, which is the padding."""
     return torch.randint(1, VOCABULARY, (1, count), generator=torch.Generator().manual_seed(seed))
 
 
@@ -130,12 +129,12 @@ def tokens(count: int, seed: int) -> torch.Tensor:
 
 
 def alone(model, ids: torch.Tensor) -> torch.Tensor:
-    """Logits of a row alone, from scratch: the yardstick."""
+    """Returns the logits of a row alone, from scratch: the reference."""
     return model(ids, use_cache=False).logits
 
 
 def greedy(model, prompt: torch.Tensor, count: int) -> torch.Tensor:
-    """The greedy tokens `(1, count)` after a prompt, each from scratch: the yardstick."""
+    """Returns the greedy tokens `(1, count)` after a prompt, each from scratch: the reference."""
     ids = prompt
     for _ in range(count):
         ids = torch.cat([ids, alone(model, ids)[:, -1:].argmax(-1)], 1)
@@ -143,7 +142,7 @@ def greedy(model, prompt: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def generate(model, prompt: torch.Tensor, count: int, **kwargs) -> torch.Tensor:
-    """The greedy tokens `(1, count)` that `generate` writes after a prompt."""
+    """Returns the greedy tokens `(1, count)` that `generate` writes after a prompt."""
     out = model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False, pad_token_id=0, **kwargs
     )
@@ -151,12 +150,12 @@ def generate(model, prompt: torch.Tensor, count: int, **kwargs) -> torch.Tensor:
 
 
 def feed(model, ids: torch.Tensor, mask: torch.Tensor, new: int, past=None):
-    """Logits of the last `new` columns of `ids`, and the cache after them; `past` is the cache of the columns before."""
+    """Returns the logits of the last `new` columns of `ids`, and the cache after them; `past` is the cache before them."""
     named = inspect.signature(model.forward).parameters
     name = next(name for name in ("past_key_values", "cache_params", "state") if name in named)
     first = past is None
     if first and name == "past_key_values":
-        # As generate does; RecurrentGemma is given a cache to fill and does not return it.
+        # As generate does; RecurrentGemma fills the cache that it is given and does not return it.
         past = DynamicCache(config=model.config)
     kwargs = {name: past}
     if "position_ids" in named:
@@ -173,7 +172,10 @@ def feed(model, ids: torch.Tensor, mask: torch.Tensor, new: int, past=None):
 
 
 def difference(got: torch.Tensor, want: torch.Tensor) -> float:
-    """Share of tokens that differ, or of logits the largest difference relative to the largest logit; inf for other shapes."""
+    """Returns the share of tokens that differ, or the largest difference of logits relative to the largest logit.
+
+    The result is infinite if the shapes differ.
+    """
     if got.shape != want.shape:
         return math.inf
     if not want.is_floating_point():
@@ -182,9 +184,9 @@ def difference(got: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def judge(check: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> dict:
-    """The verdict on what a check computed and what it should have: "exact", "wrong" or, where it raised, "refused".
+    """Returns the verdict on a check, which computes a result and the reference: "exact", "wrong", or "refused" if it raised.
 
-    Whatever is raised counts, also where no one meant to refuse: nothing wrong comes out.
+    Any error counts as a refusal, since no wrong result is returned.
     """
     try:
         got, want = check()
@@ -192,17 +194,36 @@ def judge(check: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> dict:
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
         return {"verdict": "refused", "error": f"{type(error).__name__}: {line}"[:120]}
-    verdict = "exact" if found <= TOLERANCE else "wrong"  # not a number is wrong
+    verdict = "exact" if found <= TOLERANCE else "wrong"  # NaN is wrong
     entry = {"verdict": verdict, "difference": found if math.isfinite(found) else None}
-    # Of one token for a batch, RWKV makes one for each row.
+    # RWKV returns other shapes for some batches.
     return entry if got.shape == want.shape else entry | {"shapes": [list(got.shape), list(want.shape)]}
+
+
+def verdict_cell(ways: dict) -> str:
+    """Returns the verdicts of a mode in a few words: equal ones joined, with the largest difference, others with their ways.
+
+    >>> verdict_cell({"a": {"verdict": "exact", "difference": 0.0}, "b": {"verdict": "refused", "error": "..."}})
+    'a: exact; b: refused'
+    """
+    groups = {}
+    for way, entry in ways.items():
+        groups.setdefault(entry["verdict"], []).append(way)
+    parts = []
+    for verdict, members in groups.items():
+        text = verdict
+        if verdict == "wrong":
+            found = [ways[way]["difference"] for way in members if ways[way]["difference"] is not None]
+            text = f"wrong ({max(found):.2f})" if found else "wrong"
+        parts.append(text if len(groups) == 1 else f"{', '.join(members)}: {text}")
+    return "; ".join(parts)
 
 
 # --- modes -----------------------------------------------------------------------------------------------------------
 
 
 def padded(side: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch of two rows of which the second is padded, its mask, and the second row alone."""
+    """Returns a batch of two rows, the second one padded, its mask, and the second row alone."""
     row, gap = tokens(SHORT, 2), torch.zeros(1, LONG - SHORT, dtype=torch.long)
     pieces = [row, gap] if side == "right" else [gap, row]
     ids = torch.cat([tokens(LONG, 1), torch.cat(pieces, 1)])
@@ -210,7 +231,7 @@ def padded(side: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def right_padding(name: str) -> dict:
-    """A batch with a row padded on the right, continued from its cache; at once and, in case that fails, one by one."""
+    """Checks a batch with a row padded on the right, continued from its cache at once and token by token."""
     ids, mask, row = padded("right")
     more = tokens(2 * MORE, 3).reshape(2, MORE)
     want = alone(make(name), torch.cat([row, more[1:]], 1))[:, SHORT:]
@@ -228,14 +249,14 @@ def right_padding(name: str) -> dict:
 
 
 def left_padding(name: str) -> dict:
-    """Logits at the real tokens of a row padded on the left."""
+    """Checks the logits at the real tokens of a row padded on the left."""
     ids, mask, row = padded("left")
     want = alone(make(name), row)
     return {"batch": judge(lambda: (feed(make(name), ids, mask, LONG)[0][1:, LONG - SHORT :], want))}
 
 
 def packing(name: str) -> dict:
-    """Two sequences in one row, described in each of the ways of DataCollatorWithFlattening, and in all at once."""
+    """Checks two sequences in one row, described in each way of DataCollatorWithFlattening and in all of them together."""
     rows, total = [tokens(count, 4 + i) for i, count in enumerate(PACKED)], sum(PACKED)
     want = torch.cat([alone(make(name), row) for row in rows], 1)
     bounds = torch.tensor([0, PACKED[0], total], dtype=torch.int32)
@@ -258,7 +279,7 @@ def packing(name: str) -> dict:
 
 
 def chunked_prefill(name: str) -> dict:
-    """A prompt in chunks, by `generate` and by hand."""
+    """Checks a prompt in chunks, by `generate` and by two forwards."""
     prompt = tokens(PROMPT, 13)
     logits = alone(make(name), prompt)
     new = greedy(make(name), prompt, CHUNKED_TOKENS)
@@ -276,7 +297,7 @@ def chunked_prefill(name: str) -> dict:
 
 
 def speculative_decoding(name: str) -> dict:
-    """Guesses from the prompt, and from an assistant that is the model with noise: some are accepted, some are not."""
+    """Checks guesses from the prompt, and from an assistant that is the model with noise; only some of them are accepted."""
     prompt = tokens(REPEATED, 7).repeat(1, REPEATS)
     new = greedy(make(name), prompt, SPECULATIVE_TOKENS)
     forwards = []
@@ -307,11 +328,11 @@ MODES = {
 
 
 def control(name: str) -> dict:
-    """What has to hold before any verdict means something.
+    """Measures what has to hold for the verdicts to mean something.
 
     Returns:
-        `dict`: `generate` is the verdict on plain greedy decoding, `distinct_tokens` how many different ones that wrote,
-        `memory` how much the last logits of a text depend on its first token.
+        `dict`: `generate` is the verdict on plain greedy decoding, `distinct_tokens` the number of different tokens that it
+        wrote, `memory` how much the last logits of a text depend on its first token.
     """
     prompt = tokens(PROMPT, 13)
     new = greedy(make(name), prompt, CHUNKED_TOKENS)
@@ -324,31 +345,35 @@ def control(name: str) -> dict:
     }
 
 
-# --- report ----------------------------------------------------------------------------------------------------------
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def compare(name: str) -> dict:
+    """Returns the entry of a model in the result file, and prints it."""
+    entry = {
+        "parameters": count(make(name)),
+        "control": control(name),
+        "modes": {mode: check(name) for mode, check in MODES.items()},
+    }
+    print(f"{name}: plain generate {entry['control']['generate']['verdict']}", flush=True)
+    for mode, ways in entry["modes"].items():
+        print(f"  {mode:<22}{verdict_cell(ways)}", flush=True)
+    return entry
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Compares, prints and writes the result file; returns what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "compare_modes.json")
-    args = parser.parse_args(argv)
-    if args.threads < 1:
-        parser.error("--threads must be positive")
-    models = {}
-    with settings(args.threads):
+    """Compares, prints and writes the result file; returns its content."""
+    parser = make_parser("training.studies.modes", __doc__)
+    parser.add_argument(
+        "--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL", help="(default: all)"
+    )
+    parser.add_argument("--threads", type=positive_int, default=1, help="(default: 1)")
+    parser.add_argument("--output", type=result_file, default=RESULTS / "compare_modes.json", help="result file")
+    options = parser.parse_args(argv)
+    with settings(options.threads):
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of masks and kernels that some models do without
-            for name in args.models:
-                models[name] = {
-                    "parameters": sum(weight.numel() for weight in make(name).parameters()),
-                    "control": control(name),
-                    "modes": {mode: check(name) for mode, check in MODES.items()},
-                }
-                print(f"{name}: plain generate {models[name]['control']['generate']['verdict']}", flush=True)
-                for mode, ways in models[name]["modes"].items():
-                    print(f"  {mode:<22}{verdict_cell(ways)}", flush=True)
+            warnings.simplefilter("ignore")  # some models warn of masks and kernels that they lack
+            models = {name: compare(name) for name in options.models}
         result = {
             **provenance("training.studies.modes", argv),
             "measured": "largest difference of logits relative to the largest logit, or share of greedy tokens that differ, "
@@ -356,8 +381,8 @@ def main(argv: list[str] | None = None) -> dict:
             "tolerance": TOLERANCE,
             "models": models,
         }
-    write_json(args.output, result)
-    print(f"wrote {args.output}")
+    write_json(options.output, result)
+    print(f"wrote {options.output}")
     return result
 
 

@@ -85,12 +85,12 @@ def test_refusals():
 def test_cells():
     exact, refused = {"verdict": "exact", "difference": 0.0}, {"verdict": "refused", "error": "ValueError: no"}
     wrong = [{"verdict": "wrong", "difference": value} for value in (0.1, 0.314, None)]
-    assert tables.verdict_cell({"a": exact, "b": exact}) == "exact"
-    assert tables.verdict_cell({"a": refused}) == "refused"
-    assert tables.verdict_cell(dict(zip("abc", wrong))) == "wrong (0.31)"
-    assert tables.verdict_cell({"a": wrong[2]}) == "wrong"
+    assert compare_modes.verdict_cell({"a": exact, "b": exact}) == "exact"
+    assert compare_modes.verdict_cell({"a": refused}) == "refused"
+    assert compare_modes.verdict_cell(dict(zip("abc", wrong))) == "wrong (0.31)"
+    assert compare_modes.verdict_cell({"a": wrong[2]}) == "wrong"
     mixed = {"a": exact, "b": wrong[0], "c": exact, "d": refused}
-    assert tables.verdict_cell(mixed) == "a, c: exact; b: wrong (0.10); d: refused"
+    assert compare_modes.verdict_cell(mixed) == "a, c: exact; b: wrong (0.10); d: refused"
 
 
 def test_the_table(finished, monkeypatch):
@@ -113,4 +113,4 @@ def test_arguments_that_compare_nothing(capsys):
     for arguments in (["--models", "nonsense"], ["--threads", "0"]):
         with pytest.raises(SystemExit):
             compare_modes.main(arguments)
-    assert "must be positive" in capsys.readouterr().err
+    assert "--threads: must be a whole number above 0" in capsys.readouterr().err
