@@ -1,15 +1,16 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Every sequence model behind one interface: token ids in, logits out, at a number of parameters that is asked for.
+"""Sequence models behind one interface: token ids to logits, at a given number of parameters.
 
-Each is a stack of residual blocks between an embedding and a head of its own, but for GPT-2's, which is tied to the embedding
-as nanoGPT's is. What is added to the residual stream, and the embedding, goes through dropout in all of them. More models are
-more entries of `COMPARATORS`.
+Each model is a stack of residual blocks between an embedding and a head. The head of GPT-2 is tied to the embedding, as
+nanoGPT's is; the others have a head of their own. In all models the embedding and each term added to the residual stream pass
+through dropout. A further model is one more entry of `COMPARATORS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,25 +19,25 @@ from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.fla_comparators import FLA, Comparator, make_fla, missing_fla
 from training.common.widths import count, widest
 
-TOLERANCE = 0.05  # of the number of parameters
+TOLERANCE = 0.05  # largest relative difference of the number of parameters
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a model is made from.
+    """The size of a model.
 
     Args:
-        vocab_size (`int`): Tokens in and out.
+        vocab_size (`int`): Number of tokens of the input and the output.
         hidden_size (`int`): Width of the residual stream.
-        num_layers (`int`): Blocks.
-        max_length (`int`): The longest row that the model will meet.
-        expansion (`float`): Channels of the recurrent state per unit of `hidden_size`; of the paper's block, GRU and
-            LSTM. Our default block has twice as many.
-        dropout (`float`): On the embedding and what each branch adds.
+        num_layers (`int`): Number of blocks.
+        max_length (`int`): Length of the longest row that the model will read.
+        expansion (`float`): Channels of the recurrent state per unit of `hidden_size`, for the paper's block, GRU and LSTM. Our
+            default block has twice as many.
+        dropout (`float`): Dropout of the embedding and of the output of each branch.
         conv (`int`): Steps that the convolution of our blocks, GRU and LSTM sees; 0 for none.
-        mlp (`float`): Width of the MLP per unit of `hidden_size`, 0 for none; of our blocks, GRU and LSTM. In our default
-            block two thirds of it, because of a third matrix, after taking off 2 for each unit of `expansion`.
-        initializer_range (`float`): Standard deviation of fresh weight matrices; not of Mamba's.
+        mlp (`float`): Width of the MLP of our blocks, GRU and LSTM per unit of `hidden_size`; 0 for none. That of our default
+            block is `(mlp - 2 * expansion) * 2 / 3` wide: it has a third matrix, and the wider state takes the rest.
+        initializer_range (`float`): Standard deviation of fresh weight matrices, except Mamba's.
     """
 
     vocab_size: int
@@ -51,7 +52,7 @@ class Size:
 
 
 class TorchMixer(nn.Module):
-    """torch.nn's recurrent layer and an output projection, where a block of ours has its cell."""
+    """A recurrent layer of torch.nn and an output projection, in place of our mixer."""
 
     def __init__(self, layer: type, config: MinRNNConfig):
         super().__init__()
@@ -77,12 +78,12 @@ def _paper(cell_type: str, size: Size) -> MinRNNConfig:
 
 
 def paper_block(cell_type: str) -> Callable[[Size], nn.Module]:
-    """The paper's block around minGRU or minLSTM."""
+    """Returns a function that makes the paper's block around minGRU or minLSTM."""
     return lambda size: Comparator(MinRNNForCausalLM(_paper(cell_type, size)))
 
 
 def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
-    """This project's block, its sizes in the same proportion to the paper's as by default."""
+    """Returns a function that makes this project's block; its sizes relate to the paper's as the defaults do."""
 
     def make(size: Size) -> nn.Module:
         mlp = max(0.0, size.mlp - 2 * size.expansion)
@@ -104,7 +105,7 @@ def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
 
 
 def torch_block(layer: type) -> Callable[[Size], nn.Module]:
-    """The paper's block around `nn.GRU` or `nn.LSTM`."""
+    """Returns a function that makes the paper's block around `nn.GRU` or `nn.LSTM`."""
 
     def make(size: Size) -> nn.Module:
         model = MinRNNForCausalLM(_paper("mingru", size))
@@ -116,13 +117,13 @@ def torch_block(layer: type) -> Callable[[Size], nn.Module]:
 
 
 def _heads(width: int) -> tuple[int, int]:
-    """Heads of about 64 channels, an even number each, and the width, rounded down to what they can share."""
+    """Returns the number of heads, of about 64 channels, and the width rounded down so that each has an even number."""
     heads = max(1, width // 64)
     return heads, max(2, width - width % (2 * heads))
 
 
 def gpt2(size: Size) -> nn.Module:
-    """A Transformer with learned positions and GELU, transformers' GPT-2: nanoGPT's."""
+    """Returns transformers' GPT-2, a Transformer with learned positions and GELU, as nanoGPT has it."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     heads, width = _heads(size.hidden_size)
@@ -130,7 +131,7 @@ def gpt2(size: Size) -> nn.Module:
         vocab_size=size.vocab_size,
         n_positions=size.max_length,
         n_embd=width,
-        n_inner=4 * size.hidden_size,  # of the width before rounding: finer steps
+        n_inner=4 * size.hidden_size,  # the width before rounding allows finer steps
         n_layer=size.num_layers,
         n_head=heads,
         embd_pdrop=size.dropout,
@@ -144,7 +145,7 @@ def gpt2(size: Size) -> nn.Module:
 
 
 def llama(size: Size) -> nn.Module:
-    """A Transformer with rotary positions and a gated MLP, transformers' Llama."""
+    """Returns transformers' Llama, a Transformer with rotary positions and a gated MLP."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     heads, width = _heads(size.hidden_size)
@@ -152,7 +153,7 @@ def llama(size: Size) -> nn.Module:
         vocab_size=size.vocab_size,
         max_position_embeddings=size.max_length,
         hidden_size=width,
-        intermediate_size=size.hidden_size * 8 // 3,  # of the width before rounding: finer steps
+        intermediate_size=size.hidden_size * 8 // 3,  # the width before rounding allows finer steps
         num_hidden_layers=size.num_layers,
         num_attention_heads=heads,
         initializer_range=size.initializer_range,
@@ -165,8 +166,10 @@ def llama(size: Size) -> nn.Module:
 
 
 def mamba(size: Size) -> nn.Module:
-    """transformers' Mamba; without its kernels, as on a CPU, a scan in plain torch if mambapy is installed, else a loop over
-    time in Python."""
+    """Returns transformers' Mamba.
+
+    Without its kernels, as on a CPU, it scans in plain torch if mambapy is installed, and otherwise loops over time in Python.
+    """
     from transformers import MambaConfig, MambaForCausalLM
     from transformers.utils.import_utils import is_mambapy_available
 
@@ -185,44 +188,70 @@ def mamba(size: Size) -> nn.Module:
     return Comparator(model, (model.backbone.embeddings, *branches), size.dropout)
 
 
-COMPARATORS: dict[str, Callable[[Size], nn.Module]] = {
-    "mingru": paper_block("mingru"),
-    "minlstm": paper_block("minlstm"),
-    "mingru-default": default_block("mingru"),
-    "minlstm-default": default_block("minlstm"),
-    "gru": torch_block(nn.GRU),
-    "lstm": torch_block(nn.LSTM),
-    "transformer": gpt2,
-    "llama": llama,
-    "mamba": mamba,
-    **{name: make_fla(name) for name in FLA},
+@dataclass(frozen=True)
+class Entry:
+    """One comparator.
+
+    Args:
+        make: Function of a `Size` that returns the model. With `takes_parameters` also of the number of parameters that the
+            model must have, or `None`.
+        state_from_size (`bool`): Whether `Size.expansion` decides how many channels its state has.
+        any_length (`bool`): Whether it can be asked at lengths beyond those of its training, which learned positions prevent.
+        takes_parameters (`bool`): Whether `make` itself meets a number of parameters; otherwise the width is varied.
+        missing: Function of a device that returns why the model cannot run there, or `None`.
+    """
+
+    make: Callable[..., nn.Module]
+    state_from_size: bool = False
+    any_length: bool = True
+    takes_parameters: bool = False
+    missing: Callable[[str], str | None] = lambda device: None
+
+
+# The one list of comparators: the experiments and the tests take their models from it.
+COMPARATORS: dict[str, Entry] = {
+    "mingru": Entry(paper_block("mingru"), state_from_size=True),
+    "minlstm": Entry(paper_block("minlstm"), state_from_size=True),
+    "mingru-default": Entry(default_block("mingru"), state_from_size=True),
+    "minlstm-default": Entry(default_block("minlstm"), state_from_size=True),
+    "transformer": Entry(gpt2, any_length=False),
+    "llama": Entry(llama),
+    "gru": Entry(torch_block(nn.GRU), state_from_size=True),
+    "lstm": Entry(torch_block(nn.LSTM), state_from_size=True),
+    "mamba": Entry(mamba),
+    **{name: Entry(make_fla(name), takes_parameters=True, missing=missing_fla) for name in FLA},
 }
+ANY_LENGTH = [name for name, entry in COMPARATORS.items() if entry.any_length]
+
+
+def _entry(name: str) -> Entry:
+    if name not in COMPARATORS:
+        raise ValueError(f"there is no comparator {name!r}: choose one of {', '.join(COMPARATORS)}")
+    return COMPARATORS[name]
 
 
 def missing(name: str, device: str) -> str | None:
-    """Why a model cannot run on a device, or `None` where it can.
+    """Returns why a model cannot run on a device, or `None` if it can.
 
     Raises:
-        ValueError: For a name that is not in `COMPARATORS`.
+        ValueError: `name` is not in `COMPARATORS`.
 
     >>> missing("mingru", "cpu") is None, missing("hgrn", "cpu")
     (True, 'flash-linear-attention runs on a GPU only')
     """
-    if name not in COMPARATORS:
-        raise ValueError(f"there is no comparator {name!r}: choose one of {', '.join(COMPARATORS)}")
-    return missing_fla(device) if name in FLA else None
+    return _entry(name).missing(device)
 
 
-def build(name: str, *, parameters: int | None = None, **size) -> nn.Module:
-    """A fresh model: `input_ids (batch, time)`, int64, to logits `(batch, time, vocab_size)`, float32. It is causal.
+def build(name: str, *, parameters: int | None = None, **size: Any) -> nn.Module:
+    """Returns a fresh causal model: it maps `input_ids (batch, time)`, int64, to logits `(batch, time, vocab_size)`, float32.
 
     Args:
-        name (`str`): A key of `COMPARATORS`.
-        parameters (`int`, *optional*): What it is to have: the width comes as near as it can.
-        size: The fields of `Size`.
+        name (`str`): Key of `COMPARATORS`.
+        parameters (`int`, *optional*): Number of parameters that the model must have, within `TOLERANCE`.
+        size: Fields of `Size`.
 
     Raises:
-        ValueError: For an unknown name, or where no width comes within 5 % of `parameters`.
+        ValueError: The name is unknown, or no width comes within 5 % of `parameters`.
 
     >>> model = build("mingru", vocab_size=16, hidden_size=8, num_layers=1, max_length=32)
     >>> model(torch.tensor([[1, 2, 3]])).shape
@@ -231,17 +260,15 @@ def build(name: str, *, parameters: int | None = None, **size) -> nn.Module:
     >>> abs(count(other) / count(model) - 1) < 0.05
     True
     """
-    if name not in COMPARATORS:
-        raise ValueError(f"there is no comparator {name!r}: choose one of {', '.join(COMPARATORS)}")
-    make, size = COMPARATORS[name], Size(**size)
+    entry = _entry(name)
+    wanted = Size(**size)
     if parameters is None:
-        return make(size)
-    if name in FLA:
-        model = make(size, parameters)
+        return entry.make(wanted)
+    if entry.takes_parameters:
+        model = entry.make(wanted, parameters)
     else:
-        model = make(
-            replace(size, hidden_size=nearest_width(lambda width: make(replace(size, hidden_size=width)), parameters))
-        )
+        width = nearest_width(lambda width: entry.make(replace(wanted, hidden_size=width)), parameters)
+        model = entry.make(replace(wanted, hidden_size=width))
     if abs(count(model) / parameters - 1) > TOLERANCE:
         raise ValueError(
             f"{name} comes to {count(model):,} parameters at the nearest width, more than {TOLERANCE:.0%} from "
@@ -251,15 +278,15 @@ def build(name: str, *, parameters: int | None = None, **size) -> nn.Module:
 
 
 def nearest_width(make: Callable[[int], nn.Module], parameters: int, reach: int = 64) -> int:
-    """The width whose module's number of parameters is nearest to `parameters`; of equal ones the smallest.
+    """Returns the width whose module has the number of parameters nearest to `parameters`; of equal ones the smallest.
 
     Args:
-        make: A function of the width, with at least as many parameters for each width more.
-        parameters (`int`): To come near to.
-        reach (`int`): Widths beyond the largest that fits which are looked at for the next larger module.
+        make: Function of the width that returns a module; a wider one has at least as many parameters.
+        parameters (`int`): Number of parameters to come near to.
+        reach (`int`): How many widths beyond the largest that fits are searched for the next larger module.
 
     Raises:
-        ValueError: Where even a width of 1 has more.
+        ValueError: Even a width of 1 has more parameters.
 
     >>> nearest_width(lambda width: nn.Linear(3, width), 42), nearest_width(lambda width: nn.Linear(3, width), 43)
     (10, 11)
@@ -271,5 +298,7 @@ def nearest_width(make: Callable[[int], nn.Module], parameters: int, reach: int 
 
     below = widest(make, parameters)
     fits = size(below)
-    above = next((width for width in range(below + 1, below + 1 + reach) if size(width) > fits), below)
-    return below if parameters - fits <= size(above) - parameters or above == below else above
+    for above in range(below + 1, below + 1 + reach):
+        if size(above) > fits:
+            return below if parameters - fits <= size(above) - parameters else above
+    return below

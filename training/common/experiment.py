@@ -1,49 +1,52 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Trains one model on one task: the same loop, evaluation, early stop and checkpoints for every model and every task.
+"""Trains one model: the loop, evaluation, early stop and checkpoints that all experiments share.
 
-A run is a function of its `Recipe`, the model and the seed. On a CPU a run that was stopped and resumed has the losses of
-one that was not, bit by bit: batches and dropout are functions of the seed and the step.
+`Run` is the loop; it takes the batches, the loss and the evaluation as functions. `run_on_task` makes the run of a model on one
+of the paper's tasks. On a CPU a run that was stopped and resumed has the same losses as one that was not, bit by bit, if its
+batches and its dropout are functions of the step.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hf_minrnn.cells import MinRNNCell
 from training.common.checkpoint import check_same_run, checkpoints, load_checkpoint, save_checkpoint
 from training.common.graphs import GraphedSteps
 from training.common.schedule import learning_rate_factor
 from training.common.stop_request import StopRequest
-from training.common.text import clock
+from training.common.text import clock as clock_text
+from training.common.weight_decay import parameter_groups
 from training.common.widths import count
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained, the same for all models of a comparison.
+    """Describes how a model is trained on a task; the same for all models of a comparison.
 
     Args:
-        steps (`int`): At most.
+        steps (`int`): Largest number of steps.
         batch_size (`int`): Rows in a step.
-        lengths (`tuple[int, int]`): Shortest and longest length that a step's batch is drawn with.
-        rate (`float`): Learning rate of AdamW, at its peak.
-        weight_decay (`float`): Of weight matrices, see `optimizer_groups`.
+        lengths (`tuple[int, int]`): Shortest and longest length of a step's batch.
+        rate (`float`): Peak of AdamW's learning rate.
+        weight_decay (`float`): Weight decay of weight matrices, except those that compute gates.
         clip (`float`): Largest norm of the gradient.
-        warmup (`int`): Steps of a linear rise of the rate.
-        schedule (`str`): "constant" after that, or "cosine" down to a twentieth.
+        warmup (`int`): Steps of a linear rise of the learning rate.
+        schedule (`str`): Learning rate after the warm-up: "constant", or "cosine" down to a twentieth.
         every (`int`): Steps between two evaluations on the validation part.
-        metric (`str`): "accuracy" or "loss": what decides which state is the best.
-        solved (`float`): Accuracy on the validation part at which a run ends; more than 1 for never.
-        patience (`int`): Evaluations without progress at which a run ends; 0 for never.
+        metric (`str`): "accuracy" or "loss": decides which state is the best.
+        solved (`float`): Validation accuracy at which a run ends; more than 1 for never.
+        patience (`int`): Evaluations without progress after which a run ends; 0 for never.
         bf16 (`bool`): Autocast to bfloat16.
     """
 
@@ -62,7 +65,7 @@ class Recipe:
     bf16: bool = False
 
     def factor(self, step: int) -> float:
-        """The learning rate of a step, counted from 0, over its peak.
+        """Returns the learning rate of a step, counted from 0, divided by its peak.
 
         >>> recipe = Recipe(steps=100, batch_size=1, lengths=(1, 1), warmup=4)
         >>> [recipe.factor(step) for step in (0, 1, 3, 99)]
@@ -72,51 +75,31 @@ class Recipe:
             return (step + 1) / self.warmup
         if self.schedule == "constant":
             return 1.0
-        share = (step + 0.5 - self.warmup) / max(self.steps - self.warmup, 1)
-        return learning_rate_factor(share, warmup=0.0, schedule=self.schedule)
-
-
-def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """AdamW's two groups: weight matrices decay; embeddings, vectors, decays, and what makes the gates of ours, of GRU and of
-    LSTM do not.
-
-    >>> [len(group["params"]) for group in optimizer_groups(nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)), 0.1)]
-    [1, 2]
-    """
-    free = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    free |= {id(cell.in_proj.weight) for cell in model.modules() if isinstance(cell, MinRNNCell)}
-    free |= {id(weight) for layer in model.modules() if isinstance(layer, nn.RNNBase) for weight in layer.parameters()}
-    groups = {True: [], False: []}
-    for name, weight in model.named_parameters():
-        # Vectors of RWKV-7 come as (1, 1, width); HGRN's lower bounds of all layers are one matrix.
-        matrix = (weight.ndim == 2 or weight.squeeze().ndim >= 2) and not name.endswith(
-            ("A_log", "lower_bounds", "r_k")
-        )
-        decays = matrix and id(weight) not in free
-        groups[decays].append(weight)
-    kinds = {True: weight_decay, False: 0.0}
-    return [{"params": weights, "weight_decay": kinds[decays]} for decays, weights in groups.items() if weights]
+        progress = (step + 0.5 - self.warmup) / max(self.steps - self.warmup, 1)
+        return learning_rate_factor(progress, warmup=0.0, schedule=self.schedule)
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], bf16: bool = False) -> dict:
-    """Loss and accuracy over all labels of the batches.
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], bf16: bool = False
+) -> dict[str, float]:
+    """Returns loss and accuracy over all labels of the batches.
 
     Args:
-        model: Token ids `(batch, time)` to logits.
-        batches: Pairs of ids and labels, see tasks.py.
+        model (`nn.Module`): Maps token ids `(batch, time)` to logits.
+        batches: Pairs of ids and labels, see `training.paper.tasks`.
         bf16 (`bool`): Autocast to bfloat16, as in training.
 
     Returns:
-        `loss`, nats per label, and `accuracy`, a share.
+        `dict[str, float]`: `loss` in nats per label, and `accuracy` as a share.
 
     Raises:
-        ValueError: Where nothing is scored.
+        ValueError: No batch has a label.
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    loss, right, labelled = 0.0, 0, 0
+    loss, correct, labelled = 0.0, 0, 0
     for ids, labels in batches:
         labels = labels.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -124,88 +107,121 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tenso
         scored = labels != -100
         logits, labels = logits[scored].float(), labels[scored]
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        right += int((logits.argmax(-1) == labels).sum())
+        correct += int((logits.argmax(-1) == labels).sum())
         labelled += labels.numel()
     model.train(was_training)
     if not labelled:
         raise ValueError("there is not one label to score in these batches")
-    return {"loss": loss / labelled, "accuracy": right / labelled}
+    return {"loss": loss / labelled, "accuracy": correct / labelled}
 
 
 class Run:
-    """One model in training.
+    """Trains one model.
 
     Args:
-        model (`nn.Module`): Token ids to logits, see comparators.py; trained in place.
-        task: See tasks.py.
-        recipe (`Recipe`): How.
-        seed (`int`): Of the batches and of dropout.
-        validation: A function without arguments that returns the batches to evaluate on, always the same ones.
-        folder (`Path`, *optional*): Where checkpoints are kept while the run goes on; what lies there is gone on with.
-        title (`str`): What progress is printed under.
+        model (`nn.Module`): The model; trained in place.
+        optimizer (`torch.optim.Optimizer`): Optimizer of its parameters. On a GPU it must be fused and capturable.
+        steps (`int`): Largest number of steps.
+        batch: Function of a step, counted from 0, that returns two batches: of inputs and of targets. It is called once for
+            each step, in order. On a GPU both are int64 tensors on the CPU.
+        loss: Function of the model, inputs and targets that returns a scalar tensor.
+        learning_rate: Function of a step that returns the learning rate.
+        clip (`float`): Largest norm of the gradient.
+        validate: Function of the model that returns scores by name; without it there are no evaluations.
+        every (`int`): Steps between two evaluations; there is also one after the last step.
+        metric (`str`): Score that decides which state is the best: the highest "accuracy", the lowest of any other score.
+        solved (`float`): Accuracy at which the run ends; more than 1 for never.
+        patience (`int`): Evaluations without progress after which the run ends; 0 for never.
+        dropout_seed: Function of a step that returns the seed of the global generator for that step. Without it the generator
+            is left alone.
+        timer: Clock in seconds by which the training is timed.
+        folder (`Path`, *optional*): Folder of the checkpoints. The run resumes from the checkpoint that it finds there.
+        title (`str`): Name under which the progress is printed; nothing is printed without one.
         checkpoint_every (`float`): Seconds between two checkpoints.
-        about (`dict`, *optional*): What the run hangs on besides recipe, seed and task, as JSON has it: a checkpoint of a run
-            with anything else is refused.
+        about (`dict`, *optional*): What the run depends on, as values that JSON knows. The checkpoint of a run that depends on
+            anything else is rejected.
 
     Raises:
-        InputError: In `folder` lies a checkpoint of another run.
+        InputError: `folder` holds a checkpoint of another run.
     """
 
     def __init__(
         self,
-        model,
-        task,
-        recipe: Recipe,
-        seed: int,
-        validation: Callable,
-        folder=None,
-        title="",
-        checkpoint_every=60.0,
-        about=None,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        steps: int,
+        batch: Callable[[int], tuple[Any, Any]],
+        loss: Callable[[nn.Module, Any, Any], torch.Tensor],
+        learning_rate: Callable[[int], float],
+        clip: float = 1.0,
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        every: int = 1,
+        metric: str = "loss",
+        solved: float = 2.0,
+        patience: int = 0,
+        dropout_seed: Callable[[int], int] | None = None,
+        timer: Callable[[], float] = time.perf_counter,
+        folder: str | os.PathLike | None = None,
+        title: str = "",
+        checkpoint_every: float = 60.0,
+        about: dict | None = None,
     ):
-        self.model, self.task, self.recipe, self.seed, self.validation = model, task, recipe, seed, validation
-        self.folder, self.title, self.checkpoint_every = folder and Path(folder), title, checkpoint_every
-        self.about = about or {}
+        self.model = model
+        self.optimizer = optimizer
+        self.steps = steps
+        self.batch = batch
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.clip = clip
+        self.validate = validate
+        self.every = every
+        self.metric = metric
+        self.solved = solved
+        self.patience = patience
+        self.dropout_seed = dropout_seed
+        self.timer = timer
+        self.folder = folder and Path(folder)
+        self.title = title
+        self.checkpoint_every = checkpoint_every
+        self.about = {**(about or {}), "parameters": count(model)}
+
         self.device = next(model.parameters()).device
-        graphs = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            optimizer_groups(model, recipe.weight_decay), lr=recipe.rate, fused=True, capturable=graphs
-        )
-        self.rate = torch.tensor(recipe.rate, device=self.device) if graphs else None  # read by recorded steps
-        self._update = GraphedSteps(self._forward_backward) if graphs else self._forward_backward
-        self.step, self.seconds, self.diverged = 0, 0.0, False
-        self.upcoming: tuple[int, torch.Tensor, torch.Tensor] | None = None  # the next step's batch
+        self.rate: torch.Tensor | None = None
+        self._update = self._forward_backward
+        if self.device.type == "cuda":
+            self.rate = torch.tensor(0.0, device=self.device)  # recorded steps read it at this address
+            self._update = GraphedSteps(self._forward_backward)
+
+        self.step = 0
+        self.seconds = 0.0
+        self.diverged = False
+        self.upcoming: tuple[Any, Any] | None = None  # batch of the next step
         self.losses: list[float] = []
-        self.curve: list[dict] = []  # an entry for each evaluation
-        self.best: dict | None = None  # the best one of them
+        self.curve: list[dict] = []  # one entry for each evaluation
+        self.best: dict | None = None  # the best entry
         self.best_weights: dict | None = None
         if self.folder and checkpoints(self.folder):
             self._resume()
 
-    def _about(self) -> dict:
-        recipe = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.recipe).items()
-        }
-        return {**self.about, **recipe, "seed": self.seed, "task": self.task.name, "parameters": count(self.model)}
-
     def _resume(self) -> None:
-        anew = f"delete {self.folder} to start anew"
-        saved = load_checkpoint(self.folder, anew)
-        check_same_run(saved["about"], self._about(), set(), anew)
+        remedy = f"delete {self.folder} to start again"
+        saved = load_checkpoint(self.folder, remedy)
+        check_same_run(saved["about"], self.about, set(), remedy)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for name, value in saved["run"].items():
             setattr(self, name, value)
 
     def save(self) -> None:
-        """Writes a checkpoint, in one motion, and deletes the one before.
+        """Writes a checkpoint, then deletes the previous one.
 
         Raises:
-            CheckpointError: It could not be written.
+            CheckpointError: The checkpoint cannot be written.
         """
         names = ("step", "seconds", "diverged", "losses", "curve", "best", "best_weights")
         payload = {
-            "about": self._about(),
+            "about": self.about,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "run": {name: getattr(self, name) for name in names},
@@ -213,90 +229,96 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.folder, self.step, payload, keep=1)
 
-    def _batch(self, step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng((self.seed, step))
-        dropout_seed = int(rng.integers(2**63))
-        length = int(rng.integers(self.recipe.lengths[0], self.recipe.lengths[1] + 1))
-        return dropout_seed, *self.task.batch([self.seed, step], self.recipe.batch_size, length)
-
     def _train_step(self) -> float:
-        dropout_seed, ids, labels = self.upcoming or self._batch(self.step)
-        torch.manual_seed(dropout_seed)
-        rate = self.recipe.rate * self.recipe.factor(self.step)
+        inputs, targets = self.upcoming or self.batch(self.step)
+        if self.dropout_seed is not None:
+            torch.manual_seed(self.dropout_seed(self.step))
+        rate = self.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self.rate is None else self.rate.fill_(rate)
-        found = self._update(ids, labels)
-        self.upcoming = self._batch(self.step + 1)  # while a GPU is at work
+        found = self._update(inputs, targets)
+        self.upcoming = self.batch(self.step + 1)  # drawn while a GPU computes
         loss, norm = found.tolist()
         self.diverged = not math.isfinite(norm)
         return loss
 
-    def _forward_backward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """One step: loss and norm of the gradient. Where the latter is no number, the weights stay as they are."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            logits = self.model(ids)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+    def _forward_backward(self, inputs: Any, targets: Any) -> torch.Tensor:
+        """Makes one step; returns loss and norm of the gradient. If the norm is not finite, the weights stay as they are."""
+        loss = self.loss(self.model, inputs, targets)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        # The optimizer's own way to skip a step, as torch's GradScaler uses it: nobody need look at the number.
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()
-        self.optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        finite = torch.isfinite(norm)
+        if self.device.type == "cuda":
+            # A recorded step cannot branch. A fused optimizer skips the step by this flag, which torch's GradScaler uses too.
+            self.optimizer.found_inf = (~finite).float()
+            self.optimizer.step()
+        elif finite:
+            self.optimizer.step()
         return torch.stack([loss.detach().float(), norm.float()])
 
-    def _better(self, entry: dict) -> bool:
+    def _is_better(self, entry: dict) -> bool:
         if self.best is None:
             return True
-        now, before = entry[self.recipe.metric], self.best[self.recipe.metric]
-        return now < before if self.recipe.metric == "loss" else now > before
+        now, before = entry[self.metric], self.best[self.metric]
+        return now > before if self.metric == "accuracy" else now < before
 
     def _evaluate(self) -> None:
-        # A step with a finite gradient may ruin the weights all the same: what they say then is no evaluation.
-        recent = self.losses[-self.recipe.every :]
-        entry = {
-            "step": self.step,
-            "training_loss": sum(recent) / len(recent),
-            **evaluate(self.model, self.validation(), self.recipe.bf16),
-        }
-        if not math.isfinite(entry["loss"]):
+        scores = self.validate(self.model)
+        # A step with a finite gradient can still ruin the weights.
+        if not all(math.isfinite(score) for score in scores.values()):
             self.diverged = True
             return
+        recent = self.losses[-self.every :]
+        entry = {"step": self.step, "training_loss": sum(recent) / len(recent), **scores}
         self.curve.append(entry)
-        self._show()
-        if self._better(entry):
+        if self.title:
+            self._print_progress(entry["training_loss"], scores)
+        if self._is_better(entry):
             self.best = entry
             self.best_weights = {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
-    def _finished(self) -> bool:
-        recipe = self.recipe
-        if self.step >= recipe.steps or self.diverged:
+    def _print_progress(self, training_loss: float, scores: dict[str, float]) -> None:
+        speed = self.step / self.seconds
+        left = clock_text((self.steps - self.step) / speed)
+        validation = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+        print(
+            f"{self.title}: step {self.step:,} of {self.steps:,}, loss {training_loss:.3f}, validation {validation}, "
+            f"{speed:.2f} steps/s, at most {left} left",
+            flush=True,
+        )
+
+    def _is_finished(self) -> bool:
+        if self.step >= self.steps or self.diverged:
             return True
         if not self.curve or self.curve[-1]["step"] != self.step:
             return False
-        stale = (self.step - self.best["step"]) // recipe.every
-        return self.curve[-1]["accuracy"] >= recipe.solved or bool(recipe.patience and stale >= recipe.patience)
+        if self.metric == "accuracy" and self.curve[-1]["accuracy"] >= self.solved:
+            return True
+        without_progress = (self.step - self.best["step"]) // self.every
+        return bool(self.patience) and without_progress >= self.patience
 
     def train(self) -> dict:
         """Trains to the end.
 
         Returns:
-            `final` and `best` (the last evaluation and the best one, each with its step), `steps`, `seconds` (of training,
-            evaluations excluded), `steps_per_second`, `parameters`, `diverged` (whether a gradient or an evaluation was not
-            finite, which ends a run) and the `curve` of evaluations.
+            `dict`: `final` and `best` (the last and the best evaluation, each with its step), `steps`, `seconds` (training
+            without evaluations), `steps_per_second`, `parameters`, `diverged` (whether a gradient or an evaluation was not
+            finite, which ends a run) and `curve`, the list of evaluations.
 
         Raises:
-            SystemExit: On SIGTERM or Ctrl-C, after a checkpoint.
-            CheckpointError: A checkpoint could not be written.
+            SystemExit: SIGTERM or Ctrl-C stopped the run; a checkpoint is written before.
+            CheckpointError: A checkpoint cannot be written.
         """
-        recipe, saved_at = self.recipe, time.monotonic()
+        saved_at = time.monotonic()
         self.model.train()
         with StopRequest() as request:
-            while not self._finished():
-                begin = time.perf_counter()
+            while not self._is_finished():
+                begin = self.timer()
                 self.losses.append(self._train_step())
                 self.step += 1
-                self.seconds += time.perf_counter() - begin
-                if self.step % recipe.every == 0 or self.step == recipe.steps:
+                self.seconds += self.timer() - begin
+                if self.validate is not None and (self.step % self.every == 0 or self.step == self.steps):
                     self._evaluate()
                 if self.folder and (request.signal or time.monotonic() - saved_at > self.checkpoint_every):
                     self.save()
@@ -309,27 +331,81 @@ class Run:
             "steps": self.step,
             "seconds": self.seconds,
             "steps_per_second": self.step / self.seconds,
-            "parameters": count(self.model),
+            "parameters": self.about["parameters"],
             "diverged": self.diverged,
             "curve": self.curve,
         }
 
-    def _show(self) -> None:
-        entry, rate = self.curve[-1], self.step / self.seconds
-        left = clock((self.recipe.steps - self.step) / rate)
-        print(
-            f"{self.title}: step {self.step:,} of {self.recipe.steps:,}, loss {entry['training_loss']:.3f}, validation "
-            f"{entry['loss']:.3f} and {entry['accuracy']:.1%}, {rate:.2f} steps/s, {left} left at most",
-            flush=True,
-        )
+    def restore_best(self) -> bool:
+        """Loads the best state into the model; returns whether there is one. A run that diverged early has none."""
+        if self.best_weights is None:
+            return False
+        self.model.load_state_dict(self.best_weights)
+        return True
 
     def test(self, judge: Callable[[nn.Module], dict]) -> dict[str, dict]:
-        """What `judge` says of the last state, and of the best one, which the model is left in.
+        """Judges the last state and the best one, and leaves the best one in the model.
 
-        Where a run diverged before its first evaluation there is no best one, and the last is judged alone.
+        A run that diverged before its first evaluation has no best state; only the last one is judged.
         """
         found = {"final": judge(self.model)}
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
+        if self.restore_best():
             found["best"] = found["final"] if self.best["step"] == self.step else judge(self.model)
         return found
+
+
+def run_on_task(
+    model: nn.Module,
+    task: Any,
+    recipe: Recipe,
+    seed: int,
+    validation: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]],
+    about: dict | None = None,
+    **options: Any,
+) -> Run:
+    """Returns the run of a model on a task, with AdamW; batches and dropout are functions of the seed and the step.
+
+    Args:
+        model (`nn.Module`): Maps token ids to logits, see `training.common.comparators`.
+        task: A task of `training.paper.tasks`.
+        recipe (`Recipe`): How to train.
+        seed (`int`): Seed of the batches and of dropout.
+        validation: Function without arguments that returns the batches to evaluate on, always the same ones.
+        about (`dict`, *optional*): What the run depends on besides recipe, seed and task.
+        options: `folder`, `title` and `checkpoint_every` of `Run`.
+    """
+    device = next(model.parameters()).device
+    groups = parameter_groups(model, recipe.weight_decay, gates_decay=False)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.rate, fused=True, capturable=device.type == "cuda")
+    shortest, longest = recipe.lengths
+
+    def draw(step: int) -> tuple[int, int]:
+        """Returns the dropout seed and the length of a step."""
+        rng = np.random.default_rng((seed, step))
+        return int(rng.integers(2**63)), int(rng.integers(shortest, longest + 1))
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return task.batch([seed, step], recipe.batch_size, draw(step)[1])
+
+    def loss(model: nn.Module, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = model(ids)
+        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+
+    return Run(
+        model,
+        optimizer,
+        steps=recipe.steps,
+        batch=batch,
+        loss=loss,
+        learning_rate=lambda step: recipe.rate * recipe.factor(step),
+        clip=recipe.clip,
+        validate=lambda model: evaluate(model, validation(), recipe.bf16),
+        every=recipe.every,
+        metric=recipe.metric,
+        solved=recipe.solved,
+        patience=recipe.patience,
+        dropout_seed=lambda step: draw(step)[0],
+        about={**(about or {}), **asdict(recipe), "lengths": list(recipe.lengths), "seed": seed, "task": task.name},
+        **options,
+    )

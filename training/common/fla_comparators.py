@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Models of the package flash-linear-attention, for comparisons on a GPU: HGRN, HGRN2, Gated DeltaNet, RWKV-7.
 
-Their kernels want heads of 64 channels, so their width goes in steps of 64, and the width of the MLP makes up the rest of the
-parameters that are asked for. They have no dropout of their own; it is added where the other models have it.
+Their kernels need heads of 64 channels. So the width is a multiple of 64, and the width of the MLP makes up the remaining
+parameters. The models have no dropout of their own; it is added where the other comparators have it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import nn
 from training.common.widths import count, widest
 
 HEAD = 64
-FLA = {  # name -> classes of fla.models, and what their configurations need at a width
+# Name -> prefix of the classes in fla.models, and a function of the width that returns further fields of the configuration.
+FLA = {
     "hgrn": ("HGRN", lambda width: {}),
     "hgrn2": ("HGRN2", lambda width: {"num_heads": width // HEAD, "expand_ratio": HEAD}),
     "gated-deltanet": (
@@ -29,7 +30,7 @@ FLA = {  # name -> classes of fla.models, and what their configurations need at 
 
 
 def missing_fla(device: str) -> str | None:
-    """Why these models cannot run on a device, or `None` where they can."""
+    """Returns why these models cannot run on a device, or `None` if they can."""
     if not device.startswith("cuda"):
         return "flash-linear-attention runs on a GPU only"
     if find_spec("fla") is None:
@@ -38,12 +39,12 @@ def missing_fla(device: str) -> str | None:
 
 
 class Comparator(nn.Module):
-    """A causal language model of transformers' kind: `(batch, time)` token ids to `(batch, time, vocab_size)` logits.
+    """Maps token ids `(batch, time)` to logits `(batch, time, vocab_size)` with a causal language model of transformers.
 
     Args:
-        model (`nn.Module`): Called with `input_ids` and `use_cache`.
-        branches (`tuple[nn.Module, ...]`): Modules whose (first) output goes through dropout.
-        dropout (`float`): Its share.
+        model (`nn.Module`): The model, called with `input_ids` and `use_cache`.
+        branches (`tuple[nn.Module, ...]`): Modules whose (first) output passes through dropout.
+        dropout (`float`): Probability of dropout.
     """
 
     def __init__(self, model: nn.Module, branches: tuple[nn.Module, ...] = (), dropout: float = 0.0):
@@ -64,17 +65,17 @@ class Comparator(nn.Module):
 
 
 def wrapped(model: nn.Module, dropout: float) -> Comparator:
-    """A model of fla.models with dropout on the embedding and on what each branch adds."""
+    """Wraps a model of fla.models, with dropout on the embedding and on the output of each branch."""
     kinds = ("attn", "mlp", "ffn")
     branches = [getattr(layer, kind) for layer in model.model.layers for kind in kinds if hasattr(layer, kind)]
     return Comparator(model, (model.get_input_embeddings(), *branches), dropout)
 
 
 def make_fla(name: str) -> Callable:
-    """A function of a `comparators.Size`, and of the number of parameters to come to, that makes a model.
+    """Returns a function of a `comparators.Size` and of the number of parameters that makes a model.
 
-    It raises ImportError where the package is missing, and ValueError where the parameters are too few for one head, or the
-    layers for RWKV-7.
+    The function raises ImportError if the package is missing, and ValueError if there are too few parameters for one head or
+    too few layers for RWKV-7.
     """
     prefix, extra = FLA[name]
 

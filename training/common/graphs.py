@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Training steps recorded in CUDA graphs: a small model's step is hundreds of kernels, and starting them one by one takes
-longer than they run."""
+"""Records training steps in CUDA graphs. A step of a small model is hundreds of kernels; to start them one by one takes longer
+than to run them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from collections.abc import Callable
 
 import torch
 
-EAGER_STEPS = 3  # of a shape before it is recorded: kernels are compiled, workspaces and the optimizer's state made
+EAGER_STEPS = (
+    3  # steps of a shape before it is recorded: they compile kernels and create workspaces and the optimizer's state
+)
 
 
 class GraphedSteps:
-    """Calls a function of two tensors; from the fourth call with tensors of the same shapes on, by replaying a CUDA graph.
+    """Calls a function of two tensors. From the fourth call with the same shapes on it replays a CUDA graph.
+
+    If the function cannot be recorded, it is called as it is from then on, and a line says why.
 
     Args:
-        function: Of two int64 tensors on the GPU to a tensor on it. It may change weights in place. It must not look at
-            values on the processor, and what it reads besides its arguments has to stay at its address.
-
-    A function that cannot be recorded is called as it is from there on, and a line says why.
+        function: Function of two int64 tensors on the GPU that returns a tensor there. It may change weights in place. It
+            must not read values on the CPU, and everything that it reads besides its arguments must keep its address.
     """
 
     def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]):
-        self.function, self.calls, self.recorded, self.pool = function, {}, {}, None
-        self.stream = torch.cuda.Stream()  # recording wants another than the default one, and so do the calls before it
+        self.function = function
+        self.calls: dict[tuple, int] = {}
+        self.recorded: dict[tuple, tuple] = {}
+        self.pool = None
+        self.stream = (
+            torch.cuda.Stream()
+        )  # recording needs another stream than the default, and so do the calls before it
         self.works = True
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """What the function returns for two tensors on the processor; to be read before the next call."""
+        """Returns the result of the function for two tensors on the CPU; it must be read before the next call."""
         shapes = (first.shape, second.shape)
         self.calls[shapes] = self.calls.get(shapes, 0) + 1
         if shapes not in self.recorded:

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Two modules of equal size: how wide the one must be to have the parameters of the other."""
+"""Counts parameters, and finds the width at which a module has a given number of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def count(module: nn.Module) -> int:
-    """Its parameters.
+    """Returns the number of parameters of a module.
 
     >>> count(nn.Linear(3, 4))
     16
@@ -19,14 +19,14 @@ def count(module: nn.Module) -> int:
 
 
 def widest(make: Callable[[int], nn.Module], limit: int) -> int:
-    """The largest width whose module has no more parameters than `limit`.
+    """Returns the largest width whose module has no more parameters than `limit`.
 
     Args:
-        make: A function of the width, with more parameters for each width more. It is called on the meta device.
-        limit (`int`): Parameters.
+        make: Function of the width that returns a module; a wider one has more parameters. It is called on the meta device.
+        limit (`int`): Largest number of parameters.
 
     Raises:
-        ValueError: If even a width of 1 has more.
+        ValueError: Even a width of 1 has more parameters.
 
     >>> widest(lambda width: nn.Linear(3, width), 43)
     10
@@ -43,5 +43,8 @@ def widest(make: Callable[[int], nn.Module], limit: int) -> int:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) <= limit else (low, middle)
+        if size(middle) <= limit:
+            low = middle
+        else:
+            high = middle
     return low

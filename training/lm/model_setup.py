@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.errors import InputError
+from training.common.weight_decay import parameter_groups
 from training.lm.tokenization import has_padding, vocabulary_size
 
 OWN_OPTIONS = ("cell_type", "hidden_size", "num_hidden_layers", "intermediate_size", "expand_ratio", "dropout")
@@ -64,24 +65,8 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) ->
     return model
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float, block: str = "default") -> list[dict]:
-    """Two AdamW groups: weight matrices decay; embeddings, norms, biases and other vectors don't.
-
-    Under `block="paper"` the cell's input projection, which makes the gates, doesn't decay either, as in the
-    paper's experiments.
-    """
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    decayed, free = [], []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        gates = block == "paper" and ".in_proj." in f".{name}."
-        decays = parameter.ndim >= 2 and id(parameter) not in embeddings and not gates
-        (decayed if decays else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
 def build_optimizer(model: torch.nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
     """Builds AdamW. The trainer sets the learning rate before every step."""
-    groups = [group for group in parameter_groups(model, args.weight_decay, args.block) if group["params"]]
+    # In the paper's experiments the weights that compute the gates do not decay.
+    groups = parameter_groups(model, args.weight_decay, gates_decay=args.block != "paper")
     return torch.optim.AdamW(groups, lr=args.learning_rate, betas=tuple(args.betas), fused=True)

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The seven tasks of the Chomsky hierarchy that the paper uses, as pure functions from seed to batch.
 
-A string of random symbols comes first, then a query symbol at which the answer is asked for, or with `bucket_sort` as many
-query symbols as there are answers. The definitions are those of the paper's code. `length` is that of the string.
+A string of random symbols comes first. Then comes a query symbol, at which the answer is asked for; `bucket_sort` has as many
+query symbols as answers. The definitions are those of the paper's code. `length` is that of the string.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ IGNORED = -100  # a label that is not scored
 
 
 def asked_at_the_end(strings: np.ndarray, answers: np.ndarray, query: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The strings with a query symbol for each answer behind them, and the answers as its labels.
+    """Returns the strings followed by a query symbol for each answer, and the answers as labels of these symbols.
 
     Args:
         strings (`numpy.ndarray` of shape `(batch, length)`): Symbols.
-        answers (`numpy.ndarray` of shape `(batch, count)`): What is to be said at the `count` query symbols.
+        answers (`numpy.ndarray` of shape `(batch, count)`): Answers at the `count` query symbols.
         query (`int`): The query symbol.
 
     Returns:
@@ -40,19 +40,19 @@ def _strings(seed, batch_size: int, length: int, symbols: int) -> np.ndarray:
 
 
 def bucket_sort(seed, batch_size: int, length: int):
-    """Ten symbols, to be said again in rising order."""
+    """Draws ten symbols; the answers are the symbols in rising order."""
     strings = _strings(seed, batch_size, length, 10)
     return asked_at_the_end(strings, np.sort(strings, 1), 10)
 
 
 def cycle_nav(seed, batch_size: int, length: int):
-    """Steps back, none and forth (0, 1, 2) on a circle of five places: the place at the end, from place 0."""
+    """Draws steps back, none and forward (0, 1, 2) on a circle of five places; the answer is the last place, from place 0."""
     steps = _strings(seed, batch_size, length, 3)
     return asked_at_the_end(steps, (steps - 1).sum(1, keepdims=True) % 5, 3)
 
 
 def even_pairs(seed, batch_size: int, length: int):
-    """Bits: 1 where the number of neighbours that differ is even, which is where the first bit equals the last."""
+    """Draws bits; the answer is 1 if the number of neighbours that differ is even: if the first bit equals the last."""
     bits = _strings(seed, batch_size, length, 2)
     return asked_at_the_end(bits, (bits[:, :1] == bits[:, -1:]).astype(np.int64), 2)
 
@@ -63,27 +63,27 @@ def _counts(strings: np.ndarray, symbols: int) -> np.ndarray:
 
 
 def majority(seed, batch_size: int, length: int):
-    """63 symbols: the one that occurs most often, of several the largest."""
+    """Draws 63 symbols; the answer is the one that occurs most often, of several the largest."""
     strings = _strings(seed, batch_size, length, 63)
     most = 62 - _counts(strings, 63)[:, ::-1].argmax(1)
     return asked_at_the_end(strings, most[:, None], 63)
 
 
 def majority_count(seed, batch_size: int, length: int):
-    """63 symbols: how often the most frequent one occurs, at most 63."""
+    """Draws 63 symbols; the answer is how often the most frequent one occurs, at most 63."""
     strings = _strings(seed, batch_size, length, 63)
     return asked_at_the_end(strings, _counts(strings, 63).max(1, keepdims=True).clip(max=63), 63)
 
 
 def missing_duplicate(seed, batch_size: int, length: int):
-    """Nine symbols, the string again from its start up to a place drawn for the whole batch: the symbol that follows there."""
+    """Draws nine symbols, then the string again up to a place drawn for the whole batch; the answer is the next symbol."""
     strings = _strings(seed, batch_size, length, 9)
     place = np.random.default_rng([1, *np.atleast_1d(seed).tolist()]).integers(length)
     return asked_at_the_end(np.concatenate([strings, strings[:, :place]], 1), strings[:, place : place + 1], 9)
 
 
 def parity(seed, batch_size: int, length: int):
-    """Bits: whether the number of ones is odd."""
+    """Draws bits; the answer is whether the number of ones is odd."""
     bits = _strings(seed, batch_size, length, 2)
     return asked_at_the_end(bits, bits.sum(1, keepdims=True) % 2, 2)
 
@@ -101,12 +101,12 @@ CHOMSKY: dict[str, tuple[Callable, int]] = {
 
 
 def blind_accuracy(name: str, length: int, rows: int = 4096) -> float:
-    """The accuracy of always giving the answer that is the most frequent one at its place, without looking at the string.
+    """Returns the accuracy of always giving the most frequent answer of a place, without reading the string.
 
     Args:
         name (`str`): A key of `CHOMSKY`.
-        length (`int`): Of the strings.
-        rows (`int`): Drawn to count the answers, and as many again to score them.
+        length (`int`): Length of the strings.
+        rows (`int`): Number of rows to count the answers in, and of others to score them on.
 
     >>> round(blind_accuracy("parity", 40), 1), round(blind_accuracy("bucket_sort", 256), 1)
     (0.5, 0.8)

@@ -5,12 +5,13 @@
     python -m training.paper.recall --cpu     # two state sizes, 2 to 8 pairs, 15,000 steps; two hours of a core
     python -m training.paper.recall --small   # the same, 3,000 steps; half an hour
 
-No key is an address in a state that is a vector. A Transformer of the same size keeps all pairs in its cache and looks them
-up. Each row of the result file is one training; running the script again goes on where it stopped.
+A state that is a vector cannot be addressed by a key. A Transformer of the same size keeps all pairs in its cache and looks
+them up. Each row of the result file is one training; if the script is run again, it continues where it stopped.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from dataclasses import replace
 
@@ -20,25 +21,15 @@ if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
 from training.common.command_line import positive_int, reported
-from training.common.comparators import Size, build
-from training.common.experiment import Recipe, evaluate
-from training.common.plots import plot_lines
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
-from training.common.widths import count
+from training.common.comparators import ANY_LENGTH as MODELS
+from training.common.comparators import COMPARATORS, Size, build
+from training.common.experiment import evaluate
+from training.common.rows import groups, numbers
+from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import recall
-from training.report.paper_tables import groups, numbers
 
-MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
-MODELS += ["gated-deltanet", "rwkv7"]
 REFERENCE = ("mingru",)  # all others have its parameters
-VECTORS = (
-    "mingru",
-    "minlstm",
-    "mingru-default",
-    "minlstm-default",
-    "gru",
-    "lstm",
-)  # have a state whose size is a matter of choice
+VALUES = 64  # keys, and values, to choose from
 FULL = {
     "models": ["mingru", "minlstm", "llama"],
     "pairs": [4, 8, 16, 32, 64],
@@ -65,84 +56,115 @@ CPU = {
 SMALL = CPU | {"steps": 3000, "every": 250, "batches": 2}
 
 
+def draw(result: dict, path: str | os.PathLike) -> None:
+    """Draws the test accuracies as a PNG: a group of bars for each number of pairs, a bar for each model and state size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    found = groups(result, ("model", "title", "pairs"), "accuracy")
+    models = [name for name in COMPARATORS if any(name == model for model, _, _ in found)]
+    # The titles of a model from few to many channels, as the experiment runs them, in ever darker shades of a color.
+    titles = {name: list(dict.fromkeys(title for model, title, _ in found if model == name)) for name in models}
+    bars = [(name, title) for name in models for title in sorted(titles[name], key=_channels)]
+    pairs = sorted({number for _, _, number in found})
+    width = 0.86 / len(bars)
+    size = (max(9.0, 3.0 + 0.25 * len(bars) * len(pairs)), 4.0)
+    figure, axes = plt.subplots(figsize=size, dpi=130, layout="constrained")
+    for place, (name, title) in enumerate(bars):
+        shade = (1 + [other for model, other in bars if model == name].index(title)) / len(titles[name])
+        color = [1 - (1 - part) * (0.4 + 0.6 * shade) for part in plt.get_cmap("tab10")(models.index(name))[:3]]
+        ran = [(x, found[name, title, number]) for x, number in enumerate(pairs) if (name, title, number) in found]
+        heights = [statistics.mean(numbers(rows, "accuracy")) for _, rows in ran]
+        offset = (place - (len(bars) - 1) / 2) * width
+        drawn = axes.bar([x + offset for x, _ in ran], heights, 0.92 * width, color=color, label=title)
+        axes.bar_label(drawn, [f"{100 * height:.0f}" for height in heights], padding=1, fontsize=7.5)
+    axes.axhline(1 / VALUES, color="0.3", lw=1, ls=(0, (4, 3)), label=f"chance, 1/{VALUES}")
+    axes.set_xticks(range(len(pairs)), [f"{number} pairs" for number in pairs])
+    axes.set(ylabel="test accuracy", ylim=(0, 1.06), title="associative recall (numbers in percent)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside right center", fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _channels(title: str) -> int:
+    """Returns the number of channels in the title of a model.
+
+    >>> _channels("gru, 48 channels"), _channels("llama")
+    (48, 0)
+    """
+    _, _, state = title.partition(", ")
+    return int(state.split()[0]) if state else 0
+
+
+def title_of(name: str, size: Size, parameters: int | None) -> str:
+    """Returns the title of a model, with the channels of its state if its size decides them.
+
+    The channels are those of the model as it is built: one that has to meet a number of parameters has fewer.
+    """
+    if not COMPARATORS[name].state_from_size:
+        return name
+    built = build(name, parameters=parameters, **vars(size))
+    return f"{name}, {built.model.config.state_size} channels"
+
+
 @reported
-def main(argv=None) -> dict:
-    """Runs what is missing, draws the plot; returns what the result file holds."""
+def main(argv: list[str] | None = None) -> dict:
+    """Runs the missing rows and draws the plot; returns the content of the result file."""
     made = parser("training.paper.recall", __doc__, MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
     made.add_argument("--pairs", type=positive_int, nargs="+", help="numbers of pairs; a row has 4 positions for each")
     made.add_argument(
         "--expansions",
         type=positive_int,
         nargs="+",
-        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice); the others have the "
-        "parameters of the smallest minGRU",
+        help="channels of the state per unit of width, for our blocks, gru and lstm; the default blocks have twice as many. "
+        "The other models have the parameters of the smallest minGRU",
     )
-    made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
-    options = parse(made, argv, "recall")
-    about = {"experiment": "associative recall", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
-    results = Results(options.output, about | {"pairs": options.pairs})
+    made.add_argument("--batches", type=positive_int, help="validation batches; the test has twice as many")
+    experiment = Experiment(made, argv, "recall", "associative recall")
+    options = experiment.options
+    results = experiment.open_results(pairs=options.pairs)
     for name in options.models:
-        # For a model whose memory is its own affair the smallest state stands.
-        for expansion in options.expansions if name in VECTORS else options.expansions[:1]:
-            longest = Size(
-                vocab_size=recall(1, keys=64, values=64).vocab_size,
-                hidden_size=options.hidden_size,
-                num_layers=options.num_layers,
-                max_length=4 * max(options.pairs),
-                expansion=expansion,
-                conv=options.conv,
-                initializer_range=options.initializer_range,
-            )
-            reference = count(build("mingru", **vars(longest)))
-            if not can_run([name], options.device, longest, reference, REFERENCE):
+        expansions = options.expansions
+        if not COMPARATORS[name].state_from_size:
+            expansions = expansions[:1]
+        for expansion in expansions:
+            vocab_size = recall(1, keys=VALUES, values=VALUES).vocab_size
+            size = experiment.size(vocab_size, 4 * max(options.pairs), expansion=expansion)
+            reference = reference_parameters(size)
+            if not can_run([name], options.device, size, reference, REFERENCE):
                 continue
-            title = name
-            if name in VECTORS:  # of the model as it is built: who has to meet a number of parameters has fewer
-                built = build(name, parameters=None if name in REFERENCE else reference, **vars(longest))
-                title = f"{name}, {built.model.config.state_size} channels"
+            parameters = None if name in REFERENCE else reference
+            title = title_of(name, size, parameters)
             for pairs in options.pairs:
-                task, length = recall(pairs, keys=64, values=64), 4 * pairs
-                size = replace(longest, max_length=length)
-
-                def run(rate, seed, name=name, title=title, size=size, reference=reference, task=task, length=length):
-                    recipe = Recipe(
-                        steps=options.steps,
-                        batch_size=options.batch_size,
-                        lengths=(length, length),
-                        rate=rate,
-                        warmup=options.warmup,
-                        every=options.every,
-                        solved=0.9995,
-                        bf16=options.bf16,
-                    )
-                    narrowed = {"pairs": length // 4, "expansions": int(size.expansion), "rates": rate, "seeds": seed}
-                    return train_row(
-                        results,
-                        f"{title}, {length // 4} pairs, rate {rate:g}, seed {seed}",
-                        command(options, made, models=name, **narrowed),
-                        (name, size, None if name in REFERENCE else reference),
-                        task,
-                        recipe,
-                        seed,
-                        options,
-                        lambda: task.fixed("validation", options.batch_size, length, options.batches),
-                        lambda model: evaluate(
-                            model, task.fixed("test", options.batch_size, length, 2 * options.batches), options.bf16
-                        ),
-                        pairs=length // 4,
-                        title=title,
-                        batches=options.batches,
-                    )
-
-                rows = contest(f"{title}, {pairs} pairs", options.rates, options.seeds, "accuracy", run)
-                scores = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(rows, "accuracy"))
-                print(f"{title}, {pairs} pairs: test accuracy {scores}", flush=True)
-    lines = {}
-    for (title, pairs), rows in groups(results.value, ("title", "pairs"), "accuracy").items():
-        lines.setdefault(title, []).append((pairs, statistics.mean(numbers(rows, "accuracy"))))
-    picture = options.output.with_suffix(".png")
-    plot_lines(picture, "associative recall", ("pairs", "accuracy (chance is 1/64)"), lines, "linear")
+                group = _group(experiment, name, title, replace(size, max_length=4 * pairs), parameters, pairs)
+                accuracies = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(experiment.run(group), "accuracy"))
+                print(f"{title}, {pairs} pairs: test accuracy {accuracies}", flush=True)
+    if results.entries:
+        draw(results.value, options.output.with_suffix(".png"))
     return results.value
+
+
+def _group(experiment: Experiment, name: str, title: str, size: Size, parameters: int | None, pairs: int) -> Group:
+    task, length, options = recall(pairs, keys=VALUES, values=VALUES), 4 * pairs, experiment.options
+
+    def judge(model):
+        return evaluate(model, task.fixed("test", options.batch_size, length, 2 * options.batches), options.bf16)
+
+    return Group(
+        key=f"{title}, {pairs} pairs",
+        model=name,
+        size=size,
+        parameters=parameters,
+        task=task,
+        recipe={"lengths": (length, length), "solved": SOLVED},
+        validation=lambda: task.fixed("validation", options.batch_size, length, options.batches),
+        judge=judge,
+        options={"pairs": pairs, "expansions": int(size.expansion)},
+        settings={"pairs": pairs, "title": title, "batches": options.batches},
+    )
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 
     python -m training.paper.selective_copying           # the paper's: length 4096, up to 400,000 steps; for a GPU
     python -m training.paper.selective_copying --cpu     # length 256; two hours of a core that has bfloat16
-    python -m training.paper.selective_copying --cpu --no-bf16 --output runs/copying.json    # where it has not
+    python -m training.paper.selective_copying --cpu --no-bf16 --output runs/copying.json    # on a core without bfloat16
     python -m training.paper.selective_copying --small   # four tokens, length 16, comparators too; ten minutes
 
-Sixteen data tokens stand somewhere among blanks and are to be said again at the end, in order. What a gate of one layer keeps
-hangs on the token alone, so one layer cannot count, and the accuracy rises with the number of layers. Each row of the result
-file is one training; running the script again goes on where it stopped.
+Sixteen data tokens stand among blanks; the model must repeat them in order at the end. The gates of one layer depend on the
+token alone, so one layer cannot count, and the accuracy rises with the number of layers. Each row of the result file is one
+training; if the script is run again, it continues where it stopped.
 """
 
 from __future__ import annotations
+
+import os
 
 from training.common import packages
 
@@ -19,17 +21,14 @@ if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
 from training.common.command_line import positive, positive_int, reported
-from training.common.comparators import Size, build
-from training.common.experiment import Recipe, evaluate
+from training.common.comparators import ANY_LENGTH as MODELS
+from training.common.experiment import evaluate
 from training.common.plots import plot_lines
-from training.common.rows import PRESETS, Results, can_run, command, contest, parse, parser, train_row
-from training.common.widths import count
+from training.common.rows import curves, numbers
+from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import selective_copying
-from training.report.paper_tables import curves, numbers
 
-MODELS = ["mingru", "minlstm", "mingru-default", "minlstm-default", "gru", "lstm", "llama", "mamba", "hgrn", "hgrn2"]
-MODELS += ["gated-deltanet", "rwkv7"]
-OURS = ("mingru", "minlstm")  # of the paper's width beside its numbers, whatever parameters that makes
+OURS = ("mingru", "minlstm")  # have the paper's width, next to its numbers, and as many parameters as that gives
 FULL = {
     "models": ["mingru", "minlstm"],
     "layers": [1, 2, 3],
@@ -76,9 +75,18 @@ SMALL = {
 }
 
 
+def draw(result: dict, path: str | os.PathLike) -> None:
+    """Draws the validation accuracy over the steps as a PNG, one line for each model and number of layers."""
+    settings = next(iter(result["rows"].values()))["settings"]
+    title = f"selective copying, {settings['tokens']} of {settings['length']} tokens"
+    found = curves(result, ("model", "layers"), "accuracy")
+    lines = {f"{model}, layers: {layers}": points for (model, layers), points in found.items()}
+    plot_lines(path, title, ("step", "accuracy on the validation part"), lines, "linear", "linear")
+
+
 @reported
-def main(argv=None) -> dict:
-    """Runs what is missing; returns what the result file holds."""
+def main(argv: list[str] | None = None) -> dict:
+    """Runs the missing rows and draws the plot; returns the content of the result file."""
     made = parser("training.paper.selective_copying", __doc__, MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
     made.add_argument("--layers", type=positive_int, nargs="+", help="numbers of layers")
     made.add_argument("--length", type=positive_int, help="positions before the question")
@@ -86,70 +94,41 @@ def main(argv=None) -> dict:
     made.add_argument(
         "--expansion",
         type=positive,
-        help="channels of the state per unit of width; ours, gru, lstm (the defaults: twice)",
+        help="channels of the state per unit of width, for our blocks, gru and lstm; the default blocks have twice as many",
     )
-    made.add_argument("--schedule", choices=["constant", "cosine"], help="of the learning rate after that")
-    made.add_argument("--batches", type=positive_int, help="of validation, and half as many as of the test")
-    options = parse(made, argv, "selective_copying")
+    made.add_argument("--schedule", choices=["constant", "cosine"], help="learning rate after the warm-up")
+    made.add_argument("--batches", type=positive_int, help="validation batches; the test has twice as many")
+    experiment = Experiment(made, argv, "selective_copying", "selective copying")
+    options = experiment.options
+    results = experiment.open_results()
     task, length, rows = selective_copying(options.tokens), options.length, options.batch_size
-    about = {"experiment": "selective copying", "preset": f"{options.preset}: {PRESETS[options.preset]}"}
-    results = Results(options.output, about)
-    as_they_are = OURS[:1] if options.preset == "small" else OURS  # all others have the first one's parameters
+    as_they_are = OURS  # all others have the parameters of the first one
+    if options.preset == "small":
+        as_they_are = OURS[:1]
+
+    def judge(model):
+        return evaluate(model, task.fixed("test", rows, length, 2 * options.batches), options.bf16)
+
     for layers in options.layers:
-        size = Size(
-            vocab_size=task.vocab_size,
-            hidden_size=options.hidden_size,
-            num_layers=layers,
-            max_length=length + options.tokens,
-            expansion=options.expansion,
-            initializer_range=options.initializer_range,
-        )
-        reference = count(build("mingru", **vars(size)))
+        size = experiment.size(task.vocab_size, length + options.tokens, num_layers=layers)
+        reference = reference_parameters(size)
         for name in can_run(options.models, options.device, size, reference, as_they_are):
-
-            def run(rate, seed, name=name, layers=layers, size=size, reference=reference):
-                recipe = Recipe(
-                    steps=options.steps,
-                    batch_size=rows,
-                    lengths=(length, length),
-                    rate=rate,
-                    warmup=options.warmup,
-                    schedule=options.schedule,
-                    every=options.every,
-                    solved=0.9995,
-                    bf16=options.bf16,
-                )
-                return train_row(
-                    results,
-                    f"{name}, layers {layers}, length {length}, rate {rate:g}, seed {seed}",
-                    command(
-                        options,
-                        made,
-                        models=name,
-                        layers=layers,
-                        rates=rate,
-                        seeds=seed,
-                    ),
-                    (name, size, None if name in as_they_are else reference),
-                    task,
-                    recipe,
-                    seed,
-                    options,
-                    lambda: task.fixed("validation", rows, length, options.batches),
-                    lambda model: evaluate(model, task.fixed("test", rows, length, 2 * options.batches), options.bf16),
-                    layers=layers,
-                    length=length,
-                    tokens=options.tokens,
-                    batches=options.batches,
-                )
-
-            best = contest(f"{name}, layers {layers}", options.rates, options.seeds, "accuracy", run)
-            accuracies = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(best, "accuracy"))
+            group = Group(
+                key=f"{name}, layers {layers}, length {length}",
+                model=name,
+                size=size,
+                parameters=None if name in as_they_are else reference,
+                task=task,
+                recipe={"lengths": (length, length), "schedule": options.schedule, "solved": SOLVED},
+                validation=lambda: task.fixed("validation", rows, length, options.batches),
+                judge=judge,
+                options={"layers": layers},
+                settings={"layers": layers, "length": length, "tokens": options.tokens, "batches": options.batches},
+            )
+            accuracies = ", ".join(f"{accuracy:.1%}" for accuracy in numbers(experiment.run(group), "accuracy"))
             print(f"{name}, layers {layers}: test accuracy {accuracies}", flush=True)
-    picture, title = options.output.with_suffix(".png"), f"selective copying, {options.tokens} of {length} tokens"
-    found = curves(results.value, ("model", "layers"), "accuracy")
-    lines = {f"{model}, layers: {layers}": points for (model, layers), points in found.items()}
-    plot_lines(picture, title, ("step", "accuracy on the validation part"), lines, "linear", "linear")
+    if results.entries:
+        draw(results.value, options.output.with_suffix(".png"))
     return results.value
 
 

@@ -2,7 +2,7 @@
 """Tasks as pure functions from seed to batch: selective copying, the Chomsky tasks, associative recall, characters.
 
 `task.batch(seed, batch_size, length)` returns `(input_ids, labels)`, int64 of shape `(batch_size, time)`. The label at a
-position belongs to the output at that position, without any shift, and is -100 where nothing is scored. The same seed gives
+position belongs to the output at that position, without a shift; it is -100 if the position is not scored. The same seed gives
 the same batch on every machine.
 """
 
@@ -23,12 +23,12 @@ PARTS = {"train": 0, "validation": 1, "test": 2}
 
 
 class Task:
-    """A task whose batches are drawn, as many as one likes.
+    """A task with an unlimited number of batches.
 
     Args:
-        name (`str`): What it is called in results.
-        vocab_size (`int`): Tokens in and out.
-        draw: A function of seed, batch size and length, see `batch`.
+        name (`str`): Name in result files.
+        vocab_size (`int`): Number of tokens of the input and the output.
+        draw: Function of seed, batch size and length that returns a batch.
 
     >>> task = selective_copying()
     >>> ids, labels = task.batch(0, batch_size=2, length=20)
@@ -40,23 +40,23 @@ class Task:
         self.name, self.vocab_size, self.draw = name, vocab_size, draw
 
     def batch(self, seed, batch_size: int, length: int) -> Batch:
-        """A training batch.
+        """Returns a training batch.
 
         Args:
-            seed (`int` or sequence of `int`): Decides everything.
-            batch_size (`int`): Rows.
-            length (`int`): What is long about the task; the rows may be longer, by a question.
+            seed (`int` or sequence of `int`): Seed of the batch.
+            batch_size (`int`): Number of rows.
+            length (`int`): Length of the string; the rows may be longer, by a question.
 
         Returns:
             `(input_ids, labels)`, int64 of shape `(batch_size, time)`.
 
         Raises:
-            ValueError: For a length that the task cannot have.
+            ValueError: The task cannot have this length.
         """
         return self._drawn("train", seed, batch_size, length)
 
     def fixed(self, part: str, batch_size: int, length: int, batches: int) -> Iterator[Batch]:
-        """The `batches` batches of the "validation" or "test" part, always the same ones, no training batch among them."""
+        """Returns batches of the "validation" or "test" part, always the same ones; none of them is a training batch."""
         return (self._drawn(part, index, batch_size, length) for index in range(batches))
 
     def _drawn(self, part, seed, batch_size, length):
@@ -68,8 +68,9 @@ class Task:
 
 
 def selective_copying(tokens: int = 16) -> Task:
-    """Sixteen data tokens (1 to 14) among blanks (15), in sorted random places, then as many markers (0): at the markers
-    the data tokens are to be said in their order, which takes as long a memory as the row is long.
+    """Returns selective copying: sixteen data tokens (1 to 14) at random places among blanks (15), then as many markers (0).
+
+    At the markers the data tokens have to be repeated in order, which needs a memory as long as the row.
     """
 
     def draw(seed, batch_size, length):
@@ -89,10 +90,10 @@ def selective_copying(tokens: int = 16) -> Task:
 
 
 def chomsky(name: str) -> Task:
-    """One of the seven tasks of chomsky.py.
+    """Returns one of the seven tasks of `training.paper.chomsky`.
 
     Raises:
-        ValueError: For another name.
+        ValueError: There is no task of this name.
     """
     if name not in CHOMSKY:
         raise ValueError(f"there is no task {name!r}: choose one of {', '.join(CHOMSKY)}")
@@ -101,10 +102,11 @@ def chomsky(name: str) -> Task:
 
 
 def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
-    """Multi-query associative recall: `pairs` keys, all different, each followed by its value; then each key once more, in
-    another order, among blanks, where its value is to be said. `length` is the number of positions.
+    """Returns multi-query associative recall.
 
-    The vocabulary is the blank (0), then the keys, then the values.
+    A row has `pairs` different keys, each followed by its value. Then each key comes once more, in another order and among
+    blanks; there its value has to be named. `length` is the number of positions. The vocabulary is the blank (0), then the
+    keys, then the values.
     """
 
     def draw(seed, batch_size, length):
@@ -118,7 +120,7 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
         value = rng.integers(1 + keys, 1 + keys + values, (batch_size, pairs), dtype=np.int64)
         rows = np.zeros((batch_size, length), dtype=np.int64)
         rows[:, 0 : 2 * pairs : 2], rows[:, 1 : 2 * pairs : 2] = key, value
-        # Unsorted places put the questions into another order than the pairs.
+        # The places are not sorted, so the questions have another order than the pairs.
         places = 2 * pairs + rng.random((batch_size, length - 2 * pairs)).argsort(1)[:, :pairs]
         labels = np.full_like(rows, IGNORED)
         np.put_along_axis(rows, places, key, 1)
@@ -129,15 +131,15 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
 
 
 class Characters:
-    """Next-character prediction on one text: the first 90 % to train on, the next 5 % for validation, the last 5 % to test.
+    """Next-character prediction on one text: the first 90 % for training, the next 5 % for validation, the last 5 % for tests.
 
-    nanoGPT's validation part, which the paper's numbers refer to, is the last two together, "both".
+    The paper's numbers refer to nanoGPT's validation part, which is the last two parts together, "both".
 
     Args:
         text (`str`): At least 40 characters; its different characters, sorted, are the vocabulary.
 
     Raises:
-        InputError: For a shorter text.
+        InputError: The text is shorter.
 
     >>> task = Characters("hello, world! " * 20)
     >>> ids, labels = task.batch(0, batch_size=2, length=5)
@@ -160,19 +162,20 @@ class Characters:
         self.parts = {"train": ids[:first], "validation": ids[first:second], "test": ids[second:], "both": ids[first:]}
 
     def batch(self, seed, batch_size: int, length: int) -> Batch:
-        """Windows of `length` characters from random places of the training part, and the characters that follow each."""
+        """Returns windows of `length` characters from random places of the training part, and the characters that follow."""
         text = self.parts["train"]
         if len(text) <= length:
             raise ValueError(f"windows of {length} need a longer training part than its {len(text)} characters")
         rng = np.random.default_rng([PARTS["train"], *np.atleast_1d(seed).tolist()])
-        starts = torch.from_numpy(rng.integers(len(text) - length, size=batch_size))
-        rows = text[starts[:, None] + torch.arange(length + 1)]
+        places = torch.from_numpy(rng.integers(len(text) - length, size=batch_size))
+        rows = text[places[:, None] + torch.arange(length + 1)]
         return rows[:, :-1], rows[:, 1:]
 
     def fixed(self, part: str, batch_size: int, length: int, batches: int | None = None) -> Iterator[Batch]:
-        """The part ("validation", "test" or "both") from its start in windows one after the other, each from an empty state;
-        of its characters each but the first is asked for once, the last incomplete window filled up with labels -100. With
-        `batches` no more than so many batches.
+        """Returns the windows of a part ("validation", "test" or "both") in order; each is read from an empty state.
+
+        Each character but the first is a label once. The last window is filled up with labels -100. `batches` limits the
+        number of batches.
         """
         text = self.parts[part]
         count = -(-(len(text) - 1) // length)
@@ -183,8 +186,9 @@ class Characters:
 
 
 def shakespeare(path: str | os.PathLike | None = None) -> Characters:
-    """The characters of a text file, by default of karpathy/tiny_shakespeare on the Hub, whose three splits are put together
-    again: the text is cut as nanoGPT cuts it.
+    """Returns the characters of a text file, by default of karpathy/tiny_shakespeare on the Hub.
+
+    The three splits of that data set are joined, and the text is split as nanoGPT splits it.
 
     Raises:
         InputError: The file cannot be read, or none is given and the Hub cannot be reached.

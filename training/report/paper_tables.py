@@ -12,6 +12,7 @@ import re
 import statistics
 from itertools import product
 
+from training.common.rows import groups, numbers, tried
 from training.paper.chomsky import blind_accuracy
 from training.report.table_parts import details, markdown, where
 
@@ -36,46 +37,6 @@ SHAKESPEARE = {
 NANOGPT = "1.4697"  # loss of its 6-layer Transformer, according to its README
 
 
-def _by_rate(result: dict, by: tuple[str, ...]) -> dict[tuple, dict[float, list[dict]]]:
-    found: dict[tuple, dict[float, list]] = {}
-    for row in result["rows"].values():
-        rates = found.setdefault(tuple(row["settings"][name] for name in by), {})
-        rates.setdefault(row["settings"]["rate"], []).append(row)
-    return found
-
-
-def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[dict]]:
-    """The rows of a result file that differ in nothing but the seed, with the best rate of each group.
-
-    Args:
-        result (`dict`): A result file.
-        by (`tuple[str, ...]`): Settings that tell groups apart.
-        metric (`str`): "accuracy" or "loss", on the validation part.
-
-    >>> row = lambda rate, seed, a: {"settings": {"model": "x", "rate": rate, "seed": seed}, "best": {"accuracy": a}}
-    >>> rows = {"a": row(1e-3, 0, 0.5), "b": row(1e-2, 0, 0.7), "c": row(1e-2, 1, 0.6), "d": row(1, 0, 0) | {"best": None}}
-    >>> rows["e"] = row(3e-2, 0, 0.7)
-    >>> {key: [r["settings"]["seed"] for r in group] for key, group in groups({"rows": rows}, ("model",), "accuracy").items()}
-    {('x',): [0, 1]}
-    """
-    sign = -1 if metric == "loss" else 1
-
-    def quality(rows: list[dict]) -> float:
-        return max((sign * row["best"][metric] for row in rows if row["best"]), default=float("-inf"))
-
-    # Of equal ones that with the most seeds: the one that the contest gave the others to; then the lowest, as there.
-    def place(item: tuple[float, list[dict]]) -> tuple:
-        rate, rows = item
-        return quality(rows), len(rows), -rate
-
-    return {key: max(rates.items(), key=place)[1] for key, rates in _by_rate(result, by).items()}
-
-
-def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
-    """The learning rates that each of `groups` was tried with, in ascending order."""
-    return {key: sorted(rates) for key, rates in _by_rate(result, by).items()}
-
-
 def chosen(rate: float, rates: list[float]) -> str:
     """Returns the best learning rate, followed by all that were tried if there are several.
 
@@ -83,18 +44,6 @@ def chosen(rate: float, rates: list[float]) -> str:
     ('0.003', '0.003 of 0.001, 0.003, 0.01')
     """
     return f"{rate:g}" + (f" of {', '.join(f'{tried:g}' for tried in rates)}" if len(rates) > 1 else "")
-
-
-def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
-    """What a metric was on the validation part at each evaluation, of the first row of each of `groups`, to be plotted; without
-    those that diverged before the first one."""
-    found = {key: rows[0]["curve"] for key, rows in groups(result, by, metric).items() if rows[0]["curve"]}
-    return {key: [(entry["step"], entry[metric]) for entry in curve] for key, curve in found.items()}
-
-
-def numbers(rows: list[dict], value: str, state: str = "best") -> list[float]:
-    """A number of the test of each row, of its best or its last state; of a run without a best one, the last."""
-    return [row["test"].get(state, row["test"]["final"])[value] for row in rows]
 
 
 def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:

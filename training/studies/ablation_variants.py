@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What ablation.py compares: the paper's block, the default block and every block between that differs in one option, all of
-equal parameters."""
+"""Variants of the block for the ablation, all of equal parameters: the paper's, the default, and those that differ from one of
+them in one option."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.errors import InputError
 from training.common.widths import count
 
-# What the default block has and the paper's has not.
+# Options that the default block has and the paper's does not.
 DEFAULT_OPTIONS = {
     "identity candidate": {"candidate_activation": "identity"},
     "output gate": {"output_gate": True},
@@ -23,14 +23,14 @@ DEFAULT_OPTIONS = {
     "expansion 2": {"expand_ratio": 2.0},
 }
 SPREAD = "gate bias spread"
-# What neither has.
+# Options that neither has.
 FURTHER_OPTIONS = {
     "convolution in the mixer": {"conv_position": "mixer", "conv_bias": False},
     SPREAD: {},
 }
 OPTIONS = DEFAULT_OPTIONS | FURTHER_OPTIONS
 PAPER, DEFAULT, ALL = "paper", "default", "default + all further"
-TOLERANCE = 0.03  # of the parameters
+TOLERANCE = 0.03  # largest relative difference of the parameters
 
 
 def _variants() -> dict[str, tuple[str, ...]]:
@@ -46,7 +46,7 @@ FINALISTS = (PAPER, DEFAULT, *(name for name in VARIANTS if name.startswith(f"{D
 
 
 def baseline_of(name: str) -> str | None:
-    """The variant that `name` differs from in one option; of the default that is none, nor of the paper's.
+    """Returns the block that `name` differs from in one option; for the paper's block and the default `None`.
 
     >>> baseline_of("paper + output gate"), baseline_of("default - state norm"), baseline_of("default")
     ('paper', 'default', None)
@@ -54,8 +54,10 @@ def baseline_of(name: str) -> str | None:
     return None if name in (PAPER, DEFAULT) else name.partition(" ")[0]
 
 
-def make_config(options: Iterable[str], vocab_size: int, hidden_size: int, layers: int, intermediate_size: int):
-    """The paper's block with these options of `OPTIONS`. Embeddings are untied in all, as in the paper's."""
+def make_config(
+    options: Iterable[str], vocab_size: int, hidden_size: int, layers: int, intermediate_size: int
+) -> MinRNNConfig:
+    """Returns the configuration of the paper's block with these options of `OPTIONS`; embeddings are untied."""
     fields = {key: value for name in options for key, value in OPTIONS[name].items()}
     return MinRNNConfig.paper(
         vocab_size=vocab_size,
@@ -67,19 +69,19 @@ def make_config(options: Iterable[str], vocab_size: int, hidden_size: int, layer
 
 
 def parameters_of(config: MinRNNConfig) -> int:
-    """The parameters of the language model of a configuration, without making it."""
+    """Returns the number of parameters of the language model of a configuration; no memory is allocated for it."""
     with torch.device("meta"):
         return count(MinRNNForCausalLM(config))
 
 
 def fit(options: Iterable[str], vocab_size: int, hidden_size: int, layers: int) -> tuple[MinRNNConfig, int]:
-    """A variant with the MLP as wide as brings it nearest to the parameters of the paper's block.
+    """Returns a variant with the width of the MLP that brings it nearest to the parameters of the paper's block.
 
     Returns:
-        The configuration, and its parameters.
+        The configuration, and its number of parameters.
 
     Raises:
-        InputError: Where no width of the MLP comes within `TOLERANCE`.
+        InputError: No width of the MLP comes within `TOLERANCE`.
     """
     shape = (vocab_size, hidden_size, layers)
     wanted = parameters_of(make_config((), *shape, 4 * hidden_size))
@@ -96,20 +98,20 @@ def fit(options: Iterable[str], vocab_size: int, hidden_size: int, layers: int) 
 
 @torch.no_grad()
 def spread_gate_biases(model: MinRNNForCausalLM, longest: int) -> None:
-    """Lets the channels of every cell start with memories of 2 to `longest` steps, evenly on a logarithmic scale.
+    """Sets the gate biases so that the memories of a cell's channels reach from 2 to `longest` steps, spaced evenly in log.
 
-    A decay of `1 - 1 / steps` is the sigmoid of `log(steps - 1)`; what the floor adds comes on top. In place; the bias of
-    minGRU's gate, which lets the input in, has the other sign.
+    A decay of `1 - 1 / steps` is the sigmoid of `log(steps - 1)`; the floor adds to it. The bias of minGRU's gate has the
+    opposite sign, because that gate admits the input. Works in place.
     """
     for layer in model.model.layers:
         in_proj, cell = layer.mixer.cell.in_proj, layer.mixer.cell
         steps = torch.logspace(math.log10(2), math.log10(longest), in_proj.gate_channels)
-        keep = torch.log(steps - 1)
-        in_proj.bias[: in_proj.gate_channels] = -keep if cell.cell_type == "mingru" else keep
+        bias = torch.log(steps - 1)
+        in_proj.bias[: in_proj.gate_channels] = -bias if cell.cell_type == "mingru" else bias
 
 
 def make_model(config: MinRNNConfig, options: Iterable[str], seed: int, window: int) -> MinRNNForCausalLM:
-    """A fresh model, its weights drawn from `seed`, with `gate bias spread` over memories up to the window if asked."""
+    """Returns a fresh model with weights of a seed; with `SPREAD` among the options its memories go up to the window."""
     torch.manual_seed(seed)
     model = MinRNNForCausalLM(config)
     if SPREAD in options:

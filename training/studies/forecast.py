@@ -4,21 +4,21 @@
     python -m training.studies.forecast            # writes training/results/forecast.json and .png; minutes, one thread
     python -m training.studies.forecast --help     # other widths, layers, steps, seeds
 
-The Mackey-Glass equation, whose slope depends on what was 30 time units ago: dx/dt = 0.2 y / (1 + y^10) - 0.1 x with
-y(t) = x(t - 30). A model sees one value at a time, so the past has to be in its state, and says at every step what follows
-1 to 90 steps later. All models are torch.nn's layer or ours between the same input and the same Linear, with the same data,
-batches, steps and learning rates to choose from; the best state on the validation part is kept, and a run ends early when
-that does not improve. The test part is looked at once, at the end of a run.
+The series solves the Mackey-Glass equation, whose slope depends on the value 30 time units ago:
+dx/dt = 0.2 y / (1 + y^10) - 0.1 x with y(t) = x(t - 30). A model reads one value at a time, so its state has to hold the past.
+At every step it forecasts the values 1 to 90 steps later. All models are a layer of torch.nn or ours between the same input and
+the same Linear, with the same data, batches, steps and learning rates to choose from. The best state on the validation part is
+kept, and a run ends early if that stops improving. The test part is read once, at the end of a run.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import math
+import os
 import statistics
 import time
-from pathlib import Path
+from typing import Any
 
 from training.common import packages
 
@@ -29,28 +29,44 @@ import torch
 from torch import nn
 
 from hf_minrnn import MinGRU, MinLSTM
-from training.common.command_line import positive, positive_int, result_file
+from training.common.command_line import make_parser, positive, positive_int, reported, result_file
+from training.common.errors import InputError
+from training.common.experiment import Run
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
+from training.common.rows import contest
 from training.common.timing import settings
 from training.common.widths import count, widest
 
 HORIZONS = (1, 6, 15, 30, 60, 90)
-LAGS = (16, 64, 128)  # of the linear autoregression, chosen on the validation part
+LAGS = (16, 64, 128)  # lags of the linear autoregression to choose from, on the validation part
 WARM_UP = 128  # steps at the beginning of the validation and the test part that only fill the state
 LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": MinLSTM}
-OURS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
+COLORS = {"nn.GRU": "#222222", "MinGRU": "#cc3311", "nn.LSTM": "#228833", "MinLSTM": "#4477aa"}
+OURS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}  # our layers, and the layer of torch.nn that each is compared with
+SHOWN = ("nn.GRU", "MinGRU", "MinGRU, nn.GRU's size, longer")  # models whose forecasts are drawn
+SHOWN_HORIZON, SHOWN_STEPS = 60, 400  # horizon and number of the forecasts that are drawn
+QUICK = {
+    "width": 4,
+    "steps": 4,
+    "seeds": 2,
+    "rates": [1e-2, 3e-2],
+    "every": 2,
+    "batch": 2,
+    "window": 32,
+    "length": 3000,
+}
 
 
 def mackey_glass(length: int, seed: int, delay: float = 30.0, step: float = 0.1, every: int = 10) -> torch.Tensor:
-    """The series from a random start, sampled at every time unit, after the first 500.
+    """Returns the series from a random start, sampled at every time unit, without the first 500.
 
     Args:
-        length (`int`): Samples.
-        seed (`int`): Of the history before the start.
-        delay (`float`): Of the equation; a multiple of `step`.
-        step (`float`): Of the Runge-Kutta method of order four; between its steps the delayed value is interpolated.
+        length (`int`): Number of samples.
+        seed (`int`): Seed of the history before the start.
+        delay (`float`): Delay of the equation; a multiple of `step`.
+        step (`float`): Step of the Runge-Kutta method of order four; between its steps the delayed value is interpolated.
         every (`int`): Steps for each sample.
 
     Returns:
@@ -79,13 +95,13 @@ def mackey_glass(length: int, seed: int, delay: float = 30.0, step: float = 0.1,
 
 
 def with_targets(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`(time,)` to inputs `(time - 90,)` and what follows them, `(time - 90, horizons)`."""
+    """Returns the inputs `(time - 90,)` of a part `(time,)`, and the values that follow them, `(time - 90, horizons)`."""
     length = len(part) - max(HORIZONS)
     return part[:length], torch.stack([part[h : h + length] for h in HORIZONS], -1)
 
 
 def split(series: torch.Tensor, shares=(0.7, 0.1)) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Training, validation and test part, one after the other in time, by the training part's mean and deviation."""
+    """Returns training, validation and test part, consecutive in time, normalized by the training part."""
     first, second = round(shares[0] * len(series)), round(sum(shares) * len(series))
     series = (series - series[:first].mean()) / series[:first].std()
     parts = {"train": series[:first], "validation": series[first:second], "test": series[second:]}
@@ -93,19 +109,19 @@ def split(series: torch.Tensor, shares=(0.7, 0.1)) -> dict[str, tuple[torch.Tens
 
 
 def errors(forecast: torch.Tensor, target: torch.Tensor) -> list[float]:
-    """Root mean square errors after the warm-up by horizon, each over the target's deviation."""
+    """Returns the root mean square error after the warm-up for each horizon, divided by the target's deviation."""
     target = target[WARM_UP:]
     return ((forecast[WARM_UP:] - target).square().mean(0).sqrt() / target.std(0)).tolist()
 
 
 def lagged(x: torch.Tensor, lags: int) -> torch.Tensor:
-    """The last values at every step and a constant, `(time, lags + 1)`; zeros before the first."""
+    """Returns the last values at every step and a constant, `(time, lags + 1)`; values before the first are zero."""
     columns = [torch.cat([x.new_zeros(k), x[: len(x) - k]]) for k in range(lags)]
     return torch.stack([*columns, torch.ones_like(x)], -1)
 
 
 def baselines(parts: dict) -> dict:
-    """The last value for ever, and a linear autoregression by least squares, a regression for each horizon."""
+    """Returns the errors of repeating the last value, and of a linear autoregression: least squares for each horizon."""
     x, y = parts["test"]
     train_x, train_y = parts["train"]
     fitted = {}
@@ -121,7 +137,7 @@ def baselines(parts: dict) -> dict:
 
 
 class Forecaster(nn.Module):
-    """`(batch, time)` to forecasts `(batch, time, horizons)`."""
+    """Maps values `(batch, time)` to forecasts `(batch, time, horizons)`."""
 
     def __init__(self, layer: str, width: int, num_layers: int):
         super().__init__()
@@ -134,142 +150,228 @@ class Forecaster(nn.Module):
 
 @torch.no_grad()
 def forecast(model: nn.Module, part) -> tuple[torch.Tensor, list[float]]:
-    """A model's forecasts `(time, horizons)` in one pass, and their errors."""
+    """Returns the forecasts of a model, `(time, horizons)`, computed in one pass, and their errors."""
     x, y = (values.float() for values in part)
     found = model(x[None])[0]
     return found, errors(found, y)
 
 
-def train(model: nn.Module, parts: dict, rate: float, seed: int, options, steps: int) -> dict:
-    """Trains on random windows; leaves in the model its best state on the validation part.
+def train(model: nn.Module, parts: dict, rate: float, seed: int, options: Any, steps: int) -> dict:
+    """Trains on random windows; leaves the best state on the validation part in the model.
+
+    Args:
+        model (`nn.Module`): Maps `(batch, time)` to forecasts `(batch, time, horizons)`.
+        parts (`dict`): Result of `split`.
+        rate (`float`): Peak of the learning rate.
+        seed (`int`): Seed of the windows.
+        options: Has `window`, `batch`, `every` and `patience`, see the command line.
+        steps (`int`): Largest number of steps.
 
     Returns:
-        Validation error (mean over horizons), steps, processor seconds (validation excluded), and the test errors by horizon.
+        `dict`: Validation error (mean over the horizons), steps, processor seconds without validation, and the test errors by
+        horizon.
     """
     x, y = (values.float() for values in parts["train"])
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    best, seconds, since = (math.inf, copy.deepcopy(model.state_dict())), 0.0, 0
-    for step in range(steps):
-        begin = time.process_time()
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        starts = torch.randint(len(x) - options.window, (options.batch,), generator=generator)
-        at = starts[:, None] + torch.arange(options.window)
-        # The first quarter of a window fills the state: what is asked of it there nobody could know.
-        loss = (model(x[at]) - y[at])[:, options.window // 4 :].square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        seconds += time.process_time() - begin
-        if (step + 1) % options.every and step + 1 < steps:
-            continue
-        error = statistics.mean(forecast(model, parts["validation"])[1])
-        since = 0 if error < best[0] else since + 1
-        if error < best[0]:
-            best = error, copy.deepcopy(model.state_dict())
-        if since == options.patience:
-            break
-    model.load_state_dict(best[1])
-    test = forecast(model, parts["test"])[1]
-    return {"rate": rate, "seed": seed, "validation": best[0], "steps": step + 1, "seconds": seconds, "errors": test}
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        first = torch.randint(len(x) - options.window, (options.batch,), generator=generator)
+        window = first[:, None] + torch.arange(options.window)
+        return x[window], y[window]
+
+    def loss(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # The first quarter of a window fills the state; its targets cannot be known yet.
+        return (model(inputs) - targets)[:, options.window // 4 :].square().mean()
+
+    run = Run(
+        model,
+        torch.optim.Adam(model.parameters(), lr=rate),
+        steps=steps,
+        batch=batch,
+        loss=loss,
+        learning_rate=lambda step: rate * min(1, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
+        validate=lambda model: {"error": statistics.mean(forecast(model, parts["validation"])[1])},
+        every=options.every,
+        metric="error",
+        patience=options.patience,
+        timer=time.process_time,
+    )
+    found = run.train()
+    run.restore_best()
+    return {
+        "rate": rate,
+        "seed": seed,
+        "validation": found["best"]["error"] if found["best"] else math.inf,
+        "steps": found["steps"],
+        "seconds": found["seconds"],
+        "errors": forecast(model, parts["test"])[1],
+    }
 
 
-def compare(layer: str, width: int, layers: int, parts, steps: int, rates, options) -> tuple[dict, nn.Module]:
-    """All learning rates with the first seed, and the best one with the others; the model of the best rate's first."""
+def compare(
+    layer: str, width: int, layers: int, parts: dict, steps: int, rates: list[float], options: argparse.Namespace
+) -> tuple[dict, nn.Module]:
+    """Trains a model with each learning rate and the first seed, then with the best rate and the other seeds.
+
+    Returns:
+        The entry of the result file, and the model of the best rate and the first seed.
+    """
     runs, models = [], {}
 
-    def run(rate, seed):
+    def run(rate: float, seed: int) -> dict:
         torch.manual_seed(seed)
         model = Forecaster(layer, width, layers)
         runs.append(train(model, parts, rate, seed, options, steps))
         models[rate, seed] = model
         return runs[-1]
 
-    sweep = [run(rate, 0) for rate in rates]
-    best = min(sweep, key=lambda entry: entry["validation"])
-    kept = [best, *(run(best["rate"], seed) for seed in range(1, options.seeds))]
+    _, kept = contest(rates, range(options.seeds), run, lambda entry: entry["validation"])
+    best = kept[0]["rate"]
     columns = list(zip(*(entry["errors"] for entry in kept)))
     return {
         "layer": layer,
         "width": width,
         "layers": layers,
-        "parameters": count(models[best["rate"], 0]),
-        "rate": best["rate"],
+        "parameters": count(models[best, 0]),
+        "rate": best,
         "errors": [statistics.mean(column) for column in columns],
         "deviations": [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns],
         "seconds": statistics.mean(entry["seconds"] for entry in kept),
         "milliseconds_per_step": 1e3 * sum(r["seconds"] for r in runs) / sum(r["steps"] for r in runs),
         "runs": runs,
-    }, models[best["rate"], 0]
+    }, models[best, 0]
 
 
-def plot(path: Path, parts: dict, series: dict, errors_by_name: dict, shown: int) -> None:
-    """Two panels as a PNG: forecasts `shown` steps ahead against the truth, and the error by horizon."""
+def shown_values(values: torch.Tensor) -> list[float]:
+    """Returns the values `(time, horizons)` that are drawn, rounded to what a picture can show."""
+    column = values[WARM_UP : WARM_UP + SHOWN_STEPS, HORIZONS.index(SHOWN_HORIZON)]
+    return [round(value, 4) for value in column.tolist()]
+
+
+def contestants(options: argparse.Namespace) -> dict[str, tuple[str, int, int]]:
+    """Returns layer, width and number of layers of each model by its name.
+
+    Each of our layers also has as many parameters as its counterpart of torch.nn, with twice the layers, and is then also
+    trained for more steps.
+    """
+    found = {name: (name, options.width, options.layers) for name in LAYERS}
+    for ours, other in OURS.items():
+        limit = count(Forecaster(other, options.width, options.layers))
+        layers = 2 * options.layers
+        width = widest(lambda width, ours=ours, layers=layers: Forecaster(ours, width, layers), limit)
+        found[f"{ours}, {other}'s size"] = (ours, width, layers)
+        found[f"{ours}, {other}'s size, longer"] = (ours, width, layers)
+    return found
+
+
+# --- picture ---------------------------------------------------------------------------------------------------------
+
+
+def _style(name: str) -> dict:
+    """Returns how a model is drawn: the color says which layer it has, the line which size and steps."""
+    layer = name.partition(",")[0]
+    if layer not in COLORS:
+        return {"color": "0.6", "ls": "--" if name.startswith("linear") else ":"}
+    line = "-"
+    if name == layer and layer in OURS:
+        line = (0, (1, 1.2))
+    elif name.endswith("size"):
+        line = (0, (5, 2))
+    return {"color": COLORS[layer], "ls": line}
+
+
+def draw(result: dict, path: str | os.PathLike) -> None:
+    """Draws two panels as a PNG: some forecasts against the true values, and the error by horizon."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), dpi=130, layout="constrained", width_ratios=(1.7, 1))
-    column, window = HORIZONS.index(shown), slice(WARM_UP, WARM_UP + 400)
-    left.plot(parts["test"][1][window, column], color="0.2", lw=2.2, label="truth")
-    for name, values in series.items():
-        left.plot(values[window, column], lw=1.1, label=name)
-    left.set(xlabel="time", ylabel="x, normalised", title=f"{shown} steps ahead")
-    for name, values in errors_by_name.items():
-        dashed = "--" if name.startswith(("last", "linear")) else "-"
-        right.plot(HORIZONS, values, "o" + dashed, lw=1.4, ms=3.5, label=name)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), dpi=130, layout="constrained", width_ratios=(1.2, 1))
+    shown = result["shown"]
+    left.plot(shown["truth"], color="0.8", lw=5, label="truth")
+    for name, values in shown["forecasts"].items():
+        left.plot(values, lw=1.4, label=name, **_style(name))
+    left.set(xlabel="time", ylabel="x, normalized", title=f"forecasts {shown['horizon']} steps ahead", ylim=(-3.1, 2))
+    for name, entry in (result["baselines"] | result["models"]).items():
+        right.plot(result["horizons"], entry["errors"], "o", lw=1.4, ms=4, mfc="none", label=name, **_style(name))
     right.set_yscale("log")
     right.set(xlabel="steps ahead", ylabel="error / deviation of the series", title="error on the test part")
+    right.grid(color="0.92")
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2, handlelength=3.2)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)
 
 
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = make_parser("training.studies.forecast", __doc__)
     parser.add_argument("--width", type=positive_int, default=32, help="hidden size (default: 32)")
     parser.add_argument("--layers", type=positive_int, default=2, help="(default: 2)")
-    parser.add_argument("--steps", type=positive_int, default=300, help="training steps at most (default: 300)")
     parser.add_argument(
-        "--longer", type=positive_int, default=4, help="ours also with so many times the steps (default: 4)"
+        "--steps", type=positive_int, default=300, help="largest number of training steps (default: 300)"
     )
-    parser.add_argument("--seeds", type=positive_int, default=3, help="(default: 3)")
+    parser.add_argument(
+        "--longer", type=positive_int, default=4, help="factor of the steps of our longer runs (default: 4)"
+    )
+    parser.add_argument("--seeds", type=positive_int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--rates", type=positive, nargs="+", default=[2e-2, 4e-2, 8e-2], help="learning rates to try")
     parser.add_argument("--batch", type=positive_int, default=16, help="windows in a step (default: 16)")
     parser.add_argument("--window", type=positive_int, default=256, help="steps of time in a window (default: 256)")
     parser.add_argument(
         "--every", type=positive_int, default=25, help="training steps between two validations (default: 25)"
     )
-    parser.add_argument("--patience", type=positive_int, default=8, help="validations without progress that end a run")
-    parser.add_argument("--length", type=positive_int, default=12000, help="of the series (default: 12000)")
     parser.add_argument(
-        "--threads", type=positive_int, default=1, help="(default: 1: layers this small gain nothing by two)"
+        "--patience",
+        type=positive_int,
+        default=8,
+        help="validations without progress after which a run ends (default: 8)",
     )
-    parser.add_argument("--quick", action="store_true", help="a few tiny steps, to see that it runs")
+    parser.add_argument("--length", type=positive_int, default=12000, help="length of the series (default: 12000)")
     parser.add_argument(
-        "--output", type=result_file, default=RESULTS / "forecast.json", help="a PNG is written beside it"
+        "--threads", type=positive_int, default=1, help="(default: 1; a second one does not speed up layers this small)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few tiny steps, to test the script")
+    parser.add_argument(
+        "--output", type=result_file, default=RESULTS / "forecast.json", help="result file; a PNG is written next to it"
     )
     options = parser.parse_args(argv)
     if options.quick:
-        options.width, options.steps, options.seeds, options.rates, options.every = 4, 4, 2, [1e-2, 3e-2], 2
-        options.batch, options.window, options.length = 2, 32, 3000
+        vars(options).update(QUICK)
     return options
 
 
-def main(argv=None) -> dict:
-    """Runs everything, writes the result and the plot; returns what it wrote."""
+def run_all(options: argparse.Namespace, parts: dict, result: dict) -> None:
+    """Trains all models, adds their entries to the result and prints them."""
+    shown = {"horizon": SHOWN_HORIZON, "truth": shown_values(parts["test"][1]), "forecasts": {}}
+    for name, (layer, width, layers) in contestants(options).items():
+        steps, rates = options.steps, options.rates
+        if name.endswith("longer"):
+            steps = options.longer * steps
+            rates = [result["models"][name.removesuffix(", longer")]["rate"]]
+        entry, model = compare(layer, width, layers, parts, steps, rates, options)
+        result["models"][name] = entry
+        if name in SHOWN:
+            shown["forecasts"][name] = shown_values(forecast(model, parts["test"])[0])
+        listed = " ".join(f"{error:.3f}" for error in entry["errors"])
+        print(f"{name:<32}{entry['parameters']:>7,} parameters {entry['seconds']:7.1f} s  {listed}", flush=True)
+    result["shown"] = shown
+
+
+@reported
+def main(argv: list[str] | None = None) -> dict:
+    """Trains all models, writes the result file and the plot; returns the content of the result file."""
     options = parse_arguments(argv)
-    parts, series = split(mackey_glass(options.length, seed=0)), {}
+    parts = split(mackey_glass(options.length, seed=0))
     shortest = min(len(x) for x, _ in parts.values())
     if shortest <= options.window:
-        raise SystemExit(
-            f"forecast.py: --length {options.length} comes to parts of {shortest} steps and more, and --window is "
-            f"{options.window}: give a longer series or a shorter window"
+        raise InputError(
+            f"--length {options.length} comes to parts of {shortest} steps and more, and --window is {options.window}: give "
+            "a longer series or a shorter window"
         )
     with settings(options.threads):
         result = {
@@ -280,25 +382,10 @@ def main(argv=None) -> dict:
             "baselines": baselines(parts),
             "models": {},
         }
-        contests = {name: (name, options.width, options.layers) for name in LAYERS}
-        for ours, other in OURS.items():
-            limit, layers = count(Forecaster(other, options.width, options.layers)), 2 * options.layers
-            width = widest(lambda width, ours=ours, layers=layers: Forecaster(ours, width, layers), limit)
-            contests[f"{ours}, {other}'s size"] = contests[f"{ours}, {other}'s size, longer"] = (ours, width, layers)
-        for name, contest in contests.items():
-            steps, rates = options.steps, options.rates
-            if name.endswith("longer"):
-                steps, rates = options.longer * steps, [result["models"][name.removesuffix(", longer")]["rate"]]
-            entry, model = compare(*contest, parts, steps, rates, options)
-            result["models"][name] = entry
-            series[name] = forecast(model, parts["test"])[0]
-            listed = " ".join(f"{error:.3f}" for error in entry["errors"])
-            print(f"{name:<32}{entry['parameters']:>7,} parameters {entry['seconds']:7.1f} s  {listed}", flush=True)
+        run_all(options, parts, result)
     write_json(options.output, result)
-    found = {**result["baselines"], **result["models"]}
-    drawn = {name: series[name] for name in ("nn.GRU", "MinGRU", "MinGRU, nn.GRU's size, longer")}
     picture = options.output.with_suffix(".png")
-    plot(picture, parts, drawn, {name: entry["errors"] for name, entry in found.items()}, shown=60)
+    draw(result, picture)
     print(f"wrote {options.output} and {picture}")
     return result
 

@@ -4,10 +4,9 @@ import torch
 from torch import nn
 
 from training.common.comparators import COMPARATORS, build, missing, nearest_width
-from training.common.fla_comparators import FLA
 from training.common.widths import count
 
-HERE = [name for name in COMPARATORS if name not in FLA]
+HERE = [name for name in COMPARATORS if missing(name, "cpu") is None]
 SIZE = {"vocab_size": 16, "hidden_size": 32, "num_layers": 2, "max_length": 24}
 each = pytest.mark.parametrize("name", HERE)
 

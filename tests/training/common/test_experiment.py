@@ -10,7 +10,7 @@ from torch import nn
 from training.common.checkpoint import checkpoints
 from training.common.comparators import build
 from training.common.errors import InputError
-from training.common.experiment import Recipe, Run, evaluate, optimizer_groups
+from training.common.experiment import Recipe, evaluate, run_on_task
 from training.common.widths import count
 from training.paper.tasks import Task, chomsky
 
@@ -22,7 +22,7 @@ def make(name="mingru", seed=0, recipe=RECIPE, folder=None, task=None, every=0.0
     torch.manual_seed(seed)
     task = task or chomsky("cycle_nav")
     model, validation = build(name, **SIZE), lambda: task.fixed("validation", 8, 9, 2)
-    return Run(model, task, recipe, seed, validation, folder, name, every, about)
+    return run_on_task(model, task, recipe, seed, validation, about, folder=folder, title=name, checkpoint_every=every)
 
 
 def weights(run):
@@ -46,39 +46,6 @@ def test_evaluation_is_the_mean_over_labels():
     assert found["loss"] == pytest.approx((-(4 * p.log() + (1 - p).log()) / 5).item(), rel=1e-6)
     with pytest.raises(ValueError, match="not one label"):
         evaluate(Says(), [(ids, torch.full_like(ids, -100))])
-
-
-def test_what_makes_the_gates_does_not_decay():
-    model = build("mingru", **SIZE, conv=4, mlp=2.0)
-    decayed, free = optimizer_groups(model, 0.05)
-    assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    assert len(names) == len(decayed["params"]) + len(free["params"])
-    kinds = {names[id(weight)].split(".")[-2] for weight in decayed["params"]}
-    assert kinds == {"depthwise", "pointwise", "out_proj", "up_proj", "down_proj", "lm_head"}
-    mamba = build("mamba", **SIZE)
-    freed = {id(weight) for weight in optimizer_groups(mamba, 0.05)[1]["params"]}
-    assert all(id(weight) in freed for name, weight in mamba.named_parameters() if name.endswith(("A_log", ".D")))
-    assert any(id(weight) not in freed for name, weight in mamba.named_parameters() if "in_proj" in name)
-    lstm = build("lstm", **SIZE)
-    kept = {id(weight) for weight in optimizer_groups(lstm, 0.05)[0]["params"]}
-    names = {name.split(".")[-2] for name, weight in lstm.named_parameters() if id(weight) in kept}
-    assert names == {"out_proj", "lm_head"}
-
-
-def test_vectors_do_not_decay_whatever_their_shape():
-    module = nn.Module()
-    for name, shape in (
-        ("x_r", (1, 1, 4)),
-        ("r_k", (2, 2)),
-        ("lower_bounds", (3, 4)),
-        ("A_log", (4, 2)),
-        ("w", (1, 4, 2)),
-        ("b", (1, 4)),
-    ):
-        module.register_parameter(name, nn.Parameter(torch.ones(shape)))
-    (decayed, _) = optimizer_groups(module, 0.05)
-    assert [id(weight) for weight in decayed["params"]] == [id(module.w), id(module.b)]
 
 
 @pytest.mark.parametrize("name", ["minlstm", "transformer"])
@@ -115,7 +82,7 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(name, tmp_path
 def test_another_runs_checkpoint_is_refused(tmp_path):
     run = make(folder=tmp_path)
     run.save()
-    with pytest.raises(InputError, match=r"made with rate 0.01, not 0.02: .* or delete .* to start anew"):
+    with pytest.raises(InputError, match=r"made with rate 0.01, not 0.02: .* or delete .* to start again"):
         make(folder=tmp_path, recipe=Recipe(**{**RECIPE.__dict__, "rate": 0.02}))
     with pytest.raises(InputError, match="made with seed 0, not 1"):
         make(folder=tmp_path, seed=1)

@@ -4,7 +4,7 @@ import torch
 
 from training.common import graphs
 from training.common.comparators import build
-from training.common.experiment import Recipe, Run
+from training.common.experiment import Recipe, run_on_task
 from training.paper.tasks import chomsky
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
@@ -16,7 +16,7 @@ def losses(model: str, **recipe):
     task = chomsky("cycle_nav")
     made = build(model, vocab_size=5, hidden_size=16, num_layers=2, max_length=40, dropout=0.1).cuda()
     recipe = Recipe(**{"steps": 40, "batch_size": 4, "lengths": (7, 9), "every": 20, "warmup": 9, **recipe})
-    run = Run(made, task, recipe, 0, lambda: task.fixed("validation", 8, 9, 2))
+    run = run_on_task(made, task, recipe, 0, lambda: task.fixed("validation", 8, 9, 2))
     found = run.train()
     return run, found, torch.cat([weight.flatten() for weight in made.state_dict().values()])
 
@@ -40,7 +40,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights(monkeypatch):
         return real(logits, labels) * (float("inf") if len(steps) > 2 else 1.0)
 
     real = torch.nn.functional.cross_entropy
-    monkeypatch.setattr("experiment.F.cross_entropy", loss)
+    monkeypatch.setattr("training.common.experiment.F.cross_entropy", loss)
     _, found, weights = losses("mingru", lengths=(9, 9))
     assert found["diverged"] and found["steps"] == 3 and weights.isfinite().all()
 

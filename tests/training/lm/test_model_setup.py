@@ -4,7 +4,8 @@
 import pytest
 from support.train_cases import TINY
 
-from training.lm.model_setup import build_model, parameter_groups
+from training.common.weight_decay import parameter_groups
+from training.lm.model_setup import build_model
 from training.lm.options import parse_arguments
 from training.lm.tokenization import build_tokenizer
 
@@ -16,7 +17,7 @@ def tiny_model():
 
 
 def test_weight_decay_is_for_matrices(tiny_model):
-    decayed, free = parameter_groups(tiny_model, 0.1)
+    decayed, free = parameter_groups(tiny_model, 0.1, gates_decay=True)
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     names = {id(parameter): name for name, parameter in tiny_model.named_parameters()}
     assert len(decayed["params"]) + len(free["params"]) == len(names)
@@ -25,5 +26,5 @@ def test_weight_decay_is_for_matrices(tiny_model):
     assert embeddings == ["model.embed_tokens.weight"]
     gates = {name for name in names.values() if ".in_proj." in name and name.endswith("weight")}
     assert gates
-    paper = {names[id(parameter)] for parameter in parameter_groups(tiny_model, 0.1, block="paper")[0]["params"]}
+    paper = {names[id(parameter)] for parameter in parameter_groups(tiny_model, 0.1, gates_decay=False)[0]["params"]}
     assert paper == {names[id(parameter)] for parameter in decayed["params"]} - gates

@@ -7,7 +7,9 @@ import shutil
 
 import pytest
 
-from training.common import rows
+from training.common.paths import RESULTS
+from training.common.result_store import ResultStore
+from training.paper import runner
 from training.paper.tasks import Characters
 
 PRESETS = [
@@ -26,7 +28,7 @@ PRESETS = [
 def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monkeypatch):
     module = importlib.import_module(f"training.paper.{script}")
     stem = f"{script}{'' if preset == 'full' else f'_{preset}'}"
-    committed, path = rows.RESULTS / f"{stem}.json", tmp_path / f"{stem}.json"
+    committed, path = RESULTS / f"{stem}.json", tmp_path / f"{stem}.json"
     shutil.copy(committed, path)
     before = json.loads(committed.read_text())["rows"]
     if script == "shakespeare":
@@ -35,7 +37,7 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
         monkeypatch.setattr(module, "shakespeare", lambda path: Characters(text))
         digest = next(iter(before.values()))["settings"]["text"]
         monkeypatch.setattr(module.hashlib, "sha256", lambda _: type("Hash", (), {"hexdigest": lambda self: digest})())
-    written, met = rows.Results.row, []
+    written, met = ResultStore.row, []
 
     def row(self, key, settings, command, work):
         if key in before:
@@ -43,8 +45,8 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
             return written(self, key, settings, command, work)  # refuses other settings
         return next(iter(before.values()))
 
-    monkeypatch.setattr(rows.Results, "row", row)
-    monkeypatch.setattr(rows, "Run", None)
+    monkeypatch.setattr(ResultStore, "row", row)
+    monkeypatch.setattr(runner, "run_on_task", None)
     module.main([*([] if preset == "full" else [f"--{preset}"]), "--output", str(path), "--runs", str(tmp_path)])
     default = module.FULL | getattr(module, preset.upper())
     assert met and {before[key]["settings"]["model"] for key in met} == {

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from training.common.comparators import Size, build
-from training.common.experiment import Recipe, Run
+from training.common.experiment import Recipe, run_on_task
 from training.common.widths import count
 from training.paper import selective_copying
 from training.paper.tasks import selective_copying as task_of
@@ -68,7 +68,7 @@ def test_two_layers_copy_what_one_cannot():
     for layers in (1, 3):
         size = Size(16, 48, layers, 24, 4.0, initializer_range=0.1)
         recipe = Recipe(1500, 32, (16, 16), rate=1e-2, warmup=50, every=100, solved=0.99)
-        run = Run(
+        run = run_on_task(
             build("mingru", **vars(size)), task, recipe, 0, lambda: task.fixed("validation", 64, 16, 2), title="copy"
         )
         accuracies[layers] = run.train()["best"]["accuracy"]

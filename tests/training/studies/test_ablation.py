@@ -11,7 +11,7 @@ import torch
 from hf_minrnn import MinRNNConfig
 from training.common.errors import InputError
 from training.report import ablation_report
-from training.studies import ablation, ablation_variants
+from training.studies import ablation, ablation_results, ablation_variants
 from training.studies.ablation_variants import (
     ALL,
     DEFAULT,
@@ -115,7 +115,7 @@ def test_both_stages_are_in_the_result_file(finished):
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     sweep = [f"{name}, rate {rate}, seed 0" for name in FINALISTS for rate in ("0.001", "0.01")]
     assert list(results["runs"])[: len(sweep)] == sweep and len(results["runs"]) == len(sweep) + 2 * len(FINALISTS)
-    best = ablation_report.best_rates(results)
+    best = ablation_results.best_rates(results)
     for row in list(results["runs"].values())[len(sweep) :]:
         assert row["rate"] == best[row["variant"]]["rate"] and row["seed"] in (1, 2)
     assert "--text pets.txt" in results["command"]
@@ -214,7 +214,7 @@ def test_a_run_that_diverges_is_kept_and_not_chosen(finished, text_file):
     row = ablation.measure_run(ablation.Run(PAPER, 1e30, 0), text, options)
     assert row["diverged"] and row["test_bits_per_byte"] is None and row["steps"] < 4
     runs = results["runs"] | {"worse": row}
-    assert ablation_report.best_rates(results | {"runs": runs}) == ablation_report.best_rates(results)
+    assert ablation_results.best_rates(results | {"runs": runs}) == ablation_results.best_rates(results)
     assert "Diverged: paper at 1e+30." in ablation_report.table({"shakespeare": results | {"runs": runs}})
 
 
@@ -237,7 +237,10 @@ def test_a_short_text_is_refused(text_file, tmp_path):
 
 
 def test_bad_numbers_are_refused(capsys):
-    for options, message in ((["--steps", "0"], "--steps must be positive, got 0"), (["--rates", "0"], "--rates must")):
+    for options, message in (
+        (["--steps", "0"], "--steps: must be a whole number above 0"),
+        (["--rates", "0"], "--rates: must be above 0"),
+    ):
         with pytest.raises(SystemExit):
             ablation.parse_arguments(["bytes", *options])
         assert message in capsys.readouterr().err
@@ -252,7 +255,15 @@ def results_of(*rows) -> dict:
     names = ("variant", "rate", "seed", "validation_bits_per_byte", "test_bits_per_byte")
     rest = {"diverged": False, "seconds": 360.0, "parameters": 10, "finished": "now", "machine": machine}
     rest["versions"] = {"python": "3", "torch": "2", "transformers": "5"}
-    sizes = {"steps": 7, "batch_size": 8, "sequence_length": 16, "layers": 2, "hidden_size": 4, "sweep_seed": 0}
+    sizes = {
+        "steps": 7,
+        "batch_size": 8,
+        "sequence_length": 16,
+        "layers": 2,
+        "hidden_size": 4,
+        "sweep_seed": 0,
+        "corpus": "bytes",
+    }
     runs = {str(row): dict(zip(names, row)) | rest for row in rows}
     return {"command": "python x.py", "settings": sizes, "runs": runs}
 
@@ -285,11 +296,11 @@ def test_every_corpus_has_a_table(tmp_path):
     first, second = text.split("| block | bpe: bits per byte |")
     assert "| paper + output gate | 1.900 | -5.0% | 0.1* |" in first and "output gate" not in second
     assert "| **default** | 2.900 | -3.3% | 0.1* |" in second and "default" not in first
-    ablation_report.plot(tmp_path / "a.png", {"bytes": one, "bpe": two})
+    ablation.draw(one, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("module", [ablation, ablation_variants], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [ablation, ablation_results, ablation_variants], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module):
     found = doctest.testmod(module)
     assert found.attempted and not found.failed

@@ -8,7 +8,8 @@ from support.definition import relative_error
 pytest.importorskip("gymnasium")
 
 from training.studies import cartpole as rl_cartpole
-from training.studies.cartpole import Environments, Policy
+from training.studies import ppo
+from training.studies.ppo import Environments, Policy
 
 both = pytest.mark.parametrize("layer", list(rl_cartpole.LAYERS))
 ROWS, TIME, WIDTH = 3, 9, 8
@@ -70,7 +71,7 @@ def test_what_collecting_saw_is_what_an_update_computes(layer):
     state, returns = torch.zeros(1, 4, WIDTH), torch.zeros(4)
     ended = []
     for _ in range(3):  # the later ones begin within an episode
-        rollout, state, new = rl_cartpole.collect(policy, environments, state, 30, returns)
+        rollout, state, new = ppo.collect(policy, environments, state, 30, returns)
         ended += new
         logits, values, last = policy(rollout["seen"], rollout["state"], rollout["resets"])
         chances = logits.log_softmax(-1).gather(-1, rollout["actions"][..., None]).squeeze(-1)
@@ -85,7 +86,7 @@ def test_environments_show_position_and_angle_only():
     environments = Environments(2, 0)
     full = torch.from_numpy(environments.env.reset(seed=0)[0])
     assert environments.seen.shape == (2, 2)
-    assert torch.allclose(environments.seen, full[:, [0, 2]] * torch.tensor(rl_cartpole.SCALE))
+    assert torch.allclose(environments.seen, full[:, [0, 2]] * torch.tensor(ppo.SCALE))
     assert environments.resets.all() and not environments.idle.any()
     done = torch.zeros(2, dtype=torch.bool)
     while not done.all():  # pushed one way only, the pole falls at the same step in both or nearly so
@@ -94,13 +95,9 @@ def test_environments_show_position_and_angle_only():
         if done.any():
             break
     row = int(done.nonzero()[0])
-    assert environments.seen[row, 1].abs() > 0.2 * rl_cartpole.SCALE[1]  # where it ended
+    assert environments.seen[row, 1].abs() > 0.2 * ppo.SCALE[1]  # where it ended
     rewards, _, _ = environments.step(torch.ones(2, dtype=torch.long))
-    assert (
-        rewards[row] == 0
-        and environments.resets[row]
-        and environments.seen[row, 1].abs() <= 0.05 * rl_cartpole.SCALE[1]
-    )
+    assert rewards[row] == 0 and environments.resets[row] and environments.seen[row, 1].abs() <= 0.05 * ppo.SCALE[1]
 
 
 def test_advantages_are_their_definition():
@@ -110,7 +107,7 @@ def test_advantages_are_their_definition():
     terminated = done & (torch.rand(ROWS, TIME, generator=generator) > 0.5)
     assert terminated.any() and (done & ~terminated).any()
     discount, trace = 0.9, 0.8
-    got = rl_cartpole.advantages(rewards, values, terminated, done, discount, trace)
+    got = ppo.advantages(rewards, values, terminated, done, discount, trace)
     for row in range(ROWS):
         for t in range(TIME):
             want = 0.0
@@ -124,14 +121,14 @@ def test_advantages_are_their_definition():
 
 def test_idle_steps_teach_nothing():
     """What is chosen, and given, in a step that only sets an environment up again does not reach the weights."""
-    settings = rl_cartpole.SETTINGS | rl_cartpole.QUICK
+    settings = ppo.SETTINGS | rl_cartpole.QUICK
     torch.manual_seed(2)
     policy, environments = (
         Policy(rl_cartpole.LAYERS["mingru"](settings["width"]), settings["width"]),
         Environments(4, 0),
     )
     state = torch.zeros(1, 4, settings["width"])
-    rollout, _, _ = rl_cartpole.collect(policy, environments, state, 60, torch.zeros(4))
+    rollout, _, _ = ppo.collect(policy, environments, state, 60, torch.zeros(4))
     idle = rollout["idle"]
     assert idle.any()
     before, results = {k: v.clone() for k, v in policy.state_dict().items()}, []
@@ -144,7 +141,7 @@ def test_idle_steps_teach_nothing():
             other |= {"rewards": torch.where(idle, 7.0, rollout["rewards"])}
         torch.manual_seed(3)
         optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
-        rl_cartpole.update(policy, optimizer, other, settings)
+        ppo.update(policy, optimizer, other, settings)
         results.append({k: v.clone() for k, v in policy.state_dict().items()})
     for name, weight in results[0].items():
         assert torch.equal(weight, results[1][name]) and not torch.equal(weight, before[name])

@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from hf_minrnn import MinGRU
 from training.common.widths import count
-from training.studies import layer_defaults
+from training.studies import layer_defaults, layer_tasks
 
 
 def run(path, *arguments):
@@ -35,7 +36,7 @@ def test_a_small_run_writes_every_row_and_runs_none_twice(tmp_path, capsys, monk
         scores = [r["score"] for r in row["runs"] if r["rate"] == row["rate"]]
         worst = min if row["settings"]["measure"] == "accuracy" else max
         assert row["median"] == sum(scores) / 2 and row["worst"] == worst(scores) and row["seconds"] > 0
-    monkeypatch.setattr(layer_defaults, "contest", lambda *_: pytest.fail("a row was run twice"))
+    monkeypatch.setattr(layer_defaults, "compare", lambda *_: pytest.fail("a row was run twice"))
     assert run(path, *arguments)["rows"] == result["rows"]
 
 
@@ -71,15 +72,15 @@ def test_a_setting_reaches_every_layer(layer, setting):
 
 def test_floors_that_rise_need_two_layers():
     names = list(layer_defaults.SETTINGS)
-    assert layer_defaults.fitting(layer_defaults.Waves(1), names) == names
-    assert set(names) - set(layer_defaults.fitting(layer_defaults.Vowels(1), names)) == {"rising"}
+    assert layer_defaults.fitting(layer_tasks.Waves(1), names) == names
+    assert set(names) - set(layer_defaults.fitting(layer_tasks.Vowels(1), names)) == {"rising"}
 
 
 def test_the_model_reads_the_ends_of_both_directions():
     torch.manual_seed(0)
     rows = [torch.randn(n, 3) for n in (4, 7)]
     for recurrent in (MinGRU(3, 5, 2, bidirectional=True), nn.LSTM(3, 5, 2, bidirectional=True)):
-        model = layer_defaults.Model(recurrent, 2)
+        model = layer_tasks.Model(recurrent, 2)
         got = model(nn.utils.rnn.pack_sequence(rows, enforce_sorted=False))
         for row, logits in zip(rows, got):
             output = recurrent(row[:, None])[0]
@@ -88,7 +89,7 @@ def test_the_model_reads_the_ends_of_both_directions():
 
 
 def test_the_waves_are_the_same_each_time_and_can_be_told_apart():
-    (sequences, labels), again = (layer_defaults.Waves(1).parts["train"] for _ in range(2))
+    (sequences, labels), again = (layer_tasks.Waves(1).parts["train"] for _ in range(2))
     assert torch.equal(torch.cat(sequences), torch.cat(again[0])) and torch.equal(labels, again[1])
     lengths = [len(sequence) for sequence in sequences]
     assert min(lengths) >= 40 and max(lengths) < 120 and set(labels.tolist()) == {0, 1, 2}
@@ -105,7 +106,7 @@ def test_the_waves_are_the_same_each_time_and_can_be_told_apart():
 
 def test_vowels():
     pytest.importorskip("sktime")
-    parts = layer_defaults.Vowels(1).parts
+    parts = layer_tasks.Vowels(1).parts
     assert {name: len(sequences) for name, (sequences, _) in parts.items()} == {
         "test": 370,
         "train": 216,
@@ -126,5 +127,5 @@ def test_cartpole(layer, tmp_path):
     )
     (row,) = result["rows"].values()
     assert 0 < row["median"] <= 500 and len(row["runs"]) == 2
-    policy = layer_defaults.CartPole(1).model(layer, "spread", row["width"])
+    policy = layer_tasks.CartPole(1).model(partial(layer_defaults.make, layer, "spread"), row["width"])
     assert count(policy) > 0 and policy.state_size == row["width"] * (2 if layer == "nn.LSTM" else 1)
