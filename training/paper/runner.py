@@ -261,7 +261,7 @@ class Experiment:
         Returns:
             `list[dict]`: The rows of the best learning rate; if all of them diverged before an evaluation, the first row.
         """
-        metric = self.recipe(1.0, **group.recipe).metric
+        metric = group.recipe.get("metric", Recipe.metric)
 
         def loss(row: dict) -> float | None:
             if row["best"] is None:

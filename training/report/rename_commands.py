@@ -44,7 +44,6 @@ MODULES = {
     "forecast": "studies.forecast",
     "rl_cartpole": "studies.cartpole",
     "layer_defaults": "studies.layer_defaults",
-    "sweep": "studies.sweep",
     "selective_copying": "paper.selective_copying",
     "chomsky_tasks": "paper.chomsky_tasks",
     "recall": "paper.recall",

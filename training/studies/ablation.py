@@ -237,37 +237,46 @@ def missing(results: dict, options: argparse.Namespace) -> list[Run]:
 
 def seconds_per_run(text: Text, options: argparse.Namespace) -> float:
     """Estimates the seconds of a run by a few steps of the paper's block and of the default, and some held-out text."""
-    total = []
+    heldout = len(text.validation.ids) + len(text.test.ids)
+    seconds = []
     for name in (PAPER, DEFAULT):
         config, _ = fit(VARIANTS[name], vocabulary_size(text.tokenizer), options.hidden_size, options.layers)
         model = make_model(config, VARIANTS[name], 0, options.sequence_length)
         short = argparse.Namespace(**{**vars(options), "steps": 1})
-        train(model, text, short, 1e-3, 0)  # compiles
+        train(model, text, short, 1e-3, 0)  # the first call compiles
         short.steps = TIMED_STEPS
         begin = time.perf_counter()
         train(model, text, short, 1e-3, 0)
         trained = time.perf_counter()
         ids = text.test.ids[: 4 * options.sequence_length + 1]
         stream_nats(model, ids)
-        read = (time.perf_counter() - trained) / (len(ids) - 1)
-        heldout = len(text.validation.ids) + len(text.test.ids)
-        total.append((trained - begin) / TIMED_STEPS * options.steps + heldout * read)
-    return sum(total) / len(total)
+        per_token = (time.perf_counter() - trained) / (len(ids) - 1)
+        seconds.append((trained - begin) / TIMED_STEPS * options.steps + heldout * per_token)
+    return sum(seconds) / len(seconds)
 
 
 def plan(results: dict, text: Text, options: argparse.Namespace) -> str:
     """Returns lines with the runs of both stages, how many are done, and the hours that the rest takes on this machine."""
     done = [row["seconds"] for row in results["runs"].values()]
-    each = sum(done) / len(done) if done else seconds_per_run(text, options)
-    source = f"the mean of {len(done)} runs" if done else "measured now"
-    lines = [f"{options.corpus}: {each:.0f} s a run on {torch.get_num_threads()} thread(s), {source}"]
-    second = seed_runs(results, options)
-    count = len(second) or (len(options.only) or len(FINALISTS) + 1) * len(options.seeds[1:])
-    for stage, number, runs in (("sweep", None, sweep_runs(results, options)), ("seeds", count, second)):
-        number = number or len(runs)
+    if done:
+        each, source = sum(done) / len(done), f"the mean of {len(done)} runs"
+    else:
+        each, source = seconds_per_run(text, options), "measured now"
+
+    def line(stage: str, runs: list[Run], number: int, about: str = "") -> str:
         left = number - sum(run.key in results["runs"] for run in runs)
-        about = "" if runs else "at most "
-        lines.append(f"{stage}: {about}{number} runs, {left} left, {about}{left * each / 3600:.1f} h")
+        return f"{stage}: {about}{number} runs, {left} left, {about}{left * each / 3600:.1f} h"
+
+    first, second = sweep_runs(results, options), seed_runs(results, options)
+    lines = [
+        f"{options.corpus}: {each:.0f} s a run on {torch.get_num_threads()} thread(s), {source}",
+        line("sweep", first, len(first)),
+    ]
+    if second:
+        lines.append(line("seeds", second, len(second)))
+    else:  # the finalists are not known yet: at most these, and one more variant
+        finalists = len(options.only) or len(FINALISTS) + 1
+        lines.append(line("seeds", [], finalists * len(options.seeds[1:]), "at most "))
     return "\n".join(lines)
 
 

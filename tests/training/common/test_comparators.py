@@ -95,7 +95,7 @@ def test_the_nearest_width_is_no_further_than_its_neighbours():
         assert off[width] == min(off.values())
 
 
-def test_what_cannot_be_built_is_refused():
+def test_impossible_models_are_rejected():
     with pytest.raises(ValueError, match="there is no comparator 's4': choose one of mingru"):
         build("s4", **SIZE)
     with pytest.raises(ValueError, match="there is no comparator 's4'"):

@@ -79,7 +79,7 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(name, tmp_path
     assert tests[0] == tests[1]
 
 
-def test_another_runs_checkpoint_is_refused(tmp_path):
+def test_the_checkpoint_of_another_run_is_rejected(tmp_path):
     run = make(folder=tmp_path)
     run.save()
     with pytest.raises(InputError, match=r"made with rate 0.01, not 0.02: .* or delete .* to start again"):
@@ -104,7 +104,7 @@ def test_seeds_and_lengths_make_different_runs():
 
 
 def scripted(run, scores, monkeypatch):
-    """Evaluations that give these accuracies, one after the other; what the weights were at each."""
+    """Makes the evaluations return these accuracies in order; returns the weights at each."""
     seen, scores = [], iter(scores)
 
     def judged(model, batches, bf16=False):
@@ -157,7 +157,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_at_an_evaluation_too(monkeyp
     assert found["diverged"] and found["steps"] == 2 and [entry["step"] for entry in found["curve"]] == [2]
 
 
-def test_an_evaluation_that_is_not_finite_ends_the_run_and_is_none():
+def test_an_evaluation_that_is_not_finite_ends_the_run_and_is_dropped():
     run = make(
         recipe=Recipe(steps=4, batch_size=2, lengths=(3, 3), every=1, rate=1e38)
     )  # the gradient of step 1 is finite
@@ -175,7 +175,7 @@ def test_bf16_trains_near_float32():
 
 @pytest.mark.parametrize("name", ["mingru", "minlstm", "mingru-default"])
 def test_it_learns(name):
-    """The larger of two bits that stand apart, which takes a state."""
+    """Whether any bit of the string is 1, which needs a state."""
 
     def draw(seed, rows, length):
         ids, labels = chomsky("even_pairs").draw(seed, rows, length)

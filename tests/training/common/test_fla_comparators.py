@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The package's models are not to be had on a CPU: a stand-in of its shape shows what is asked of them."""
+"""The models of the package do not run on a CPU: a stand-in of the same shape records how they are called."""
 
 import sys
 from importlib.machinery import ModuleSpec

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 
 def losses(model: str, **recipe):
-    """Of a run over rows of three lengths, with dropout and a rate that changes; and its last weights."""
+    """Returns a run over rows of three lengths, with dropout and a changing learning rate, its results and its last weights."""
     torch.manual_seed(0)
     task = chomsky("cycle_nav")
     made = build(model, vocab_size=5, hidden_size=16, num_layers=2, max_length=40, dropout=0.1).cuda()
@@ -22,7 +22,7 @@ def losses(model: str, **recipe):
 
 
 @pytest.mark.parametrize("model", ["mingru", "minlstm-default", "gru", "llama", "transformer"])
-def test_recorded_steps_are_those_that_are_not(model, monkeypatch):
+def test_recorded_steps_equal_eager_steps(model, monkeypatch):
     run, _, weights = losses(model)
     assert run._update.works and len(run._update.recorded) == 3
     monkeypatch.setattr(graphs, "EAGER_STEPS", 1000)
@@ -32,7 +32,7 @@ def test_recorded_steps_are_those_that_are_not(model, monkeypatch):
     torch.testing.assert_close(weights, want, rtol=1e-2, atol=1e-3)
 
 
-def test_a_gradient_that_is_no_number_leaves_the_weights(monkeypatch):
+def test_a_gradient_that_is_not_finite_leaves_the_weights(monkeypatch):
     steps = []
 
     def loss(logits, labels):
@@ -45,7 +45,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights(monkeypatch):
     assert found["diverged"] and found["steps"] == 3 and weights.isfinite().all()
 
 
-def test_what_cannot_be_recorded_runs_as_it_is(capsys):
+def test_a_function_that_cannot_be_recorded_is_called_eagerly(capsys):
     def looks(first, second):
         return first + second if first.sum().item() > 0 else first - second
 

@@ -12,13 +12,13 @@ SIZE = {"vocab_size": 5, "hidden_size": 16, "num_layers": 2, "max_length": 40, "
 
 
 def names(model, groups):
-    """The names of the parameters of each group, by its weight decay."""
+    """Returns the names of the parameters of each group, by its weight decay."""
     by_id = {id(weight): name for name, weight in model.named_parameters()}
     return {group["weight_decay"]: [by_id[id(weight)] for weight in group["params"]] for group in groups}
 
 
 def expected(model, weight_decay, decays):
-    """The same of a rule: a function of a parameter's name and the parameter."""
+    """Returns the same for a rule, a function of a parameter's name and the parameter."""
     found = {weight_decay: [], 0.0: []}
     for name, weight in model.named_parameters():
         found[weight_decay if decays(name, weight) else 0.0].append(name)
@@ -59,7 +59,7 @@ def test_frozen_parameters_are_left_out():
     assert names(model, parameter_groups(model, 0.1, gates_decay=True)) == {0.1: ["1.weight"], 0.0: ["1.bias"]}
 
 
-def test_what_makes_the_gates_does_not_decay():
+def test_projections_of_gates_do_not_decay():
     model = build("mingru", **SIZE, conv=4, mlp=2.0)
     decayed, free = parameter_groups(model, 0.05, gates_decay=False)
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)

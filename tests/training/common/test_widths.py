@@ -13,6 +13,6 @@ def test_one_more_would_be_too_many(limit):
     assert count(make(width)) <= limit + count(make(1)) < count(make(width + 1))
 
 
-def test_too_few_parameters_are_refused():
+def test_too_few_parameters_are_rejected():
     with pytest.raises(ValueError, match="a width of 1 has 4 parameters already, more than 3"):
         widest(lambda width: nn.Linear(3, width), 3)

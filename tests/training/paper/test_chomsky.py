@@ -52,7 +52,7 @@ def test_answers_are_the_definitions(name, length):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_the_missing_duplicate_follows_in_the_first_copy(length):
+def test_the_missing_duplicate_comes_from_the_first_copy(length):
     places = set()
     for seed in range(40):
         ids, labels = chomsky.missing_duplicate(seed, 5, length)
@@ -71,7 +71,7 @@ def test_a_count_beyond_the_vocabulary_is_its_last():
 
 
 @pytest.mark.parametrize("name", chomsky.CHOMSKY)
-def test_all_answers_come_up(name):
+def test_all_answers_occur(name):
     draw, _ = chomsky.CHOMSKY[name]
     answers = {"bucket_sort": 10, "cycle_nav": 5, "majority": 63, "majority_count": 63, "missing_duplicate": 9}.get(
         name, 2
@@ -83,7 +83,7 @@ def test_all_answers_come_up(name):
 
 
 @pytest.mark.parametrize("length", [1, 40, 200])
-def test_who_does_not_look_is_right_as_often_as_the_likeliest_answer_comes(length):
+def test_blind_accuracy_is_the_share_of_the_most_frequent_answer(length):
     found = {name: chomsky.blind_accuracy(name, length, rows=2000) for name in chomsky.CHOMSKY}
     # Binomial: the deviation of a share of 2,000 is at most 0.011, of one in ten 0.007.
     assert found["even_pairs"] == 1 if length == 1 else abs(found["even_pairs"] - 0.5) < 0.05

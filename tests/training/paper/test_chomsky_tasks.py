@@ -34,7 +34,7 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path, capsys):
     assert "--small --models gru --seeds 0 1 --rates 0.003 --steps 2" in table and " ± " in table
 
 
-def test_tasks_are_named_or_refused(capsys):
+def test_an_unknown_task_is_rejected(capsys):
     with pytest.raises(SystemExit):
         chomsky_tasks.main(["--tasks", "sorting"])
     assert "invalid choice: 'sorting'" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The presets' commands, as the README has them, go on with the result files that are committed."""
+"""The commands of the presets, as the README has them, continue the committed result files."""
 
 import importlib
 import json
@@ -55,7 +55,7 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
 
 
 @pytest.mark.parametrize("script", ["selective_copying", "chomsky_tasks", "recall", "shakespeare"])
-def test_where_no_model_can_run_it_says_so_and_ends(script, tmp_path, capsys):
+def test_without_a_model_that_can_run_it_prints_the_reason_and_ends(script, tmp_path, capsys):
     text = tmp_path / "play.txt"
     text.write_text("to be or not to be, that is the question. " * 20)
     argv = ["--small", "--models", "hgrn", "--device", "cpu", "--output", str(tmp_path / "x.json")]

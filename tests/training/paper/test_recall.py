@@ -26,7 +26,7 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path):
     assert path.with_suffix(".png").read_bytes() == picture  # of all rows, whichever were asked for
 
 
-def test_channels_are_the_models_own(tmp_path):
+def test_the_title_has_the_channels_of_the_model_as_built(tmp_path):
     arguments = [*TINY, "--models", "gru", "--pairs", "2", "--expansions", "4", "--hidden-size", "64"]
     (row,) = recall.main([*arguments, "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path)])["rows"].values()
     channels = int(row["settings"]["title"].split()[1])

@@ -29,7 +29,7 @@ def read(*arguments):
     return made, parse(made, list(arguments), "test")
 
 
-def test_presets_fill_in_what_is_not_given():
+def test_presets_fill_in_missing_options():
     _, options = read()
     assert (options.preset, options.steps, options.rates, options.output.name) == ("full", 100, [1e-3], "test.json")
     _, options = read("--small", "--steps", "7")
@@ -54,7 +54,7 @@ def test_a_rows_command_runs_that_row_alone(tmp_path):
     assert command(options, made) == "python -m training.test --no-bf16"
 
 
-def test_of_a_path_only_the_last_part_is_told(tmp_path):
+def test_a_command_has_only_the_last_part_of_a_path(tmp_path):
     made = parser("training.test", "A test.", ["mingru"], PRESETS)
     made.add_argument("--text", type=type(tmp_path))
     options = parse(made, ["--text", str(tmp_path / "plays.txt")], "test")
@@ -62,7 +62,7 @@ def test_of_a_path_only_the_last_part_is_told(tmp_path):
 
 
 def scripted(scores, rates, metric, monkeypatch):
-    """An experiment whose rows have these scores by learning rate, `None` for a row that diverged; and what it ran."""
+    """Returns the rows of an experiment with given scores by learning rate, `None` for a row that diverged, and what it ran."""
     made, ran = parser("training.test", "A test.", ["mingru"], PRESETS), []
     experiment = Experiment(made, ["--rates", *map(str, rates), "--seeds", "5", "6", "7"], "test", "A test")
     group = Group("x", "mingru", None, None, None, {"lengths": (1, 1), "metric": metric}, None, None)
@@ -105,7 +105,7 @@ def test_the_size_takes_the_options_that_it_knows():
     assert reference_parameters(size) == count(build("mingru", **vars(size)))
 
 
-def test_what_cannot_run_is_said(capsys):
+def test_models_that_cannot_run_are_reported(capsys):
     size = Size(vocab_size=16, hidden_size=8, num_layers=1, max_length=32)
     models = ["mingru", "hgrn", "gru"]
     assert can_run(models, "cpu", size, count(build("mingru", **vars(size))), ("mingru",)) == ["mingru", "gru"]
@@ -132,7 +132,7 @@ def test_what_cannot_run_is_said(capsys):
         (["--cpu"], "--cpu: not allowed with argument --small"),
     ],
 )
-def test_values_that_do_not_fit_are_refused_before_any_work(options, message, tmp_path, capsys):
+def test_bad_values_are_rejected_before_any_work(options, message, tmp_path, capsys):
     file = tmp_path / "file"  # where a folder would have to be
     file.write_text("")
     with pytest.raises(SystemExit):
@@ -140,7 +140,7 @@ def test_values_that_do_not_fit_are_refused_before_any_work(options, message, tm
     assert message.format(file=file) in capsys.readouterr().err
 
 
-def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+def test_a_read_only_folder_is_rejected_before_any_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("training.common.command_line.os.access", lambda *_: False)
     with pytest.raises(SystemExit):
         recall.main(["--small", "--output", str(tmp_path / "x.json")])
@@ -148,7 +148,7 @@ def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"rows": 3}', "{}"])
-def test_a_file_of_something_else_is_refused(text, tmp_path):
+def test_a_file_that_is_no_result_file_is_rejected(text, tmp_path):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(
         SystemExit, match=r"x\.json is no result file of an experiment, or damaged .*: give another --output"
@@ -156,7 +156,7 @@ def test_a_file_of_something_else_is_refused(text, tmp_path):
         recall.main(["--small", "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path / "runs")])
 
 
-def test_a_row_in_training_is_left_to_who_trains_it(tmp_path, capsys):
+def test_a_row_that_another_process_trains_is_rejected(tmp_path, capsys):
     quick = ["--small", "--models", "mingru", "--pairs", "2", "--expansions", "1", "--steps", "2", "--every", "1"]
     quick += ["--batch-size", "2", "--hidden-size", "8"]
     argv = [*quick, "--batches", "1", "--output", str(tmp_path / "x.json"), "--runs", str(tmp_path / "runs")]

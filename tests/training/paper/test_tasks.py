@@ -35,7 +35,7 @@ def test_the_seed_decides(name):
 
 
 @each
-def test_parts_are_fixed_and_apart(name):
+def test_parts_are_fixed_and_disjoint(name):
     task, length = ALL[name]
     parts = {part: list(task.fixed(part, 3, length, 2)) for part in ("validation", "test")}
     for part, batches in parts.items():
@@ -100,7 +100,7 @@ def test_every_character_of_a_part_is_scored_once(part, length):
     )
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_impossible_batches_are_rejected():
     with pytest.raises(ValueError, match="16 data tokens need a length of at least 16, got 15"):
         tasks.selective_copying().batch(0, 2, 15)
     with pytest.raises(ValueError, match="4 pairs need at least as many keys and 3 times as many positions"):

@@ -3,6 +3,7 @@ import doctest
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from hf_minrnn import MinRNNConfig
 from training.common.errors import InputError
+from training.common.paths import RESULTS
 from training.report import ablation_report
 from training.studies import ablation, ablation_results, ablation_variants
 from training.studies.ablation_variants import (
@@ -69,7 +71,7 @@ def test_one_option_at_a_time_and_all_together():
     assert [*FINALISTS] == [PAPER, DEFAULT, *(f"default - {name}" for name in DEFAULT_OPTIONS)]
 
 
-def test_what_cannot_be_matched_is_refused(monkeypatch):
+def test_a_variant_that_cannot_be_matched_is_rejected(monkeypatch):
     monkeypatch.setattr(ablation_variants, "TOLERANCE", 1e-6)
     with pytest.raises(InputError, match=r"expansion 2 has \d+ parameters .* take a larger hidden size than 8"):
         fit(VARIANTS["paper + expansion 2"], 9, 8, 3)
@@ -126,7 +128,7 @@ def test_both_stages_are_in_the_result_file(finished):
         assert 0 < row["test_bits_per_byte"] < 8 and row["machine"]["cpu"] and row["versions"]["torch"]
 
 
-def test_what_stands_there_is_not_made_again(finished, text_file, tmp_path, monkeypatch):
+def test_runs_of_the_file_are_not_made_again(finished, text_file, tmp_path, monkeypatch):
     path, results = finished
     copy = tmp_path / path.name
     thinner = {key: row for key, row in results["runs"].items() if key != "default, rate 0.01, seed 0"}
@@ -141,7 +143,22 @@ def test_what_stands_there_is_not_made_again(finished, text_file, tmp_path, monk
     assert set(again["runs"]) == set(results["runs"])
 
 
-def test_what_another_process_wrote_in_the_meantime_is_kept(text_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("corpus", ["bpe", "shakespeare"])
+def test_a_committed_file_lacks_no_run(corpus, text_file, tmp_path, monkeypatch):
+    committed, path = RESULTS / f"ablation_{corpus}.json", tmp_path / f"ablation_{corpus}.json"
+    shutil.copy(committed, path)
+    text = ablation.load_text("shakespeare", text_file, 300)
+    digest = json.loads(committed.read_text())["settings"]["text"]
+    monkeypatch.setattr(ablation, "load_text", lambda *_: text)
+    monkeypatch.setattr(ablation.Text, "digest", digest)
+    monkeypatch.setattr(ablation, "measure_run", lambda *_: pytest.fail("a run was made twice"))
+    monkeypatch.setattr(ablation, "fit", lambda *_: None)  # of another vocabulary here
+    words = ["--text", text_file] if corpus == "shakespeare" else []
+    assert ablation.main([corpus, *words, "--output", str(path)]) == json.loads(committed.read_text())
+    assert path.read_bytes() == committed.read_bytes()
+
+
+def test_runs_that_another_process_wrote_are_kept(text_file, tmp_path, monkeypatch):
     path, measure, argv = tmp_path / "a.json", ablation.measure_run, ["--rates", "1e-2", "--seeds", "0", "--only"]
 
     def meanwhile(run, *rest):
@@ -198,7 +215,7 @@ def test_rates_are_tried_until_the_best_has_others_on_both_sides():
     assert train() == [(1e-2, 0), (1e-2, 1)]
 
 
-def test_the_plan_trains_nothing_it_keeps(text_file, tmp_path, capsys):
+def test_the_plan_writes_nothing(text_file, tmp_path, capsys):
     path = tmp_path / "a.json"
     ablation.main(command(text_file, path, "--plan", "--all-variants"))
     out = capsys.readouterr().out
@@ -231,12 +248,12 @@ def test_bad_input_is_one_line(argv, message, tmp_path):
         ablation.main([*argv, "--output", str(tmp_path / "a.json")])
 
 
-def test_a_short_text_is_refused(text_file, tmp_path):
+def test_a_short_text_is_rejected(text_file, tmp_path):
     with pytest.raises(SystemExit, match="is too short for --sequence-length 100000: give a longer one"):
         ablation.main([*command(text_file, tmp_path / "a.json"), "--sequence-length", "100000"])
 
 
-def test_bad_numbers_are_refused(capsys):
+def test_bad_numbers_are_rejected(capsys):
     for options, message in (
         (["--steps", "0"], "--steps: must be a whole number above 0"),
         (["--rates", "0"], "--rates: must be above 0"),
@@ -250,7 +267,7 @@ def test_bad_numbers_are_refused(capsys):
 
 
 def results_of(*rows) -> dict:
-    """A result of runs `(variant, rate, seed, validation, test)`."""
+    """Returns a result file with the runs `(variant, rate, seed, validation, test)`."""
     machine = {"cpu": "Abacus", "threads": 1, "cores": 2, "vector_instructions": "none"}
     names = ("variant", "rate", "seed", "validation_bits_per_byte", "test_bits_per_byte")
     rest = {"diverged": False, "seconds": 360.0, "parameters": 10, "finished": "now", "machine": machine}

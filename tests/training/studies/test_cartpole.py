@@ -36,7 +36,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
         assert f"{layer:<7} seed 1" in printed
 
 
-def test_too_few_steps_are_refused(capsys):
+def test_too_few_steps_are_rejected(capsys):
     with pytest.raises(SystemExit):
         rl_cartpole.main(["--quick", "--steps", "127"])
     assert "at least a rollout's 128" in capsys.readouterr().err
@@ -65,7 +65,7 @@ def test_a_rollout_in_one_pass_equals_its_steps(layer):
 
 
 @both
-def test_what_collecting_saw_is_what_an_update_computes(layer):
+def test_an_update_computes_the_values_that_were_collected(layer):
     torch.manual_seed(1)
     policy, environments = Policy(rl_cartpole.LAYERS[layer](WIDTH), WIDTH), Environments(4, 0)
     state, returns = torch.zeros(1, 4, WIDTH), torch.zeros(4)
@@ -119,8 +119,8 @@ def test_advantages_are_their_definition():
             assert abs(got[row, t] - want) < 1e-12
 
 
-def test_idle_steps_teach_nothing():
-    """What is chosen, and given, in a step that only sets an environment up again does not reach the weights."""
+def test_idle_steps_do_not_affect_the_weights():
+    """Action and reward of a step that only resets an environment do not affect the weights."""
     settings = ppo.SETTINGS | rl_cartpole.QUICK
     torch.manual_seed(2)
     policy, environments = (

@@ -51,7 +51,7 @@ def test_ours(finished):
 
 
 class Memoryless(torch.nn.Module):
-    """A model with minLM's interface that only looks at the token at hand."""
+    """A model with minLM's interface that reads only the current token."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +84,7 @@ def test_a_layer_that_loses_its_state_is_found(monkeypatch):
         assert compare_features.lm_chunked_prefill("minGRU")["layer"]["verdict"] == "wrong"
 
 
-def test_a_graph_that_breaks_is_refused(monkeypatch):
+def test_a_graph_that_breaks_counts_as_refused(monkeypatch):
     class Broken(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -100,6 +100,6 @@ def test_a_graph_that_breaks_is_refused(monkeypatch):
     assert found["export"]["any shape"]["verdict"] == "refused"  # it would be of one length
 
 
-def test_arguments_that_compare_nothing():
+def test_bad_arguments_are_rejected():
     with pytest.raises(SystemExit):
         compare_features.main(["--graphs", "nonsense"])

@@ -112,7 +112,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
         (["--output", "{file}/x.json"], "--output: the folder {file} cannot be created"),
     ],
 )
-def test_values_that_do_not_fit_are_refused(options, message, tmp_path, capsys):
+def test_bad_values_are_rejected(options, message, tmp_path, capsys):
     file = tmp_path / "file"  # where a folder would have to be
     file.write_text("")
     with pytest.raises(SystemExit):
@@ -120,6 +120,6 @@ def test_values_that_do_not_fit_are_refused(options, message, tmp_path, capsys):
     assert message.format(file=file) in capsys.readouterr().err
 
 
-def test_a_window_longer_than_the_series_is_refused():
+def test_a_window_longer_than_the_series_is_rejected():
     with pytest.raises(SystemExit, match=r"--length 1000 comes to parts of \d+ steps and more, and --window is 256"):
         forecast.main(["--length", "1000"])

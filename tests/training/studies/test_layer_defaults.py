@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from hf_minrnn import MinGRU
+from training.common.paths import RESULTS
 from training.common.widths import count
 from training.studies import layer_defaults, layer_tasks
 
@@ -40,6 +42,16 @@ def test_a_small_run_writes_every_row_and_runs_none_twice(tmp_path, capsys, monk
     assert run(path, *arguments)["rows"] == result["rows"]
 
 
+def test_the_commands_of_the_committed_rows_run_nothing(tmp_path, monkeypatch):
+    committed, path = RESULTS / "layer_defaults.json", tmp_path / "layer_defaults.json"
+    shutil.copy(committed, path)
+    monkeypatch.setattr(layer_defaults, "compare", lambda *_: pytest.fail("a row was run twice"))
+    written = json.loads(committed.read_text())["rows"]
+    for row in written.values():
+        assert layer_defaults.main([*row["command"].split()[3:], "--output", str(path)])["rows"] == written
+    assert path.read_bytes() == committed.read_bytes()
+
+
 def test_the_command_of_a_row_gives_that_row(tmp_path):
     row = run(tmp_path / "a.json", "--tasks", "waves", "--layers", "MinGRU", "--settings", "0.9", "--seeds", 3)["rows"]
     command = row["waves MinGRU 0.9"]["command"].split()
@@ -48,7 +60,7 @@ def test_the_command_of_a_row_gives_that_row(tmp_path):
     assert list(again) == list(row) and again["waves MinGRU 0.9"]["median"] == row["waves MinGRU 0.9"]["median"]
 
 
-def test_another_setting_than_the_file_has_is_refused(tmp_path):
+def test_other_settings_than_those_of_the_file_are_rejected(tmp_path):
     path = tmp_path / "defaults.json"
     run(path, "--tasks", "waves", "--layers", "nn.LSTM", "--seeds", 0)
     with pytest.raises(

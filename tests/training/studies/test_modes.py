@@ -47,7 +47,7 @@ def test_our_model_is_exact_in_every_mode(finished):
         assert compare_modes.SPECULATIVE_TOKENS / guesses < entry["forwards"] < compare_modes.SPECULATIVE_TOKENS
 
 
-def test_a_transformer_passes_where_positions_and_masks_are_all_it_takes(monkeypatch):
+def test_a_transformer_passes_by_positions_and_masks(monkeypatch):
     llama = lambda: compare_modes._model("Llama", **compare_modes.HEADS)  # noqa: E731
     monkeypatch.setitem(compare_modes.MODELS, "Llama", llama)
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_the_committed_result_is_of_all_models_and_modes():
     assert all(row["control"]["generate"]["verdict"] == "exact" for row in result["models"].values())
 
 
-def test_arguments_that_compare_nothing(capsys):
+def test_bad_arguments_are_rejected(capsys):
     for arguments in (["--models", "nonsense"], ["--threads", "0"]):
         with pytest.raises(SystemExit):
             compare_modes.main(arguments)
