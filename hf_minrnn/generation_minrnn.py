@@ -1,21 +1,59 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What `generate` needs beyond transformers' own, so that no mode of it corrupts a state."""
+"""`generate` for recurrent models: transformers' own, with guards that keep every mode of it from corrupting a state."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .cache_minrnn import ASSISTANT_TOKENS
-from .compat import Cache, GenerationConfig, GenerationMixin, GenerationMode, MaxLengthCriteria, StoppingCriteriaList
+from .cache_minrnn import EndedRows, MinRNNCacheLayer
+from .compat import (
+    INSTALL_TESTED,
+    VERSIONS,
+    Cache,
+    GenerationConfig,
+    GenerationMixin,
+    GenerationMode,
+    MaxLengthCriteria,
+    PreTrainedModel,
+    StoppingCriteriaList,
+    guard_problems,
+)
+
+if TYPE_CHECKING:  # the methods of GenerationMixin are typed for models only
+
+    class _Base(PreTrainedModel, GenerationMixin): ...
+else:
+    _Base = GenerationMixin
 
 
-def _check_continuation(given, cache, mask, embedded: bool) -> int:
-    """Refuses new tokens after a cache without a mask for all: `generate` would take them for the whole text and cut them.
+def _layers(cache: Cache | None) -> list[MinRNNCacheLayer]:
+    # By name and not by class: another copy of this package's code may have registered its own class.
+    found = getattr(cache, "layers", None) or []
+    return [layer for layer in found if getattr(layer, "model_type", None) == MinRNNCacheLayer.model_type]
+
+
+def _first_layer(cache: Cache | None) -> MinRNNCacheLayer | None:
+    layers = _layers(cache)
+    return layers[0] if layers else None
+
+
+def _check_continuation(given: torch.Tensor | None, cache: Cache, mask: torch.Tensor | None, embedded: bool) -> int:
+    """Checks that a prompt continues the text of a cache.
+
+    New tokens after a cache need a mask for the whole text: without it, `generate` takes them for the whole text and drops as
+    many as the cache has seen.
+
+    Args:
+        given (`torch.Tensor`, *optional*): Ids `(batch, time)` or embeddings `(batch, time, hidden_size)`.
+        cache (`Cache`): The cache to continue.
+        mask (`torch.Tensor`, *optional*): The attention mask.
+        embedded (`bool`): Whether `given` are embeddings.
 
     Returns:
-        `int`: How many tokens of `given` the cache has seen, where that is the whole text.
+        `int`: Number of tokens of `given` that the cache has seen: all that it has seen if `given` is the whole text, else 0.
 
     Raises:
         ValueError: If `given` is neither the whole text, nor new tokens with a mask for the whole text.
@@ -23,44 +61,37 @@ def _check_continuation(given, cache, mask, embedded: bool) -> int:
     seen = int(cache.get_seq_length())
     if given is None or not seen:
         return 0
-    if getattr(cache.layers[0], "of_beams", False):
+    layer = _first_layer(cache)
+    if layer is not None and layer.of_beams:
         raise ValueError(
             "past_key_values is what a beam search left: its rows are the beams that it was following, not the texts that it "
             "returned; give the texts without a cache"
         )
-    new, columns = given.shape[1], given.shape[1] if mask is None else mask.shape[-1]
-    whole = columns == new and new > seen
-    if not whole and (embedded or columns != seen + new):
+    new = given.shape[1]
+    columns = new if mask is None else mask.shape[-1]
+    is_whole_text = columns == new and new > seen
+    if not is_whole_text and (embedded or columns != seen + new):
         raise ValueError(
             f"past_key_values has seen {seen} tokens; got {new} tokens and a mask of {columns}: give all tokens, more than "
             f"{seen}, or only the new ones with an attention_mask of {seen + new} columns"
         )
-    last = getattr(cache.layers[0], "last_tokens", None)
-    if whole and not embedded and last is not None and last.shape[0] == given.shape[0]:
-        differs = given[:, seen - 1] != last[:, 0].to(given.device)
-        if mask is not None:
-            differs = differs & mask[:, seen - 1].bool().to(given.device)
-        if bool(differs.any()):
-            raise ValueError(
-                f"past_key_values has seen {seen} tokens, but not those that stand first in the {new} given: for new tokens "
-                f"only, give an attention_mask of {seen + new} columns"
-            )
-    return seen if whole else 0
+    if not is_whole_text:
+        return 0
+    if layer is not None and not embedded and layer.differs_from(given, mask):
+        raise ValueError(
+            f"past_key_values has seen {seen} tokens, but not those that stand first in the {new} given: for new tokens "
+            f"only, give an attention_mask of {seen + new} columns"
+        )
+    return seen
 
 
-def _note_last_tokens(cache, sequences, embeds):
-    # For _check_continuation, of a cache whose rows are the texts returned.
-    layer = cache.layers[0] if cache is not None and cache.layers else None
-    if layer is None or embeds is not None or not isinstance(sequences, torch.Tensor):
-        return
-    if layer.batch_size != sequences.shape[0]:
-        return
-    seen = int(cache.get_seq_length())
-    if 0 < seen <= sequences.shape[1]:
-        layer.last_tokens = sequences[:, seen - 1 : seen].clone()
+def _check_packing(kwargs: dict) -> None:
+    for name in ("cu_seq_lens_q", "seq_idx", "resets"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"generate writes one sequence a row, and cannot take {name}: give each a row of its own")
 
 
-def _refuse_right_padding(mask):
+def _check_mask(mask: torch.Tensor | None) -> None:
     if mask is not None and mask.dim() == 2 and bool((mask[:, -1] == 0).any()):
         raise ValueError(
             "attention_mask ends in padding: generate continues from the last column, so pad prompts on the left "
@@ -68,7 +99,7 @@ def _refuse_right_padding(mask):
         )
 
 
-def _refuse_cache(name):
+def _check_cache_implementation(name: str | None) -> None:
     if name == "paged":
         raise NotImplementedError(
             "continuous batching (cache_implementation='paged', generate_batch, init_continuous_batching) keeps pages of keys "
@@ -82,79 +113,48 @@ def _refuse_cache(name):
         )
 
 
-class _EndedRows:
-    """Which rows of a batch have ended, while others are still being written.
-
-    Ended rows are fed padding. The mask keeps it out of their state, so that the returned cache can be continued. The first
-    layer of a cache holds the record, so that it moves with the rows: `ended` is True where a row's end has been fed, and
-    `ending` is what the stopping criteria said of the tokens to be fed next. The record ends with the call of `generate`.
-    """
-
-    def __init__(self, layer, padding):
-        self.layers, self.padding = WeakSet((layer,)), padding
-        layer.ended = layer.ending = None
-        layer.ended_rows = self
-
-    def note(self, done):
-        """Takes what the criteria said of the newest tokens, `(batch,)`."""
-        if done.shape[0] == 1:  # decoding ends with its only row
-            return
-        for layer in self.layers:
-            # A copy that was put aside has not been fed since the criteria were last asked, and has nothing to do with them.
-            if layer.ending is None and layer.batch_size == done.shape[0]:
-                layer.ending = done.unsqueeze(1)
-
-    def mask(self, layer, tokens):
-        """The mask of `tokens` `(batch, time)`, which are to be fed next; `None` where the record says nothing of them."""
-        ended, ending, layer.ending = layer.ended, layer.ending, None
-        if ending is not None and ended is None:
-            ended = torch.zeros_like(ending)
-        if ended is None or ended.shape[0] != tokens.shape[0]:
-            layer.ended = None
-            return None
-        # A row that is fed anything but padding goes on, as when a loop has written another row over it.
-        padding = ended.to(tokens.device) & (tokens == self.padding.to(tokens.device))
-        ended = padding[:, -1:]
-        layer.ended = ended if ending is None else ended | ending.to(tokens.device)
-        return ~padding
-
-    def __deepcopy__(self, memo):
-        return self  # the copies of a cache share it
-
-    def __reduce__(self):
-        return type(None), ()  # a cache that is saved goes on without it
-
-    def forget(self):
-        """Ends the record, in all copies of the cache too."""
-        for layer in self.layers:
-            layer.ended = layer.ending = layer.ended_rows = None
-
-
-def _mask_of_ended_rows(cache, tokens):
-    layer = cache.layers[0] if getattr(cache, "layers", None) else None
-    rows = getattr(layer, "ended_rows", None)
-    return None if rows is None else rows.mask(layer, tokens)
+def _complete_mask(mask: Any, ids: torch.Tensor | None, is_assistant: bool) -> Any:
+    """Returns the attention mask to pass on."""
+    if mask is None and is_assistant and ids is not None:
+        return torch.ones_like(ids)  # without a mask, transformers takes tokens equal to the padding token for padding
+    if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
+        return mask.long()  # the model rejects a floating-point mask of zeros alone, as a chunk of this one may be
+    return mask
 
 
 class _WatchedCriteria(StoppingCriteriaList):
-    """The same stopping criteria, which pass on what they find."""
+    """Stopping criteria that also report their verdict to a tracker of ended rows."""
 
-    rows: _EndedRows
+    rows: EndedRows
 
-    def __call__(self, input_ids, scores, **kwargs):
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs) -> torch.BoolTensor:
         done = super().__call__(input_ids, scores, **kwargs)
         self.rows.note(done)
         return done
 
 
-# The records of the running call of `generate`, one for each decoding in it, or None where nothing is recorded: a function
-# given as custom_generate may call transformers' own `generate` again, as those on the Hub do.
-_RECORDS = ContextVar("ended rows")
+# Trackers of the running call of `generate`, one per decoding; None for a decoding without a tracker. There may be several: a
+# function given as custom_generate may call transformers' own `generate`, as those on the Hub do.
+_TRACKERS: ContextVar[list[EndedRows | None]] = ContextVar("trackers of ended rows")
 
 
-class MinRNNGenerationMixin(GenerationMixin):
-    """`generate` that refuses what would silently give something else, keeps the state of ended rows, and returns a cache
-    that no longer records.
+@contextmanager
+def _tracked_rows() -> Iterator[None]:
+    """Collects the trackers of a call of `generate`, and deletes their records at its end."""
+    trackers: list[EndedRows | None] = []
+    outer = _TRACKERS.set(trackers)
+    try:
+        yield
+    finally:
+        _TRACKERS.reset(outer)
+        for tracker in trackers:
+            if tracker is not None:
+                tracker.forget()
+
+
+class MinRNNGenerationMixin(_Base):
+    """Adds to `generate`: it rejects calls that would silently give wrong results, keeps padding out of the state of ended
+    rows, and returns a cache that no longer records.
     """
 
     def generate(
@@ -164,81 +164,122 @@ class MinRNNGenerationMixin(GenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """`GenerationMixin.generate` of transformers, with its arguments and results: ids `(batch, time)`, or an output that
-        holds them as `sequences` where `return_dict_in_generate=True`.
+        """Calls `GenerationMixin.generate` of transformers, with its arguments and results: ids `(batch, time)`, or an output
+        that has them as `sequences` with `return_dict_in_generate=True`.
 
         Raises:
-            ValueError: For prompts that end in padding, packed ones, and a cache that does not fit what is given.
+            ValueError: For prompts that end in padding, packed prompts, and a cache that does not fit the prompt.
+            RuntimeError: If the installed transformers lacks a method that the results of this call depend on.
 
         >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
         >>> model = MinRNNForCausalLM(MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1))
         >>> model.generate(torch.tensor([[1, 2]]), max_new_tokens=2).shape
         torch.Size([1, 4])
         """
-        for name in ("cu_seq_lens_q", "seq_idx", "resets"):
-            if kwargs.get(name) is not None:
-                raise ValueError(
-                    f"generate writes one sequence a row, and cannot take {name}: give each a row of its own"
-                )
-        _refuse_cache(kwargs.get("cache_implementation"))
+        ids = kwargs.get("input_ids") if inputs is None else inputs
+        embeds = kwargs.get("inputs_embeds")
         cache = kwargs.get("past_key_values")
-        cache = cache if isinstance(cache, Cache) else None
-        embeds, ids = kwargs.get("inputs_embeds"), kwargs.get("input_ids") if inputs is None else inputs
-        is_assistant = getattr(generation_config, "is_assistant", False)
-        if is_assistant and ids is not None and kwargs.get("attention_mask") is None:
-            # Or generate would take for padding what equals it in the text.
-            kwargs["attention_mask"] = torch.ones_like(ids)
-        mask = kwargs.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
-            kwargs["attention_mask"] = mask = mask.long()  # a chunk of it may be zeros alone
+        if not isinstance(cache, Cache):
+            cache = None
+        is_assistant = bool(getattr(generation_config, "is_assistant", False))
+
+        _check_packing(kwargs)
+        _check_cache_implementation(kwargs.get("cache_implementation"))
+        mask = _complete_mask(kwargs.get("attention_mask"), ids, is_assistant)
+        if mask is not None:
+            kwargs["attention_mask"] = mask
+        self._check_private_names(ids, generation_config, kwargs)
         if cache is not None:
-            cache._seen_of_whole = _check_continuation(
-                ids if embeds is None else embeds, cache, mask, embeds is not None
-            )
-        # An assistant's cache goes on recording from one call to the next, and so does one that did before.
-        keep = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
-        caches, records = [cache], []
-        outer = _RECORDS.set(records)
+            offset = _check_continuation(ids if embeds is None else embeds, cache, mask, embeds is not None)
+            for layer in _layers(cache)[:1]:
+                layer.prompt_offset = offset
+
+        # The cache of a draft model records from one call to the next, as does one that recorded before.
+        keeps_recording = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
+        caches = [cache]
         try:
-            result = super().generate(inputs, generation_config, *args, **kwargs)
-            caches.append(getattr(result, "past_key_values", cache))  # of a tensor: what it left in the one given
-            _note_last_tokens(caches[-1], getattr(result, "sequences", result), embeds)
+            with _tracked_rows():
+                result = super().generate(inputs, generation_config, *args, **kwargs)
+                returned = getattr(
+                    result, "past_key_values", cache
+                )  # ids are returned alone: the cache is the one given
+                caches.append(returned)
+                first = _first_layer(returned)
+                sequences = getattr(result, "sequences", result)
+                if first is not None and embeds is None and isinstance(sequences, torch.Tensor):
+                    first.note_last_tokens(sequences)
         finally:
-            _RECORDS.reset(outer)
-            for record in records:
-                if record is not None:
-                    record.forget()
-            if not keep:
-                for layer in (layer for cache in caches if cache is not None for layer in cache.layers):
-                    layer.record_past, layer.history = False, []
+            if not keeps_recording:
+                for layer in (layer for cache in caches for layer in _layers(cache)):
+                    layer.stop_recording()
         return result
 
+    def _check_private_names(self, ids, generation_config, kwargs) -> None:
+        """Rejects calls that are not safe if the installed transformers lacks names that guard `generate`.
+
+        Without these, nothing keeps padding out of the state. Calls without padding at the end of a prompt are safe if the
+        state neither comes from the caller nor is returned.
+
+        Raises:
+            RuntimeError: If the call is not safe.
+        """
+        if not _PROBLEMS:
+            return
+        configs = [config for config in (generation_config, self.generation_config) if config is not None]
+        unsafe = [
+            name for name in ("past_key_values", "inputs_embeds", "custom_generate") if kwargs.get(name) is not None
+        ]
+        name = "return_dict_in_generate"
+        if kwargs.get(name, any(getattr(config, name, None) for config in configs)):
+            unsafe.append(name)
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            _check_mask(mask)
+        elif ids is not None:
+            padding = {kwargs.get("pad_token_id"), *(config.pad_token_id for config in configs)} - {None}
+            if not padding.isdisjoint(ids[:, -1].tolist()):
+                unsafe.append("prompts that end in the padding token")
+        if unsafe:
+            raise RuntimeError(
+                f"this call of generate ({', '.join(unsafe)}) is not safe with the installed transformers, as padding could "
+                f"change the state: {'; '.join(_PROBLEMS)}. {VERSIONS}: {INSTALL_TESTED}"
+            )
+
     def init_continuous_batching(self, *args, **kwargs):
-        """Raises: continuous batching has no place for a recurrent state."""
-        _refuse_cache("paged")
+        """Raises `NotImplementedError`: continuous batching has no place for a recurrent state."""
+        _check_cache_implementation("paged")
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, batch_size, *args):
-        # The last stop before anything is computed, where the mask is known: the one given, or inferred from padding tokens.
-        _refuse_cache(generation_config.cache_implementation)
-        _refuse_right_padding(model_kwargs.get("attention_mask"))
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, batch_size, *args)
+    # The methods below override private hooks of transformers. compat.PRIVATE_NAMES lists them, and the effect if a later
+    # version does not call them.
+
+    def _prepare_cache_for_generation(
+        self, generation_config, model_kwargs, generation_mode, batch_size, *args, **kwargs
+    ):
+        # Called right before anything is computed, when the mask is known: the one given, or inferred from padding tokens.
+        _check_cache_implementation(generation_config.cache_implementation)
+        _check_mask(model_kwargs.get("attention_mask"))
+        super()._prepare_cache_for_generation(
+            generation_config, model_kwargs, generation_mode, batch_size, *args, **kwargs
+        )
         cache = model_kwargs.get("past_key_values")
-        if cache is not None and generation_mode != GenerationMode.ASSISTED_GENERATION:
-            cache._seen_of_whole = 0  # every other mode leaves out by itself what the cache has seen
+        layers = _layers(cache)
+        if layers and generation_mode != GenerationMode.ASSISTED_GENERATION:
+            layers[0].prompt_offset = 0  # the other modes leave out by themselves the tokens that the cache has seen
         if model_kwargs.get("inputs_embeds") is not None:
-            generation_config.prefill_chunk_size = None  # of embeddings, transformers would cut the mask alone
-        if generation_config.is_assistant and cache is not None:
-            for layer in cache.layers:
-                layer.recorded_tokens = layer.kept_tokens = ASSISTANT_TOKENS
-        _RECORDS.get([]).append(self._record_ended_rows(generation_config, cache))
+            generation_config.prefill_chunk_size = None  # transformers would cut the mask but not the embeddings
+        if generation_config.is_assistant:
+            for layer in layers:
+                layer.record_for_assistant()
+        _TRACKERS.get([]).append(self._track_ended_rows(generation_config, cache))
 
-    def _record_ended_rows(self, generation_config, cache):
-        padding, layers = getattr(generation_config, "_pad_token_tensor", None), getattr(cache, "layers", None)
-        beams = (generation_config.num_beams or 1) > 1
-        # Without an ending token, transformers feeds ended rows what they would have gone on with.
-        if generation_config.eos_token_id is None or padding is None or beams or not layers:
+    def _track_ended_rows(self, generation_config, cache) -> EndedRows | None:
+        padding = getattr(generation_config, "_pad_token_tensor", None)
+        layer = _first_layer(cache)
+        is_beam_search = (generation_config.num_beams or 1) > 1
+        # Without an ending token, transformers does not feed padding to ended rows.
+        if generation_config.eos_token_id is None or padding is None or is_beam_search or layer is None:
             return None
-        return _EndedRows(layers[0], padding)
+        return layer.track_ended_rows(padding)
 
     def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
         super()._validate_generation_mode(generation_mode, generation_config, generation_mode_kwargs)
@@ -251,13 +292,13 @@ class MinRNNGenerationMixin(GenerationMixin):
                 f"speculation_type='dflash' needs a draft model made for it, got {type(draft).__name__}: leave it out, and any "
                 "causal language model can be the assistant"
             )
-        generation_config.output_attentions = False  # there are none, and transformers would index into them
+        generation_config.output_attentions = False  # the model returns none, and transformers would index into them
 
-    def heal_tokens(self, input_ids, tokenizer=None):
-        """The prompts with their last tokens replaced by those that begin with them, see transformers.
+    def heal_tokens(self, input_ids: torch.Tensor, tokenizer: Any = None) -> torch.Tensor:
+        """Calls `GenerationMixin.heal_tokens`, which replaces the last token of each prompt by one that begins with it.
 
         Raises:
-            ValueError: If there is no tokenizer, or it lacks a `bos_token` or a `pad_token`.
+            ValueError: If the tokenizer lacks a `bos_token` or a `pad_token`, or there is no tokenizer.
         """
         if tokenizer is not None and None in (tokenizer.bos_token_id, tokenizer.pad_token_id):
             raise ValueError(
@@ -266,12 +307,13 @@ class MinRNNGenerationMixin(GenerationMixin):
             )
         return super().heal_tokens(input_ids, tokenizer)
 
-    def _prepare_generated_length(self, generation_config, has_default_max_length, input_ids_length, **kwargs):
-        by_default = has_default_max_length and generation_config.max_new_tokens is None
+    def _prepare_generated_length(self, generation_config, has_default_max_length, *args, input_ids_length, **kwargs):
+        uses_default = has_default_max_length and generation_config.max_new_tokens is None
         max_new_tokens = generation_config.max_length
-        kwargs |= {"has_default_max_length": has_default_max_length, "input_ids_length": input_ids_length}
-        generation_config = super()._prepare_generated_length(generation_config, **kwargs)
-        if by_default:  # or it would end at config.max_position_embeddings, which is no limit here
+        generation_config = super()._prepare_generated_length(
+            generation_config, has_default_max_length, *args, input_ids_length=input_ids_length, **kwargs
+        )
+        if uses_default:  # transformers would stop at config.max_position_embeddings, which does not limit this model
             generation_config.max_length = max_new_tokens + input_ids_length
         return generation_config
 
@@ -279,45 +321,40 @@ class MinRNNGenerationMixin(GenerationMixin):
         criteria = super()._get_stopping_criteria(generation_config, *args, **kwargs)
         for criterion in criteria:
             if isinstance(criterion, MaxLengthCriteria):
-                criterion.max_position_embeddings = None  # it would warn of longer texts
-        records = _RECORDS.get([])
-        if not records or records[-1] is None:
+                criterion.max_position_embeddings = None  # prevents a warning for longer texts
+        trackers = _TRACKERS.get([])
+        tracker = trackers[-1] if trackers else None
+        if tracker is None:
             return criteria
         watched = _WatchedCriteria(criteria)
-        watched.rows = records[-1]
+        watched.rows = tracker
         return watched
 
     def _prepare_position_ids_for_generation(self, inputs_tensor, model_kwargs):
-        # A forward that names position_ids is given some. The model has no use for them here: they could only mark packing.
+        # transformers makes position_ids for a forward that takes them. This model only looks for packed sequences in them.
         return None
 
     def _get_static_cache_init_shape(self):
-        # There are no heads to lay a static cache out for: it takes its shape from the first state.
+        # There are no heads to allocate a static cache for. It takes its shape from the first state.
         return None
 
     def prepare_inputs_for_generation(
         self,
-        input_ids,
-        next_sequence_length=None,
-        past_key_values=None,
-        attention_mask=None,
-        inputs_embeds=None,
-        is_first_iteration=False,
-        **kwargs,
-    ):
-        seen = getattr(past_key_values, "_seen_of_whole", 0)
-        if seen and is_first_iteration and next_sequence_length is None:
-            next_sequence_length = input_ids.shape[1] - seen
+        input_ids: torch.Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Returns the arguments of the next forward, with a mask for the padding of ended rows."""
+        layer = _first_layer(past_key_values)
+        offset = 0 if layer is None else layer.prompt_offset
+        if offset and is_first_iteration and next_sequence_length is None:
+            next_sequence_length = input_ids.shape[1] - offset
         if next_sequence_length == 1 and not is_first_iteration and past_key_values is not None:
-            # One more token, of which nothing is padding: what transformers does beyond this is for attention.
-            newest, device = input_ids[:, -1:], self.get_input_embeddings().weight.device
-            newest = newest if device.type == "meta" else newest.to(device)  # offloaded weights find their inputs
-            # With strides that grow with the text, a compiled forward would be compiled anew for each token.
-            newest = newest.clone(memory_format=torch.contiguous_format)
-            mask = _mask_of_ended_rows(past_key_values, newest)
-            for name in ("position_ids", "token_type_ids", "labels"):
-                kwargs.pop(name, None)
-            return {"input_ids": newest, "past_key_values": past_key_values, "attention_mask": mask, **kwargs}
+            return self._prepare_one_token(input_ids, past_key_values, layer, kwargs)
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
@@ -328,8 +365,26 @@ class MinRNNGenerationMixin(GenerationMixin):
             **kwargs,
         )
         tokens = inputs.get("input_ids")
-        mask = None if is_first_iteration or tokens is None else _mask_of_ended_rows(past_key_values, tokens)
+        if is_first_iteration or tokens is None or layer is None:
+            return inputs
+        mask = layer.mask_ended_rows(tokens)
         if mask is not None:
             given = inputs.get("attention_mask")
             inputs["attention_mask"] = mask if given is None else mask & given[:, -mask.shape[1] :].bool()
         return inputs
+
+    def _prepare_one_token(self, input_ids, past_key_values, layer, kwargs) -> dict[str, Any]:
+        # transformers' own preparation of a single token is for attention and takes longer than a small model's forward.
+        newest = input_ids[:, -1:]
+        device = self.get_input_embeddings().weight.device
+        if device.type != "meta":  # offloaded weights move their inputs by themselves
+            newest = newest.to(device)
+        # The strides of the slice grow with the text, and torch.compile would compile the forward again for each token.
+        newest = newest.clone(memory_format=torch.contiguous_format)
+        mask = None if layer is None else layer.mask_ended_rows(newest)
+        for name in ("position_ids", "token_type_ids", "labels"):
+            kwargs.pop(name, None)
+        return {"input_ids": newest, "past_key_values": past_key_values, "attention_mask": mask, **kwargs}
+
+
+_PROBLEMS = guard_problems(MinRNNGenerationMixin)

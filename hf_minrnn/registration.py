@@ -1,17 +1,17 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Makes transformers and PEFT know the model type, without importing either of them.
+"""Registers the model type with transformers and PEFT, without importing either of them.
 
-transformers describes its own models by name: tables that lead from a model type to the names of classes, and
-`transformers.models.<type>`, the module that has them. Nothing is imported before somebody asks for a class. `install` adds
-this package's names to these tables in the same way, with a module `transformers.models.minrnn` that leads to this package, and
-its default target modules to PEFT's tables.
+transformers finds its own models by name. Its tables map a model type to the names of classes, and the module
+`transformers.models.<type>` contains these classes. It imports a model only when a class is used. `install` adds the names of
+this package to the tables in the same form, with a module `transformers.models.minrnn` that has the attributes of this package.
+It also adds default target modules to PEFT's tables.
 
-If the module that holds a table has been imported, `install` changes the table at once, and waits for another thread that is
-still importing that module. Otherwise a finder on `sys.meta_path` changes the table right after the import. This later change
-imports nothing and waits for nothing, and it costs nothing in a program that uses the layers alone.
+If the module that contains a table has been imported, `install` changes the table at once. If another thread is still importing
+that module, `install` waits for it. If the module has not been imported, a finder on `sys.meta_path` changes the table right
+after the import. A program that only uses the layers pays nothing for it.
 
-If the model files cannot be imported, the tables hold placeholders, as transformers has them for classes whose requirements are
-missing. The tables can be listed as ever, and the use of a placeholder raises the error of the import.
+If the model files cannot be imported, the tables contain placeholders, like those of transformers for classes whose
+requirements are missing. The tables can still be listed, and using a placeholder raises the error of the import.
 """
 
 import importlib
@@ -20,9 +20,10 @@ import warnings
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MODEL_TYPE, CONFIG = "minrnn", "MinRNNConfig"
-# The class for each Auto class, under the name that transformers' tables have for it.
+# Class for each of transformers' tables, by the beginning of the table's name.
 MODELS = {
     "MODEL": "MinRNNModel",
     "MODEL_FOR_CAUSAL_LM": "MinRNNForCausalLM",
@@ -31,10 +32,10 @@ MODELS = {
     "MODEL_FOR_QUESTION_ANSWERING": "MinRNNForQuestionAnswering",
 }
 
-# PEFT adapts what mixes tokens by default, and with these methods something else.
+# Modules that PEFT adapts by default: those that mix tokens. Some methods need other modules.
 TARGETS = ["in_proj", "out_proj"]
 OTHER_TARGETS = {
-    "BEFT": ["in_proj"],  # trains biases
+    "BEFT": ["in_proj"],  # the method trains biases
     "IA3": ["in_proj", "down_proj"],
     "LNTUNING": ["norm", "mlp_norm"],
     "OSF": ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"],
@@ -42,16 +43,17 @@ OTHER_TARGETS = {
 
 
 class _Unavailable(type):
-    """The type of the placeholders for classes that cannot be imported: any use of one raises the error of the import."""
+    """Type of the placeholders for classes that cannot be imported. Using a placeholder raises the error of the import."""
 
     def __new__(cls, name: str, error: ImportError):
-        return super().__new__(cls, name, (), {"__module__": __package__, "_error": error})
+        return super().__new__(cls, name, (), {"__module__": __package__})
 
     def __init__(cls, name: str, error: ImportError):
         super().__init__(name, (), {})
+        cls._error = error
 
     def __getattr__(cls, name):
-        if name.startswith("__"):  # inspection of any object asks for such names
+        if name.startswith("__"):  # inspect looks for such names on any object
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
         raise ImportError(str(cls._error)) from cls._error
 
@@ -60,7 +62,8 @@ class _Unavailable(type):
 
 
 def _find_class(name: str):
-    package = importlib.import_module(__package__)  # not a variable: the package may have been imported a second time
+    # Not a variable: the package may have been removed from sys.modules and imported again.
+    package = importlib.import_module(__name__.rpartition(".")[0])
     try:
         return getattr(package, name)
     except ImportError as error:
@@ -68,15 +71,15 @@ def _find_class(name: str):
 
 
 class _Alias(ModuleType):
-    """The module `transformers.models.minrnn`, with the attributes of this package.
+    """Module `transformers.models.minrnn`, with the attributes of this package.
 
-    It is not the package itself: the `__path__` of a package would let `import transformers.models.minrnn.modeling_minrnn`
-    load a second copy of the file.
+    The package itself cannot be used: it has a `__path__`, so `import transformers.models.minrnn.modeling_minrnn` would load a
+    second copy of the file.
     """
 
     def __init__(self):
         name = f"transformers.models.{MODEL_TYPE}"
-        super().__init__(name, f"The models of {__package__}.")
+        super().__init__(name, f"Models of {__package__}.")
         self.__spec__ = ModuleSpec(name, None, origin=__file__)
 
     def __getattr__(self, name):
@@ -86,7 +89,10 @@ class _Alias(ModuleType):
 
 
 class _Attribute:
-    """A class of this package, as an attribute of the module transformers; what is set on the module itself comes first."""
+    """Descriptor that makes a class of this package an attribute of the module transformers.
+
+    An attribute that is set on the module itself has precedence.
+    """
 
     def __init__(self, name: str):
         self.name = name
@@ -98,8 +104,8 @@ class _Attribute:
 
 
 def _add_attributes(import_utils) -> None:
-    # TRL, MLflow, `transformers serve` and pipelines with an assistant look up `transformers.MinRNNForCausalLM`. The class
-    # of the module gets it, as there is more than one such module: transformers.processing_utils makes another.
+    # TRL, MLflow, `transformers serve` and pipelines with an assistant look up `transformers.MinRNNForCausalLM`. The attribute
+    # is set on the class of the module, as there are several modules: transformers.processing_utils makes a second one.
     for name in (CONFIG, *MODELS.values()):
         setattr(import_utils._LazyModule, name, _Attribute(name))
 
@@ -113,7 +119,7 @@ def _add_config(configuration_auto) -> None:
 def _add_models(modeling_auto) -> None:
     for table, name in MODELS.items():
         getattr(modeling_auto, f"{table}_MAPPING_NAMES")[MODEL_TYPE] = name
-        # Made from the configs' names when the module was imported, which may have been before ours was there.
+        # transformers built this inverse table when it imported the module, possibly before our config was registered.
         getattr(modeling_auto, f"{table}_MAPPING")._reverse_config_mapping[CONFIG] = MODEL_TYPE
 
 
@@ -137,7 +143,7 @@ CHANGES = {
 def _change(name: str) -> None:
     try:
         CHANGES[name](sys.modules[name])
-    except AttributeError as error:  # another version: what does not need the tables must go on working
+    except AttributeError as error:  # another version of transformers; most of this package works without the tables
         warnings.warn(
             f"hf_minrnn could not register its models in {name} ({error}). {name.split('.')[0]} may be too old or too new "
             "for this version of hf_minrnn.",
@@ -146,11 +152,11 @@ def _change(name: str) -> None:
 
 
 class _ChangingLoader(Loader):
-    """Another loader, followed by the change of what it has loaded."""
+    """Runs another loader, then changes the tables of the module that it has loaded."""
 
-    loader: Loader | None = None
+    loader: Any = None  # without a default, __getattr__ would not end on an instance that copy.copy makes
 
-    def __init__(self, loader):
+    def __init__(self, loader: Loader):
         self.loader = loader
 
     def __getattr__(self, name):
@@ -160,26 +166,26 @@ class _ChangingLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self.loader  # as if this one had never been there
+        module.__spec__.loader = module.__loader__ = self.loader  # this loader must leave no trace
         name = module.__spec__.name
         self.loader.exec_module(module)
         _change(name)
 
 
 class _Finder(MetaPathFinder):
-    """Leaves the search to the other finders, and gives what they find to a `_ChangingLoader`."""
+    """Finds modules with the other finders, and wraps their loader in a `_ChangingLoader`."""
 
     def __init__(self):
-        self.asking = set()
+        self.asking: set[str] = set()  # modules that the other finders are looking for
 
     def find_spec(self, name, path=None, target=None):
         if name not in CHANGES or name in self.asking:
             return None
-        self.asking.add(name)  # another finder of this kind may ask this one in turn
+        self.asking.add(name)  # another finder that works like this one may ask this one
         try:
             others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
-            found = (finder.find_spec(name, path, target) for finder in others)
-            spec = next((spec for spec in found if spec is not None), None)
+            specs = (finder.find_spec(name, path, target) for finder in others)
+            spec = next((spec for spec in specs if spec is not None), None)
         finally:
             self.asking.discard(name)
         if spec is not None and hasattr(spec.loader, "exec_module"):
@@ -196,9 +202,12 @@ def _is_of_another_copy(finder) -> bool:
 
 
 def install() -> None:
-    """Registers the model type, now and with what is imported later; harmless when it is called again."""
+    """Registers the model type with transformers and PEFT, whether they have been imported or not.
+
+    It can be called again without harm.
+    """
     for finder in list(sys.meta_path):
-        if _is_of_another_copy(finder):  # left by an earlier import of this package
+        if _is_of_another_copy(finder):  # from an earlier import of this package
             sys.meta_path.remove(finder)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
