@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) for Hugging Face Transformers.
 
-Importing the package makes its models known to `AutoConfig`, `AutoModel` and the `AutoModelFor...` of each head, in whatever
-order transformers is imported. The layers, the cells and the scan need torch alone: a name is imported when it is first used.
+Importing the package registers its models with `AutoConfig`, `AutoModel` and the `AutoModelFor...` class of each head,
+whether transformers is imported before or after it. The layers, the cells and the scan only need torch: each name is imported
+when it is first used.
 """
 
 from importlib import import_module
@@ -61,12 +62,12 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # or type checkers would accept every name
+if not TYPE_CHECKING:  # with this function, type checkers would accept every name
 
-    def __getattr__(name: str):
+    def __getattr__(name: str) -> object:
         if name in _MODULE_OF:
-            value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-            globals()[name] = value
+            module = import_module(f".{_MODULE_OF[name]}", __name__)
+            value = globals()[name] = getattr(module, name)
             return value
         if name.isidentifier() and not name.startswith("_") and find_spec(f"{__name__}.{name}"):
             return import_module(f".{name}", __name__)

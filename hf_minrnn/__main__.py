@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""`python -m hf_minrnn` is the command `hf-minrnn`."""
+"""Runs the command `hf-minrnn` as `python -m hf_minrnn`."""
 
 import sys
 

@@ -12,6 +12,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -456,7 +457,8 @@ def detach_cache(past_key_values: Cache) -> Cache:
     >>> rest = model(torch.tensor([[4, 5]]), past_key_values=detach_cache(first.past_key_values), labels=torch.tensor([[4, 5]]))
     >>> rest.loss.backward()  # its gradient is that of the second segment alone
     """
-    for layer in past_key_values.layers:
+    layers: list[Any] = past_key_values.layers
+    for layer in layers:
         layer.detach()
     return past_key_values
 

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""MinRNNConfig: the shape of a minGRU or minLSTM language model."""
+"""MinRNNConfig: the configuration of a minGRU or minLSTM language model."""
 
 import math
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from .cache_minrnn import LAYER_TYPE
 from .compat import ACT2FN, PreTrainedConfig, get_relative_import_files, strict
@@ -14,7 +16,7 @@ CHOICES = {
     "conv_position": ("residual", "mixer"),
 }
 
-# What remote code is loaded by, see hub_minrnn.py.
+# Classes that transformers loads from remote code, see hub_minrnn.py.
 AUTO_MAP = {
     "AutoConfig": "hub_minrnn.MinRNNConfig",
     "AutoModel": "hub_minrnn.MinRNNModel",
@@ -29,9 +31,16 @@ def _class_name(reference: str) -> str:
     return reference.rpartition(".")[2]
 
 
-def _mlp_width(plain: int, gated: bool) -> int:
-    # Whole numbers: a float a little above a multiple of 64 would be rounded up to the next.
-    return -(-2 * plain // 192) * 64 if gated else -(-plain // 64) * 64
+def _mlp_width(width: int, gated: bool) -> int:
+    """Returns the width, or two thirds of it for a gated MLP, rounded up to a multiple of 64.
+
+    >>> _mlp_width(3072, False), _mlp_width(3072, True)
+    (3072, 2048)
+    """
+    # In integers: a float slightly above a multiple of 64 would be rounded up to the next one.
+    if gated:
+        return -(-2 * width // 192) * 64
+    return -(-width // 64) * 64
 
 
 @strict
@@ -39,60 +48,75 @@ class MinRNNConfig(PreTrainedConfig):
     r"""
     Configuration of [`MinRNNModel`] and its heads (minGRU and minLSTM, "Were RNNs All We Needed?", arXiv 2410.01201).
 
-    The defaults are this project's block: the paper's with the identity as candidate, a state twice as wide, a forget-gate
-    floor that rises with depth, RMSNorm on the state, a SiLU output gate, a gated MLP without biases, narrower for the
-    state's sake, and tied embeddings. [`MinRNNConfig.paper`] is the paper's block.
+    The model is a stack of blocks on a residual stream. A block has a causal convolution, a recurrent cell (minGRU or minLSTM)
+    and an MLP. The defaults are those of this project. They differ from the paper in these points: the candidate has no
+    activation, the state is twice as wide as the residual stream, the forget gate has a floor that rises with depth, the state
+    goes through an RMSNorm and an output gate, the MLP is gated and has no biases, and the embeddings are tied.
+    [`MinRNNConfig.paper`] makes a configuration with the paper's block.
 
     Args:
-        vocab_size (`int`, defaults to 32000): Tokens in the vocabulary.
-        hidden_size (`int`, defaults to 768): Width of the residual stream.
+        vocab_size (`int`, defaults to 32000): Number of tokens in the vocabulary.
+        hidden_size (`int`, defaults to 768): Width of the residual stream and of the embeddings.
         num_hidden_layers (`int`, defaults to 12): Number of blocks.
-        cell_type (`str`, defaults to `"mingru"`): `"mingru"`, `"minlstm"`, or the name of a cell that was registered with
-            `hf_minrnn.register_cell`.
-        expand_ratio (`float`, defaults to 2.0): Channels of the recurrent state per unit of `hidden_size`.
-        output_projection (`bool`, defaults to `True`): Whether a Linear brings the state back to `hidden_size`. Without
-            it `expand_ratio` must be 1.
-        intermediate_size (`int`, *optional*): Width of the MLP of each block; 0 for none. By default 6 times
-            `hidden_size` less twice the state, and at least 2 times `hidden_size`, so that a minGRU with an output gate has
-            about as many parameters with any state; with `gated_mlp` two thirds of that; rounded up to a multiple of 64.
-        hidden_act (`str`, defaults to `"silu"`): Activation of the MLP.
-        gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))` rather than
+        cell_type (`str`, defaults to `"mingru"`): Recurrent cell: `"mingru"` (one gate), `"minlstm"` (a forget gate and an
+            input gate), or the name of a cell that was registered with `hf_minrnn.register_cell`.
+        expand_ratio (`float`, defaults to 2.0): Width of the recurrent state divided by `hidden_size`. The product must be a
+            whole number; `config.state_size` returns it.
+        output_projection (`bool`, defaults to `True`): Whether a linear layer projects the state back to `hidden_size`. It can
+            be left out only if `expand_ratio` is 1.
+        intermediate_size (`int`, *optional*): Width of the MLP; 0 for blocks without an MLP. The default is `max(2 *
+            hidden_size, 6 * hidden_size - 2 * state_size)`, with `gated_mlp` two thirds of it, rounded up to a multiple of 64.
+            With this default, the number of parameters of a minGRU with an output gate hardly depends on `expand_ratio`.
+        hidden_act (`str`, defaults to `"silu"`): Activation of the MLP, one of transformers' activations.
+        gated_mlp (`bool`, defaults to `True`): Whether the MLP is `down(act(gate(x)) * up(x))`. Otherwise it is
             `down(act(up(x)))`.
-        conv_kernel_size (`int`, defaults to 4): Steps that the causal convolution sees; 0 for no convolution.
-        conv_position (`str`, defaults to `"residual"`): `"residual"`: the paper's, depthwise then pointwise, added to the
-            residual stream before the norm. `"mixer"`: depthwise, after the norm and before the gates, starting as the
-            identity.
-        candidate_activation (`str`, defaults to `"identity"`): `"identity"` (the paper's section 3) or `"g"` (appendix B).
-        normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
-        gate_bias (`float`, defaults to 0.0): What the bias of the forget side starts from: the decay of a fresh model is
-            around `sigmoid(gate_bias)`, before the floor.
-        learn_initial_state (`bool`, defaults to `False`): Whether sequences start from a learned state instead of zeros.
-        output_gate (`bool`, defaults to `True`): Multiply the state by `silu` of a gate from the same projection.
-        forget_gate_floor (`float` or list of `float`, defaults to 0.9): Floor of the decay in the last block, in [0, 1); it
-            rises linearly with depth from 0 in the first; a single block has none. Or the floor of each block, as it is
-            saved of a model from which blocks have been taken out.
-        forget_gate_floor_depth (`int`, *optional*): Blocks over which the floor rises, by default `num_hidden_layers`. It is
-            saved, so that `from_pretrained(..., num_hidden_layers=3)` leaves the first three as they were; for a fresh
-            model of another depth set it to `None`.
-        state_norm (`bool`, defaults to `True`): RMSNorm on the state before the output gate.
-        bidirectional (`bool`, defaults to `False`): A second mixer in each block that runs from the end of each text to its
-            beginning, added to the first; for the classification heads. There is then no state to carry, no cache and no
-            `generate`. A convolution at `"residual"` is one for both, and looks back only.
-        use_bias (`bool`, defaults to `True`): Biases in the input and output projections of the cell.
-        conv_bias (`bool`, defaults to `True`): Biases in the convolution.
-        mlp_bias (`bool`, defaults to `False`): Biases in the MLP.
-        rms_norm_eps (`float`, defaults to 1e-6): Epsilon of every RMSNorm.
-        dropout (`float`, defaults to 0.0): Dropout on the embeddings and on what each branch adds to the residual stream.
-        initializer_range (`float`, defaults to 0.02): Standard deviation of fresh weight matrices.
-        scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.resolve_backend`. A wish: where it
-            does not exist, "auto" is used and a warning says so.
+        conv_kernel_size (`int`, defaults to 4): Number of steps that the causal convolution sees, including the current one; 0
+            for blocks without a convolution.
+        conv_position (`str`, defaults to `"residual"`): Place and kind of the convolution. `"residual"`: as in the paper, a
+            depthwise and a pointwise convolution before the norm, whose result is added to the residual stream. `"mixer"`: a
+            depthwise convolution between the norm and the cell. It is initialized to the identity.
+        candidate_activation (`str`, defaults to `"identity"`): Activation of the candidate state: `"identity"` (section 3 of
+            the paper) or `"g"` (appendix B; `x + 0.5` for positive values, else `sigmoid(x)`, so that states are positive).
+        normalize_gates (`bool`, defaults to `True`): For minLSTM: whether the forget gate and the input gate are divided by
+            their sum. minGRU has one gate and needs `True`.
+        gate_bias (`float`, defaults to 0.0): Initial bias of the forget gate. The decay of a new model is about
+            `sigmoid(gate_bias)`, before the floor applies. It needs `use_bias`.
+        learn_initial_state (`bool`, defaults to `False`): Whether each block learns the state at the start of a sequence.
+            Otherwise sequences start from zeros.
+        output_gate (`bool`, defaults to `True`): Whether the state is multiplied by `silu` of a gate, which is computed from
+            the input of the cell.
+        forget_gate_floor (`float` or list of `float`, defaults to 0.9): Lower bound of the decay, in [0, 1). A number is the
+            floor of the last block: the floor rises linearly from 0 in the first block to this number. (The floor of a single
+            block is 0.) A list has the floor of each block. A model from which blocks were removed is saved with a list.
+        forget_gate_floor_depth (`int`, *optional*): Number of blocks over which the floor rises, by default
+            `num_hidden_layers`. The saved configuration contains it. `from_pretrained(..., num_hidden_layers=3)` therefore
+            keeps the floors of the first three blocks. Set it to `None` for a new model with another number of blocks.
+        state_norm (`bool`, defaults to `True`): Whether the state goes through an RMSNorm before the output gate.
+        bidirectional (`bool`, defaults to `False`): Whether each block has a second cell that reads each text from its end to
+            its beginning. The results of both are added. Only the classification heads support it, as such a model has no
+            state to continue from: it has no cache and cannot generate. A convolution at `"residual"` is shared by both
+            directions and sees earlier steps only.
+        use_bias (`bool`, defaults to `True`): Whether the input and output projections of the cell have biases.
+        conv_bias (`bool`, defaults to `True`): Whether the convolution has biases.
+        mlp_bias (`bool`, defaults to `False`): Whether the MLP has biases.
+        rms_norm_eps (`float`, defaults to 1e-6): Epsilon of all RMSNorms.
+        dropout (`float`, defaults to 0.0): Dropout probability of the embeddings and of the result of each convolution, cell
+            and MLP before it is added to the residual stream.
+        initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weight matrices.
+        scan_backend (`str`, defaults to `"auto"`): Backend of the scan, see `hf_minrnn.resolve_backend`. If it cannot run on
+            the machine, the device or the dtype, a warning says so and `"auto"` is used.
         use_cache (`bool`, defaults to `True`): Whether the model returns its state.
-        max_position_embeddings (`int`, *optional*, defaults to 32768): No limit of the model, which has none and no
-            positions either, and none of its `generate`: what tools that ask for a longest text, such as lm-eval, cut texts
-            to. With `None` they take defaults of their own.
+        max_position_embeddings (`int`, *optional*, defaults to 32768): Length to which other tools cut texts, such as lm-eval.
+            With `None` they use defaults of their own. The model has no positions and no longest text, and `generate` does not
+            stop there.
+        tie_word_embeddings (`bool`, defaults to `True`): Whether the language model head shares its weights with the
+            embeddings.
+        pad_token_id (`int`, *optional*): Padding token. Padding never changes the state.
+        bos_token_id (`int`, *optional*): Token at the beginning of a text.
+        eos_token_id (`int` or list of `int`, *optional*): Token, or tokens, at the end of a text.
 
     Raises:
-        huggingface_hub.errors.StrictDataclassError: For a value or a combination that makes no sense, by the field's name.
+        huggingface_hub.errors.StrictDataclassError: For an invalid value or combination of values. The message names the field.
 
     ```python
     >>> from hf_minrnn import MinRNNConfig
@@ -137,27 +161,30 @@ class MinRNNConfig(PreTrainedConfig):
     initializer_range: float | int = 0.02
     scan_backend: str = "auto"
     use_cache: bool = True
-    # Tools compute the logits of a text of this length at once: more would fill the memory, with the default vocabulary.
+    # Tools compute the logits of a text of this length at once. Those of a longer text would fill the memory.
     max_position_embeddings: int | None = 32768
     tie_word_embeddings: bool = True
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if "state_size" in kwargs:
             raise ValueError("state_size is hidden_size times expand_ratio: give expand_ratio")
-        if self.intermediate_size is None and math.isfinite(self.expand_ratio):  # what is not is refused below
+        if self.intermediate_size is None and math.isfinite(self.expand_ratio):  # else validate_architecture raises
             width = max(2 * self.hidden_size, 6 * self.hidden_size - 2 * self.state_size)
             self.intermediate_size = _mlp_width(width, self.gated_mlp)
         super().__post_init__(**kwargs)
 
     @classmethod
-    def paper(cls, cell_type: str = "mingru", **kwargs) -> "MinRNNConfig":
-        """The paper's block: x + conv(x), x + cell(norm(x)), x + mlp(norm(x)), with candidate g and untied embeddings.
+    def paper(cls, cell_type: str = "mingru", **kwargs: Any) -> "MinRNNConfig":
+        """Makes a configuration with the paper's block: `x + conv(x)`, `x + cell(norm(x))`, `x + mlp(norm(x))`, with the
+        activation g for the candidate and without tied embeddings.
 
-        Any field can be given; what is not takes the paper's value instead of this project's: the MLP is 4 times as wide as
-        `hidden_size`, or with `gated_mlp` 8/3 times, whatever the state.
+        Args:
+            cell_type (`str`, defaults to `"mingru"`): `"mingru"` or `"minlstm"`.
+            kwargs: Any other fields. Fields that are not given have the paper's values. The width of the MLP is then 4 times
+                `hidden_size`, or 8/3 times with `gated_mlp`, for any width of the state.
 
         >>> config = MinRNNConfig.paper("minlstm", vocab_size=65, hidden_size=384, num_hidden_layers=3)
         >>> config.conv_position, config.output_gate, config.gate_bias, config.intermediate_size
@@ -178,22 +205,26 @@ class MinRNNConfig(PreTrainedConfig):
             "tie_word_embeddings": False,
         }
         hidden_size = kwargs.get("hidden_size", cls.hidden_size)
-        if kwargs.get("intermediate_size") is None and isinstance(hidden_size, int):  # others are refused by their name
+        if kwargs.get("intermediate_size") is None and isinstance(hidden_size, int):  # other types raise an error later
             kwargs["intermediate_size"] = _mlp_width(4 * hidden_size, kwargs.get("gated_mlp", False))
         return cls(cell_type=cell_type, **(paper | kwargs))
 
     @property
     def layer_types(self) -> list[str]:
-        """The kind of cache layer of each block, as `DynamicCache` and `StaticCache` read it."""
+        """Type of the cache layer of each block, for `DynamicCache` and `StaticCache`."""
         return [LAYER_TYPE] * self.num_hidden_layers
 
     @property
     def state_size(self) -> int:
-        """Channels of one block's recurrent state."""
+        """Width of the recurrent state of a block."""
         return round(self.hidden_size * self.expand_ratio)
 
     def layer_forget_gate_floor(self, layer_idx: int) -> float:
-        """Floor of the decay in block `layer_idx`: as listed, or rising linearly with depth from 0 to `forget_gate_floor`."""
+        """Returns the floor of the decay in block `layer_idx`.
+
+        Raises:
+            ValueError: If `forget_gate_floor` is a list without a value for this block.
+        """
         if isinstance(self.forget_gate_floor, list):
             if layer_idx >= len(self.forget_gate_floor):
                 raise ValueError(
@@ -204,10 +235,11 @@ class MinRNNConfig(PreTrainedConfig):
         last = max((self.forget_gate_floor_depth or self.num_hidden_layers) - 1, 1)
         return self.forget_gate_floor * min(layer_idx / last, 1)
 
-    def to_dict(self) -> dict:
-        """The fields, with the depth that the floor rises over. An `auto_map`, where there is one, is complete: transformers
-        enters only the class that is saved, by the file that defines it. Entries for classes of other names, as of a
-        subclass, stay.
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields, always with a value for `forget_gate_floor_depth`.
+
+        An existing `auto_map` is completed: transformers enters only the class that is saved, under the file that defines it.
+        Entries for classes with other names, such as subclasses, are kept.
         """
         values = super().to_dict()
         if self.forget_gate_floor_depth is None:
@@ -220,25 +252,41 @@ class MinRNNConfig(PreTrainedConfig):
             }
         return values
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
-        """Saves the config, and with an `auto_map` all files of the code that it names."""
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Saves the configuration, and the files of the model's code if it has an `auto_map`.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): The folder.
+            push_to_hub (`bool`, defaults to `False`): Whether the folder is uploaded to the Hub.
+            kwargs: The arguments of `push_to_hub`, such as `repo_id`.
+        """
         if not (getattr(self, "auto_map", None) or self._auto_class):
             return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
         super().save_pretrained(save_directory)
-        door = Path(__file__).with_name("hub_minrnn.py")
-        for source in (door, *map(Path, get_relative_import_files(door))):
+        entry_point = Path(__file__).with_name("hub_minrnn.py")
+        for source in (entry_point, *map(Path, get_relative_import_files(entry_point))):
             target = Path(save_directory, source.name)
             if not (target.exists() and target.samefile(source)):
                 shutil.copyfile(source, target)
-        if push_to_hub:  # by another way than transformers' own, which pushes only the files that it wrote itself
+        if push_to_hub:  # transformers' save_pretrained would only push the files that it wrote itself
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
-    def validate_layer_type(self):
-        """`layer_types` is derived, and its one value is registered by this package, so there is nothing to check."""
+    def validate_layer_type(self) -> None:
+        """Accepts `layer_types`, which is a property here. transformers' check does not know its value."""
 
-    def validate_architecture(self):
-        """Refuses values and combinations that make no sense, by name."""
+    def validate_architecture(self) -> None:
+        """Checks the values and their combinations.
+
+        Raises:
+            ValueError: For an invalid value. The message names the field.
+        """
         super().validate_architecture()
+        self._check_choices()
+        self._check_ranges()
+        self._check_fractions()
+        self._check_combinations()
+
+    def _check_choices(self):
         if self.cell_type not in CELL_TYPES:
             raise ValueError(
                 f"cell_type must be one of {', '.join(CELL_TYPES)}, got {self.cell_type!r}: a cell that is not part of "
@@ -247,6 +295,10 @@ class MinRNNConfig(PreTrainedConfig):
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act must be one of transformers' activations, got {self.hidden_act!r}")
+
+    def _check_ranges(self):
         for name in ("expand_ratio", "gate_bias", "initializer_range", "rms_norm_eps"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
@@ -259,28 +311,32 @@ class MinRNNConfig(PreTrainedConfig):
         for name in ("intermediate_size", "conv_kernel_size", "initializer_range"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        floors = self.forget_gate_floor if isinstance(self.forget_gate_floor, list) else [self.forget_gate_floor]
+
+    def _check_fractions(self):
+        floors = self.forget_gate_floor
+        if not isinstance(floors, list):
+            floors = [floors]
         for name, values in (("forget_gate_floor", floors), ("dropout", [self.dropout])):
             for value in values:
                 if not 0 <= value < 1:
                     raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
-        self.layer_forget_gate_floor(self.num_hidden_layers - 1)  # which refuses a list that is too short
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(f"hidden_act must be one of transformers' activations, got {self.hidden_act!r}")
+
+    def _check_combinations(self):
+        self.layer_forget_gate_floor(self.num_hidden_layers - 1)  # raises for a list that is too short
         if abs(self.hidden_size * self.expand_ratio - self.state_size) > 1e-6 * self.hidden_size or not self.state_size:
             raise ValueError(
-                f"expand_ratio {self.expand_ratio} times hidden_size {self.hidden_size} is no whole number of channels: "
+                f"expand_ratio {self.expand_ratio} times hidden_size {self.hidden_size} is not a whole number of channels: "
                 f"use {max(self.state_size, 1) / self.hidden_size!r}"
             )
         if not self.output_projection and self.state_size != self.hidden_size:
             raise ValueError(f"output_projection=False needs expand_ratio=1, got {self.expand_ratio}")
         if self.gate_bias and not self.use_bias:
-            raise ValueError(f"gate_bias {self.gate_bias} needs use_bias=True: there is no bias to start from it")
+            raise ValueError(f"gate_bias {self.gate_bias} needs use_bias=True: it is the initial value of a bias")
         if not self.normalize_gates and self.cell_type != "minlstm":
             raise ValueError('normalize_gates=False needs cell_type="minlstm": minGRU has one gate')
         if self.conv_kernel_size == 1 and self.conv_position == "mixer":
             raise ValueError(
-                'conv_kernel_size 1 in the "mixer" sees one step, no neighbours: use 0 for none, or 2 and more'
+                'conv_kernel_size 1 in the "mixer" sees no other step: use 0 for no convolution, or at least 2'
             )
 
 

@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """`generate` for recurrent models: transformers' own, with guards that keep every mode of it from corrupting a state."""
 
+# transformers types `self` of its methods as a protocol that models do not satisfy.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,16 +20,9 @@ from .compat import (
     GenerationMixin,
     GenerationMode,
     MaxLengthCriteria,
-    PreTrainedModel,
     StoppingCriteriaList,
     guard_problems,
 )
-
-if TYPE_CHECKING:  # the methods of GenerationMixin are typed for models only
-
-    class _Base(PreTrainedModel, GenerationMixin): ...
-else:
-    _Base = GenerationMixin
 
 
 def _layers(cache: Cache | None) -> list[MinRNNCacheLayer]:
@@ -127,7 +123,7 @@ class _WatchedCriteria(StoppingCriteriaList):
 
     rows: EndedRows
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs) -> torch.BoolTensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
         done = super().__call__(input_ids, scores, **kwargs)
         self.rows.note(done)
         return done
@@ -152,7 +148,7 @@ def _tracked_rows() -> Iterator[None]:
                 tracker.forget()
 
 
-class MinRNNGenerationMixin(_Base):
+class MinRNNGenerationMixin(GenerationMixin):
     """Adds to `generate`: it rejects calls that would silently give wrong results, keeps padding out of the state of ended
     rows, and returns a cache that no longer records.
     """
@@ -245,7 +241,7 @@ class MinRNNGenerationMixin(_Base):
                 f"change the state: {'; '.join(_PROBLEMS)}. {VERSIONS}: {INSTALL_TESTED}"
             )
 
-    def init_continuous_batching(self, *args, **kwargs):
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
         """Raises `NotImplementedError`: continuous batching has no place for a recurrent state."""
         _check_cache_implementation("paged")
 
@@ -286,15 +282,15 @@ class MinRNNGenerationMixin(_Base):
         if generation_config.is_assistant and not generation_config.output_scores:
             raise ValueError("transformers sets is_assistant for the drafts of an assistant_model: leave it out")
         draft = generation_mode_kwargs.get("assistant_model")
-        dflash = draft is not None and getattr(generation_config, "speculation_type", None) == "dflash"
-        if dflash and not hasattr(draft.config, "target_layer_ids"):
+        is_dflash = getattr(generation_config, "speculation_type", None) == "dflash"
+        if draft is not None and is_dflash and not hasattr(draft.config, "target_layer_ids"):
             raise ValueError(
                 f"speculation_type='dflash' needs a draft model made for it, got {type(draft).__name__}: leave it out, and any "
                 "causal language model can be the assistant"
             )
         generation_config.output_attentions = False  # the model returns none, and transformers would index into them
 
-    def heal_tokens(self, input_ids: torch.Tensor, tokenizer: Any = None) -> torch.Tensor:
+    def heal_tokens(self, input_ids: torch.LongTensor, tokenizer: Any = None) -> torch.LongTensor:
         """Calls `GenerationMixin.heal_tokens`, which replaces the last token of each prompt by one that begins with it.
 
         Raises:

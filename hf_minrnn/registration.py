@@ -156,7 +156,7 @@ class _ChangingLoader(Loader):
 
     loader: Any = None  # without a default, __getattr__ would not end on an instance that copy.copy makes
 
-    def __init__(self, loader: Loader):
+    def __init__(self, loader: Any):
         self.loader = loader
 
     def __getattr__(self, name):
@@ -166,8 +166,9 @@ class _ChangingLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self.loader  # this loader must leave no trace
-        name = module.__spec__.name
+        spec: Any = module.__spec__
+        spec.loader = module.__loader__ = self.loader  # this loader must leave no trace
+        name = spec.name
         self.loader.exec_module(module)
         _change(name)
 

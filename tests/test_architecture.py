@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The rules of the house: imports point down, model files can travel to the Hub, files stay small."""
+"""Structure of the package: files only import from lower layers, model files can be copied to the Hub, files stay short."""
 
 import ast
 import re
@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_minrnn"
-FLOORS = {
+# Layer of each file of the package. A file only imports files of lower layers.
+LAYERS = {
     "compat": 0,
     "registration": 0,
     "calls_minrnn": 0,
@@ -45,15 +46,15 @@ FLOORS = {
     "__init__": 10,
     "__main__": 11,
 }
-# What may be imported from outside, in any file; a bare import of anything else would become a requirement of remote code.
+# Packages that any file may import. Remote code would require any other package that is imported without a guard.
 THIRD_PARTY = {"torch", "transformers", "huggingface_hub"}
-# What may be missing: imported where an ImportError is caught, and only there.
+# Optional packages: imported only where an ImportError is caught.
 OPTIONAL = {"numpy", "numba", "llvmlite", "triton", "torchrl", "tensordict"}
 FILES = sorted(PACKAGE.glob("*.py"))
 
 
 def imports(tree):
-    """`(level, module, names)` of every import statement."""
+    """Yields `(level, module, names)` of every import statement."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name, []) for alias in node.names)
@@ -62,7 +63,7 @@ def imports(tree):
 
 
 def without_optional_imports(path):
-    """The file, less the `try` blocks that catch an ImportError of what may be missing."""
+    """Returns the syntax tree of a file, without the `try` blocks that import optional packages."""
 
     class Cut(ast.NodeTransformer):
         def visit_Try(self, node):
@@ -75,40 +76,40 @@ def without_optional_imports(path):
     return Cut().visit(ast.parse(path.read_text()))
 
 
-def test_every_file_has_a_floor():
-    assert {path.stem for path in FILES} == set(FLOORS)
+def test_every_file_has_a_layer():
+    assert {path.stem for path in FILES} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_imports_point_down(path):
+def test_files_only_import_from_lower_layers(path):
     for level, module, _ in imports(without_optional_imports(path)):
         if level == 0:
             root = module.split(".")[0]
             assert root in THIRD_PARTY or root in sys.stdlib_module_names, f"{path.name} imports {module}"
             continue
-        if path.stem == "__main__":  # no model file: it may, alone, reach for the tools
+        if path.stem == "__main__":  # not a model file, and the only one that may import the tools
             assert level == 1 and module == "tools.command", f"{path.name}: from {'.' * level}{module} import ..."
             continue
-        # transformers copies to the Hub only what is reached by `from .name import ...`, one level deep.
+        # transformers copies to the Hub only files that are imported by `from .name import ...`, one level deep.
         assert level == 1 and module and "." not in module, f"{path.name}: from {'.' * level}{module} import ..."
-        assert FLOORS[module] < FLOORS[path.stem], f"{path.name} imports {module}, which is not below it"
+        assert LAYERS[module] < LAYERS[path.stem], f"{path.name} imports {module}, which is not in a lower layer"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_docstring_line_looks_like_a_relative_import(path):
-    # transformers finds relative imports by a regular expression over the text.
+    # transformers finds relative imports with a regular expression, also in docstrings.
     found = set(re.findall(r"^\s*from\s+\.(\S+)\s+import", path.read_text(), flags=re.MULTILINE))
     assert found == {module for level, module, _ in imports(ast.parse(path.read_text())) if level == 1}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_transformers_is_imported_by_compat_alone(path):
-    # Which says what is wrong where it cannot be imported.
+def test_only_compat_imports_transformers(path):
+    # It explains what to do if the import fails.
     found = {module.split(".")[0] for level, module, _ in imports(ast.parse(path.read_text())) if level == 0}
     assert path.stem == "compat" or not found & {"transformers", "huggingface_hub"}
 
 
-def test_the_layers_need_torch_alone(tmp_path):
+def test_layers_only_need_torch(tmp_path):
     program = """
 import sys, time
 import torch
@@ -144,14 +145,22 @@ print(model.generate(torch.tensor([[1, 2]]), max_new_tokens=2).shape)
 SOURCES = [path for folder in ("hf_minrnn", "training", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 440
+MAX_LINES = 500
+# Files that are longer, each with the reason.
+LONG_FILES: dict[str, str] = {}
+
+
+def test_files_stay_short():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    too_long = {name: count for name, count in lines.items() if count > MAX_LINES}
+    unlisted = {name: count for name, count in too_long.items() if name not in LONG_FILES}
+    assert not unlisted, f"split these files, or list them in LONG_FILES with a reason: {unlisted}"
+    assert set(LONG_FILES) <= set(too_long), "remove files that are short again from LONG_FILES"
 
 
 def test_every_source_file_has_a_test_file():
-    without = {path.stem for path in FILES if not (ROOT / "tests" / f"test_{path.stem}.py").exists()}
-    assert not without - {"__init__", "__main__"}
+    untested = {path.stem for path in FILES if not (ROOT / "tests" / f"test_{path.stem}.py").exists()}
+    assert not untested - {"__init__", "__main__"}
 
 
 def test_every_tool_has_a_test_file():

@@ -56,9 +56,9 @@ def test_wrong_types_are_refused_by_name(field):
     ("fields", "message"),
     [
         ({"expand_ratio": 1.5, "output_projection": False}, "output_projection=False needs expand_ratio=1"),
-        ({"conv_kernel_size": 1, "conv_position": "mixer"}, 'conv_kernel_size 1 in the "mixer" sees one step'),
+        ({"conv_kernel_size": 1, "conv_position": "mixer"}, 'conv_kernel_size 1 in the "mixer" sees no other step'),
         ({"gate_bias": 1.0, "use_bias": False}, "gate_bias 1.0 needs use_bias=True"),
-        ({"expand_ratio": 1.5, "hidden_size": 33}, "expand_ratio 1.5 times hidden_size 33 is no whole number"),
+        ({"expand_ratio": 1.5, "hidden_size": 33}, "expand_ratio 1.5 times hidden_size 33 is not a whole number"),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused(fields, message):
