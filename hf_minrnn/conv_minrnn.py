@@ -17,7 +17,9 @@ def _precision(x) -> tuple[torch.dtype, torch.dtype]:
     dtype = x.dtype
     if dtype != torch.float64 and (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
         device = x.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        # torch.compile of torch 2.11 cannot trace is_autocast_available.
+        has_autocast = device != "meta" and (torch.compiler.is_compiling() or torch.amp.is_autocast_available(device))
+        if has_autocast and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
     return dtype, dtype if dtype in (torch.float32, torch.float64) else torch.float32
 

@@ -39,6 +39,13 @@ def _numba_problem(wanted: bool = False) -> str | None:
 _numba_problem._dynamo_marked_constant = True
 
 
+def is_exporting() -> bool:
+    """Whether torch.export traces. torch 2.11 answers the public question with True under torch.compile, too."""
+    if hasattr(torch.compiler, "_is_exporting_flag"):
+        return torch.compiler._is_exporting_flag
+    return torch.compiler.is_exporting()
+
+
 def _on_cpu(device) -> bool:
     return device is None or torch.device(device).type == "cpu"
 
@@ -86,7 +93,7 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
         return _choose_on_gpu(dtype)
     if not numba_fits:
         return "torch", "no kernels for this dtype" if on_cpu else "no kernels for this device"
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return "torch", "an exported program should run without numba too"
     # A size that a graph leaves open is no int, and taken for a large one.
     elements = NUMBA_ELEMENTS
@@ -102,7 +109,7 @@ def _choose(backend: str, device, dtype, shape) -> tuple[str, str]:
 def _choose_on_gpu(dtype) -> tuple[str, str]:
     if dtype == torch.float64 or (dtype is not None and dtype not in TRITON_DTYPES):  # GPUs are slow in float64 anyway
         return "torch", "no kernels for this dtype"
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return "torch", "an exported program should run without triton too"
     if not TRITON_INSTALLED:
         return "torch", f"triton is missing: {INSTALL_TRITON}"
