@@ -193,7 +193,7 @@ def _warn_of_other_version() -> None:
     if missing:
         effects = "; ".join(f"{name} is missing: {effect}" for name, effect in missing.items())
         warnings.warn(f"{VERSIONS}: {effects}. {INSTALL_TESTED}", stacklevel=2)
-    elif _numbers(transformers_version) > _numbers(TESTED_TRANSFORMERS):
+    elif _numbers(transformers_version)[:2] > _numbers(TESTED_TRANSFORMERS)[:2]:  # patch releases rename nothing
         warnings.warn(f"{VERSIONS}: if something fails, {INSTALL_TESTED}", stacklevel=2)
 
 
