@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The tests run offline, on one thread a process: the models are tiny, and threads would only wait for each other.
+"""Settings for all tests: offline, and one thread per process, as more threads would slow down the tiny models.
 
-`pytest --expect-skips FILE` fails if a test is skipped that FILE does not name, or one it names runs after all.
+`pytest --expect-skips FILE` fails if a test is skipped that FILE does not name, or if a test that it names is not skipped.
 """
 
 import os
@@ -17,19 +17,24 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--expect-skips", type=Path, help="file with the ids of the tests that may and must be skipped")
+    parser.addoption(
+        "--expect-skips", type=Path, help="file with the ids of the tests that must be skipped; no others may"
+    )
 
 
 class Skips:
-    """What is skipped, compared with what is expected, of the tests that this run has selected.
+    """Compares the skipped tests with the expected ones, among the tests of this run.
 
-    With several processes each sees what it collects, and the first sees every test's report.
+    With several processes, each process sees the reports of the files that it collects. The first one also sees the reports of
+    all tests.
     """
 
     def __init__(self, expected: set[str]):
-        self.expected, self.ran, self.skipped = expected, set(), set()
+        self.expected = expected
+        self.ran: set[str] = set()
+        self.skipped: set[str] = set()
 
-    def pytest_collectreport(self, report):  # a whole file
+    def pytest_collectreport(self, report):  # for files that are skipped as a whole
         if report.skipped:
             self.skipped.add(report.nodeid)
 
@@ -43,8 +48,10 @@ class Skips:
         self.skipped.update(node.workeroutput["skipped"])
 
     def problems(self) -> list[str]:
-        return [f"skipped, which nobody expects: {name}" for name in sorted(self.skipped - self.expected)] + [
-            f"expected to be skipped, but ran: {name}" for name in sorted(self.expected & self.ran - self.skipped)
+        unexpected = sorted(self.skipped - self.expected)
+        ran = sorted(self.expected & self.ran - self.skipped)
+        return [f"skipped unexpectedly: {name}" for name in unexpected] + [
+            f"expected to be skipped, but ran: {name}" for name in ran
         ]
 
     @pytest.hookimpl(trylast=True)
@@ -63,6 +70,5 @@ def pytest_configure(config):
     path = config.getoption("--expect-skips")
     if path is not None:
         lines = path.read_text().splitlines()
-        config.pluginmanager.register(
-            Skips({line for line in lines if line and not line.startswith("#")}), "expected-skips"
-        )
+        expected = {line for line in lines if line and not line.startswith("#")}
+        config.pluginmanager.register(Skips(expected), "expected-skips")
