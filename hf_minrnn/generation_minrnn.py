@@ -81,6 +81,25 @@ def _check_continuation(given: torch.Tensor | None, cache: Cache, mask: torch.Te
     return seen
 
 
+def _set_prompt_offset(cache: Cache | None, offset: int) -> None:
+    layer = _first_layer(cache)
+    if layer is not None:
+        layer.prompt_offset = offset
+
+
+def _note_last_tokens(cache: Cache | None, sequences: Any) -> None:
+    """Stores the last tokens in a cache whose rows are the texts returned, for `_check_continuation` in the next call."""
+    layer = _first_layer(cache)
+    if layer is not None and isinstance(sequences, torch.Tensor):
+        layer.note_last_tokens(sequences)
+
+
+def _stop_recording(caches: list[Cache | None]) -> None:
+    for cache in caches:
+        for layer in _layers(cache):
+            layer.stop_recording()
+
+
 def _check_packing(kwargs: dict) -> None:
     for name in ("cu_seq_lens_q", "seq_idx", "resets"):
         if kwargs.get(name) is not None:
@@ -187,8 +206,7 @@ class MinRNNGenerationMixin(GenerationMixin):
         self._check_private_names(ids, generation_config, kwargs)
         if cache is not None:
             offset = _check_continuation(ids if embeds is None else embeds, cache, mask, embeds is not None)
-            for layer in _layers(cache)[:1]:
-                layer.prompt_offset = offset
+            _set_prompt_offset(cache, offset)
 
         # The cache of a draft model records from one call to the next, as does one that recorded before.
         keeps_recording = is_assistant or bool(cache is not None and cache.layers and cache.is_recording_past(0))
@@ -196,18 +214,13 @@ class MinRNNGenerationMixin(GenerationMixin):
         try:
             with _tracked_rows():
                 result = super().generate(inputs, generation_config, *args, **kwargs)
-                returned = getattr(
-                    result, "past_key_values", cache
-                )  # ids are returned alone: the cache is the one given
+                returned = getattr(result, "past_key_values", cache)  # ids are returned without a cache
                 caches.append(returned)
-                first = _first_layer(returned)
-                sequences = getattr(result, "sequences", result)
-                if first is not None and embeds is None and isinstance(sequences, torch.Tensor):
-                    first.note_last_tokens(sequences)
+                if embeds is None:
+                    _note_last_tokens(returned, getattr(result, "sequences", result))
         finally:
             if not keeps_recording:
-                for layer in (layer for cache in caches for layer in _layers(cache)):
-                    layer.stop_recording()
+                _stop_recording(caches)
         return result
 
     def _check_private_names(self, ids, generation_config, kwargs) -> None:
@@ -258,13 +271,14 @@ class MinRNNGenerationMixin(GenerationMixin):
             generation_config, model_kwargs, generation_mode, batch_size, *args, **kwargs
         )
         cache = model_kwargs.get("past_key_values")
-        layers = _layers(cache)
-        if layers and generation_mode != GenerationMode.ASSISTED_GENERATION:
-            layers[0].prompt_offset = 0  # the other modes leave out by themselves the tokens that the cache has seen
+        if generation_mode != GenerationMode.ASSISTED_GENERATION:
+            _set_prompt_offset(
+                cache, 0
+            )  # in the other modes, transformers leaves out the tokens that the cache has seen
         if model_kwargs.get("inputs_embeds") is not None:
             generation_config.prefill_chunk_size = None  # transformers would cut the mask but not the embeddings
         if generation_config.is_assistant:
-            for layer in layers:
+            for layer in _layers(cache):
                 layer.record_for_assistant()
         _TRACKERS.get([]).append(self._track_ended_rows(generation_config, cache))
 

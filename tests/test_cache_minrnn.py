@@ -71,7 +71,7 @@ def test_reset_forgets(kind):
         assert torch.allclose(model(ids, past_key_values=cache).logits, model(ids).logits, atol=1e-5)
 
 
-def test_a_static_cache_stays_where_it_is():
+def test_a_static_cache_keeps_its_addresses():
     model, cache = build("mingru"), filled("static", token_ids(2, 6))
     layer = cache.layers[0]
     before = [layer.recurrent_states[0].data_ptr(), layer.conv_states[0].data_ptr(), layer.cumulative_length.data_ptr()]
@@ -81,7 +81,7 @@ def test_a_static_cache_stays_where_it_is():
     assert before == after and int(layer.cumulative_length) == 9
 
 
-def test_resetting_leaves_states_that_others_hold():
+def test_reset_does_not_change_tensors_in_use_elsewhere():
     cache = filled("dynamic", token_ids(2, 6))
     kept = cache.layers[0].recurrent_states[0]
     cache.reset()
@@ -114,7 +114,7 @@ def test_a_copy_is_independent():
         assert torch.equal(model(token_ids(2, 3, seed=1), past_key_values=kept).logits, first)
 
 
-def test_keys_and_values_are_refused():
+def test_keys_and_values_are_rejected():
     with pytest.raises(TypeError, match="not keys and values"):
         make("dynamic").update(torch.zeros(1), torch.zeros(1), 0)
 
@@ -122,7 +122,7 @@ def test_keys_and_values_are_refused():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 def test_segments_of_an_endless_text(kind, checkpointing):
-    """Detached, a segment's gradient is that of the segment alone, from a state that is given; the values are the whole's."""
+    """With detach_cache, the logits are those of the whole text and the gradients those of the segment from a given state."""
     model, ids, cache = build("no-conv").train(), token_ids(2, 12), make_for("no-conv", kind)
     if checkpointing:
         model.gradient_checkpointing_enable()
@@ -134,7 +134,7 @@ def test_segments_of_an_endless_text(kind, checkpointing):
         assert output.past_key_values is cache
         assert (output.logits - whole[:, begin : begin + 4]).abs().max() < 1e-4
         model.zero_grad()
-        output.logits.square().sum().backward()  # a second segment's would raise, had it reached the first
+        output.logits.square().sum().backward()  # it would raise from the second segment on if it reached the first
         grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         fresh = make_for("no-conv", "dynamic")
         if begin:

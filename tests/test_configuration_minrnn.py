@@ -38,7 +38,7 @@ from hf_minrnn.cache_minrnn import LAYER_TYPE
         ("max_position_embeddings", -1),
     ],
 )
-def test_nonsense_is_refused_by_name(field, value):
+def test_invalid_values_are_rejected_by_name(field, value):
     with pytest.raises(Exception, match=field):
         MinRNNConfig(**{field: value})
 
@@ -47,7 +47,7 @@ def test_nonsense_is_refused_by_name(field, value):
     "field",
     ["vocab_size", "cell_type", "output_gate", "scan_backend", "tie_word_embeddings", "max_position_embeddings"],
 )
-def test_wrong_types_are_refused_by_name(field):
+def test_wrong_types_are_rejected_by_name(field):
     with pytest.raises(Exception, match=field):
         MinRNNConfig(**{field: [1]})
 
@@ -61,7 +61,7 @@ def test_wrong_types_are_refused_by_name(field):
         ({"expand_ratio": 1.5, "hidden_size": 33}, "expand_ratio 1.5 times hidden_size 33 is not a whole number"),
     ],
 )
-def test_combinations_that_make_no_sense_are_refused(fields, message):
+def test_invalid_combinations_are_rejected(fields, message):
     with pytest.raises(Exception, match=message):
         MinRNNConfig(**fields)
 

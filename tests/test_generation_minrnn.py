@@ -11,7 +11,7 @@ NAMES = tuple(CONFIGS)
 
 
 def greedy(model, ids, steps):
-    """Greedy decoding with everything computed anew for every token."""
+    """Decodes greedily without a cache: the whole text is computed again for each token."""
     for _ in range(steps):
         ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], 1)
     return ids
@@ -38,7 +38,7 @@ SEARCHES = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("kind", CACHES)
-def test_every_mode_equals_computing_everything_anew(name, search, kind):
+def test_every_mode_equals_generation_without_cache(name, search, kind):
     model, ids = build(name, eos_token_id=None), token_ids(2, 9)
     out = []
     for options in (CACHES[kind], {"use_cache": False}):
@@ -63,16 +63,16 @@ def test_beams_that_end_equal_beams_without_cache():
 def test_scores_and_hidden_states_equal_those_without_cache(name):
     model, ids = build(name, eos_token_id=None), token_ids(2, 6)
     wanted = {"output_scores": True, "output_logits": True, "output_hidden_states": True}
-    out, anew = (
+    out, uncached = (
         model.generate(
             ids, max_new_tokens=5, do_sample=False, use_cache=use_cache, return_dict_in_generate=True, **wanted
         )
         for use_cache in (True, False)
     )
-    assert torch.equal(out.sequences, anew.sequences) and len(out.scores) == len(out.hidden_states) == 5
-    assert all(close(*pair) for pair in zip(out.scores, anew.scores))
-    assert all(close(*pair) for pair in zip(out.logits, anew.logits))
-    for step, full in zip(out.hidden_states, anew.hidden_states):
+    assert torch.equal(out.sequences, uncached.sequences) and len(out.scores) == len(out.hidden_states) == 5
+    assert all(close(*pair) for pair in zip(out.scores, uncached.scores))
+    assert all(close(*pair) for pair in zip(out.logits, uncached.logits))
+    for step, full in zip(out.hidden_states, uncached.hidden_states):
         assert len(step) == model.config.num_hidden_layers + 1
         assert all(close(x[:, -1], y[:, -1]) for x, y in zip(step, full))
 
@@ -191,7 +191,7 @@ def test_a_row_that_ended_early_can_be_continued():
 
 
 @pytest.mark.parametrize("side", ["right", "mixed"])
-def test_generate_refuses_padding_after_the_prompt(side):
+def test_padding_at_the_end_of_a_prompt_is_rejected(side):
     model, ids = build("mingru"), token_ids(3, 17)
     padded, mask = pad(ids, PLACES[side], 17)
     with pytest.raises(ValueError, match="padding_side='left'"):
@@ -214,7 +214,7 @@ def test_a_mask_of_ones_and_zeros_may_be_floating_point():
         model.generate(ids, attention_mask=(1 - mask) * torch.finfo(mask.dtype).min, max_new_tokens=4)
 
 
-def test_padding_that_only_the_token_tells_is_refused_after_the_prompt():
+def test_padding_tokens_at_the_end_of_a_prompt_without_mask_are_rejected():
     model, ids = build("mingru"), token_ids(2, 6)
     ids[0, -1] = model.config.pad_token_id
     with pytest.raises(ValueError, match="padding_side='left'"):
@@ -237,7 +237,7 @@ def test_continuing_with_new_ids_and_the_full_mask(name, options):
     assert torch.equal(out[:, -5:], model.generate(grown, **options)[:, -5:])
 
 
-def test_continuing_with_what_does_not_fit_the_cache_is_refused():
+def test_prompts_that_do_not_fit_the_cache_are_rejected():
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     with torch.no_grad():
         cache = model(ids).past_key_values
@@ -257,7 +257,7 @@ def test_continuing_with_what_does_not_fit_the_cache_is_refused():
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_positions_are_not_made_for_a_model_that_would_take_them_for_packing(use_cache):
+def test_generate_passes_no_position_ids(use_cache):
     model, ids, given = build("mingru"), token_ids(2, 7), []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: given.append(kwargs.get("position_ids")), with_kwargs=True
@@ -267,8 +267,8 @@ def test_positions_are_not_made_for_a_model_that_would_take_them_for_packing(use
     assert given == [None] * 3
 
 
-def test_ended_rows_are_known_by_what_the_call_says():
-    """The end given to one call alone is seen too, and a row's padding is known even where it is the ending token."""
+def test_ended_rows_are_those_of_the_eos_token_id_of_the_call():
+    """Also if only the call has an eos_token_id, and if the padding token is the ending token."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     free = model.generate(ids, max_new_tokens=8, do_sample=False)[:, 7:]
     eos = next(t for t in free[0].tolist()[:4] if t not in free[1])
@@ -292,7 +292,7 @@ def test_ended_rows_are_known_by_what_the_call_says():
 
 @pytest.mark.parametrize("num_return_sequences", [1, 2])
 def test_rows_ended_by_any_criterion_keep_their_state(num_return_sequences):
-    """Once the ending token exists, transformers feeds padding to whatever has ended, by a token or not."""
+    """With an eos_token_id, transformers feeds padding to every row that has ended, for any reason."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     options = {"do_sample": True, "num_return_sequences": num_return_sequences, "max_new_tokens": 8}
 
@@ -337,13 +337,13 @@ LENGTHS = {
 
 
 # Speculative decoding needs ids.
-WAYS = [(kind, embedded) for kind in LENGTHS for embedded in (False, True)]
-WAYS = [(kind, embedded) for kind, embedded in WAYS if not (embedded and kind in ("lookup", "assistant"))]
+MODES = [(kind, embedded) for kind in LENGTHS for embedded in (False, True)]
+MODES = [(kind, embedded) for kind, embedded in MODES if not (embedded and kind in ("lookup", "assistant"))]
 
 
-@pytest.mark.parametrize("kind, embedded", WAYS)
-def test_what_tools_cut_texts_to_is_no_limit(kind, embedded, monkeypatch):
-    """Texts go on beyond `max_position_embeddings`, without a word about it."""
+@pytest.mark.parametrize("kind, embedded", MODES)
+def test_max_position_embeddings_is_no_limit(kind, embedded, monkeypatch):
+    """Texts continue beyond `max_position_embeddings`, without a warning."""
     said, ids, out = [], token_ids(1, 12), []
     monkeypatch.setattr(stopping_criteria.logger, "warning_once", said.append)
     steps, options = LENGTHS[kind]
@@ -358,7 +358,7 @@ def test_what_tools_cut_texts_to_is_no_limit(kind, embedded, monkeypatch):
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_a_cache_that_was_given_keeps_its_guard_whatever_is_returned(static):
+def test_a_given_cache_recognizes_its_text_afterwards(static):
     model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(2, 6)
     cache = StaticCache(config=model.config, max_cache_len=64) if static else DynamicCache(config=model.config)
     grown = model.generate(ids, past_key_values=cache, max_new_tokens=4, do_sample=False)
@@ -369,7 +369,7 @@ def test_a_cache_that_was_given_keeps_its_guard_whatever_is_returned(static):
     assert torch.equal(out, greedy(model, ids, 8))
 
 
-def test_beams_go_on_from_a_prompt_that_was_read_once():
+def test_beam_search_continues_a_cache_with_repeated_rows():
     model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6)
     options = {"num_beams": 3, "max_new_tokens": 4}
     with torch.no_grad():
@@ -380,7 +380,7 @@ def test_beams_go_on_from_a_prompt_that_was_read_once():
     assert torch.equal(model.generate(ids, past_key_values=cache, **options), model.generate(ids, **options))
 
 
-def test_a_loop_by_hand_leaves_a_cache_that_knows_its_text():
+def test_a_cache_of_single_forwards_recognizes_its_text():
     model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 9)
     with torch.no_grad():
         cache = model(ids[:, :4]).past_key_values
@@ -394,7 +394,7 @@ def test_a_loop_by_hand_leaves_a_cache_that_knows_its_text():
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static", "returned"])
-def test_what_a_beam_search_left_cannot_be_continued(kind):
+def test_the_cache_of_a_beam_search_cannot_be_continued(kind):
     model, ids, in_dict = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6), kind == "returned"
     caches = {
         "dynamic": lambda: DynamicCache(config=model.config),

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What each option of loading and of `generate` comes to: it works, can be ignored, or is refused by name."""
+"""Every option of loading and of `generate` works, has no effect, or is rejected with an error that names it."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_cache_implementations(name, where):
     assert not calls
 
 
-def test_continuous_batching_is_refused_before_any_work(caplog):
+def test_continuous_batching_is_rejected_before_any_work(caplog):
     model = build("mingru", eos_token_id=None)
     implementation = model.config._attn_implementation
 
@@ -151,12 +151,12 @@ SPLIT = [
 
 
 @pytest.mark.parametrize("options", SPLIT, ids=str)
-def test_tensor_parallelism_is_refused_with_a_remedy(options, folder):
+def test_tensor_parallelism_is_rejected_with_a_remedy(options, folder):
     with pytest.raises(ValueError, match=r"tensor or expert parallelism .*device_map='auto'.*fsdp_size"):
         AutoModelForCausalLM.from_pretrained(folder, **options)
 
 
-def test_tensor_parallelism_is_refused_in_several_processes(folder, monkeypatch):
+def test_tensor_parallelism_is_rejected_in_several_processes(folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ValueError, match="tensor or expert parallelism"):

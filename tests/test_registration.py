@@ -75,7 +75,7 @@ print(json.dumps(results))
 
 
 def run(programs):
-    """What each of the programs prints, by its name."""
+    """Returns what each program prints, by its name."""
     given = json.dumps({name: CHECK + program for name, program in programs.items()})
     result = subprocess.run([sys.executable, "-c", FORKS], input=given, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -161,7 +161,7 @@ except ModuleNotFoundError as error:
 else:
     raise AssertionError
 """,
-    "beside another finder of its kind": """
+    "with another finder of the same kind": """
 import importlib.util, sys
 seen = []
 class Other:
@@ -206,7 +206,7 @@ def test_orders(printed, order):
     assert printed[order].endswith("checked\n"), printed[order]
 
 
-# What is wrong, and what the error says.
+# The problem, and the error message.
 CANNOT_BE_IMPORTED = {
     "a file of this package is missing": ("import sys; sys.modules['hf_minrnn.compat'] = None", "hf_minrnn.compat"),
     "transformers is too old": (
@@ -224,7 +224,7 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GPT2Config, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-# What others use goes on working: lists of all models, lookups of any name, models of other types.
+# Uses that must still work: lists of all models, lookups of any name, models of other types.
 assert dict(CONFIG_MAPPING.items())["gpt2"] is GPT2Config
 assert GPT2Config in list(AutoModelForCausalLM._model_mapping.keys())
 for name in ("MinRNNModel", "MinRNNConfig"):

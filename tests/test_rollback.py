@@ -40,8 +40,8 @@ def same_states(one, other):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_going_back_restores_the_state_that_the_scan_went_through(name, dtype):
-    """The state is the float32 one that the scan went through, whatever the model's dtype."""
+def test_crop_restores_the_state_of_the_scan(name, dtype):
+    """The restored state is the float32 state of the scan, for any dtype of the model."""
     model, prompt, block = build(name).to(dtype), token_ids(2, 9), token_ids(2, 5, seed=1)
     mixers = [layer.mixer for layer in model.model.layers]
     projected = {}
@@ -112,7 +112,7 @@ def test_memory_while_recording_does_not_grow_with_the_prompt():
     assert sizes[0] == sizes[1]
 
 
-def test_as_many_are_recorded_as_logits_are_asked_for():
+def test_logits_to_keep_tokens_are_recorded():
     model, ids, n = build("mingru"), token_ids(1, 300), RECORDED_TOKENS + 20
     cache = recording(model)
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_as_many_are_recorded_as_logits_are_asked_for():
         assert close(model(ids[:, -n:], past_key_values=cache).logits, model(ids).logits[:, -n:])
 
 
-def test_what_cannot_be_taken_back_is_refused():
+def test_crops_beyond_the_record_are_rejected():
     model, ids = build("mingru"), token_ids(1, 6)
     with torch.no_grad():
         cache = model(ids).past_key_values
@@ -145,7 +145,7 @@ def test_what_cannot_be_taken_back_is_refused():
         StaticCache(config=model.config, max_cache_len=8).activate_past_recording()
 
 
-def test_what_is_recorded_moves_and_copies_with_the_state():
+def test_the_record_is_reordered_and_copied_with_the_state():
     model, ids, block = build("mingru"), token_ids(3, 6), token_ids(3, 3, seed=1)
     cache = recording(model)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_what_is_recorded_moves_and_copies_with_the_state():
     assert copied.layers[0].record_past and cache.layers[0].recurrent_states[0].shape == (3, 48)
 
 
-def test_recording_ends_where_the_flag_is_taken_down():
+def test_recording_ends_with_record_past():
     model, ids = build("mingru"), token_ids(1, 6)
     cache = recording(model)
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_a_reset_cache_still_records():
 
 @pytest.fixture
 def crops(monkeypatch):
-    """The arguments of every crop of a MinRNN layer."""
+    """Records the arguments of every crop of a MinRNN layer."""
     layer_class = DYNAMIC_LAYER_TYPE_MAPPING[LAYER_TYPE]  # another copy of the code may have registered its own
     calls, crop = [], layer_class.crop
 
@@ -198,7 +198,7 @@ def crops(monkeypatch):
     return calls
 
 
-# No token means anything: a token that stands for padding would be taken for it wherever a model writes it.
+# No special tokens: a padding token would be taken for padding wherever the model writes it.
 NO_TOKENS = {"eos_token_id": None, "pad_token_id": None}
 
 
@@ -209,7 +209,7 @@ def llama(vocab_size=97):
 
 
 def draft_of(name, kind):
-    """An assistant that is right now and then, always, or hardly ever."""
+    """Makes a draft model that is right sometimes, always or hardly ever."""
     draft = llama() if kind == "llama" else build(name, **NO_TOKENS)
     if kind == "near":
         torch.manual_seed(2)
@@ -292,8 +292,8 @@ def test_assisted_generation_continues_a_cache_and_gives_it_back():
     assert cache.get_seq_length() == 30 and not cache.layers[0].record_past
 
 
-def test_an_assistant_keeps_some_of_what_it_took_over():
-    """Another tokenizer's text may differ from it in tokens that were accepted long ago."""
+def test_a_draft_model_keeps_a_record_of_accepted_tokens():
+    """With another tokenizer, the final text may differ in tokens that were accepted long ago."""
     model, text = build("mingru", **NO_TOKENS), token_ids(1, 60)
     cache = recording(model)
     for layer in cache.layers:
@@ -314,7 +314,7 @@ TEXT = "the quick brown fox jumps over the lazy dog and the cat sat on the mat w
 
 
 def learnt(model, tokenizer):
-    """The model after a few steps on the text, so that what it writes can be taken over or not."""
+    """Trains the model for a few steps on the text, so that some of its drafts are accepted."""
     ids = tokenizer(2 * TEXT, add_special_tokens=False, return_tensors="pt").input_ids
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(40):
@@ -326,7 +326,7 @@ def learnt(model, tokenizer):
 
 @pytest.mark.parametrize("target", ["llama", "minrnn"])
 def test_assists_with_another_tokenizer(target, crops):
-    """Where the two tokenizers part, transformers goes back behind what was taken over before."""
+    """If the tokens of the two tokenizers differ, transformers goes back to before accepted tokens."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()
