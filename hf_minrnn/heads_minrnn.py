@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The classification heads: a label for a text, for each token, and the span that answers a question."""
+"""The classification heads: a label for each text, a label for each token, and the span that answers a question."""
 
 import torch
 
@@ -18,11 +18,11 @@ from .compat import (
     can_return_tuple,
 )
 from .configuration_minrnn import MinRNNConfig
-from .inputs_minrnn import PACKING_ARGS, marks_of_several
+from .inputs_minrnn import PACKING_ARGS, packing_argument
 from .modeling_minrnn import MinRNNModel, MinRNNPreTrainedModel
 
-# transformers' heads make their base model through AutoModel. Where this file is remote code nothing else would have told it
-# of that model, and it would ask whether to trust the code that is running already.
+# transformers' heads create their base model through AutoModel. When this file is loaded as remote code, AutoModel would
+# otherwise not know the model, and would ask whether to trust code that is already running.
 AutoModel.register(MinRNNConfig, MinRNNModel, exist_ok=True)
 
 
@@ -45,9 +45,9 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutputWithPast:
         r"""
-        The label is read off at the last token that `attention_mask` leaves in; with `bidirectional=True` it is read off
-        the mean over all of them. Without a mask, every token except `pad_token_id` counts. There is one label for each
-        row, so rows of several sequences are refused.
+        The logits are computed from the last token that is not padding or, with `bidirectional=True`, from the mean over all
+        tokens that are not padding. Without `attention_mask`, tokens equal to `pad_token_id` are padding. There is one label
+        for each row, so rows with several sequences are rejected.
 
         Example:
 
@@ -63,11 +63,12 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
 
         ```"""
         packing = {"seq_idx": seq_idx, "cu_seq_lens_q": cu_seq_lens_q, "resets": resets}
-        if attention_mask is None and past_key_values is None:  # else position_ids are no more than positions
+        if attention_mask is None and past_key_values is None:  # else position_ids do not mark sequences
             packing["position_ids"] = position_ids
         if attention_mask is None and input_ids is not None and self.config.pad_token_id is not None:
             attention_mask = input_ids != self.config.pad_token_id
-        if name := marks_of_several(packing, attention_mask):
+        name = packing_argument(packing, attention_mask)
+        if name is not None:
             raise ValueError(f"{name}: a row has one label, so give each sequence a row of its own")
         outputs = self.model(
             input_ids=input_ids,
@@ -81,31 +82,33 @@ class MinRNNForSequenceClassification(GenericForSequenceClassification, MinRNNPr
             resets=resets,
             **kwargs,
         )
-        hidden_states = outputs.last_hidden_state
-        batch, time, _ = hidden_states.shape
-        device = hidden_states.device
-        if attention_mask is None:
-            real = torch.ones(batch, time, dtype=torch.bool, device=device)
-        else:
-            real = (attention_mask[:, -time:] != 0).to(device)
-        if self.config.bidirectional:  # the last token alone knows nothing that comes behind it
-            pooled = torch.where(real.unsqueeze(-1), hidden_states, 0).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
-        else:
-            last = (torch.arange(time, device=device) * real).argmax(-1)
-            pooled = hidden_states[torch.arange(batch, device=device), last]
+        pooled = self._pool(outputs.last_hidden_state, attention_mask)
         logits = self.score(pooled)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, pooled_logits=logits, config=self.config, **kwargs)
             items = kwargs.get("num_items_in_batch")
             if items is not None and self.config.problem_type != "single_label_classification":
-                loss = loss * (labels.numel() / items)  # of transformers' losses only that of one label minds it
+                loss = loss * (labels.numel() / items)  # transformers' other losses ignore num_items_in_batch
         return SequenceClassifierOutputWithPast(
             loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
+
+    def _pool(self, hidden_states, attention_mask):
+        batch, time, _ = hidden_states.shape
+        device = hidden_states.device
+        if attention_mask is None:
+            mask = torch.ones(batch, time, dtype=torch.bool, device=device)
+        else:
+            mask = (attention_mask[:, -time:] != 0).to(device)
+        if self.config.bidirectional:  # the backward half of the last token has only seen that token
+            total = torch.where(mask.unsqueeze(-1), hidden_states, 0).sum(1)
+            return total / mask.sum(1, keepdim=True).clamp(min=1)
+        last = (torch.arange(time, device=device) * mask).argmax(-1)
+        return hidden_states[torch.arange(batch, device=device), last]
 
 
 @auto_docstring
@@ -140,7 +143,7 @@ class MinRNNForTokenClassification(GenericForTokenClassification, MinRNNPreTrain
         )
         logits = self.score(self.dropout(outputs.last_hidden_state))
         loss = None
-        if labels is not None:  # with Trainer's num_items_in_batch, which transformers' own head leaves out
+        if labels is not None:  # kwargs may hold Trainer's num_items_in_batch, which transformers' own head ignores
             loss = self.loss_function(logits, labels, self.config, **kwargs)
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
@@ -164,8 +167,8 @@ class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedMo
         **kwargs: Unpack[TransformersKwargs],
     ) -> QuestionAnsweringModelOutput:
         r"""
-        At padding the logits are the lowest of their dtype: an answer neither begins nor ends there, and the loss of a row
-        is that of the row alone.
+        At padding the logits are the lowest number of their dtype, so no answer starts or ends there, and padding does not
+        change the loss.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -182,7 +185,8 @@ class MinRNNForQuestionAnswering(GenericForQuestionAnswering, MinRNNPreTrainedMo
         if attention_mask is not None:
             padding = (attention_mask[:, -logits.shape[1] :] == 0).to(logits.device)
             logits = logits.masked_fill(padding.unsqueeze(-1), torch.finfo(logits.dtype).min)
-        start_logits, end_logits = (part.contiguous() for part in logits.unbind(-1))
+        start_logits = logits[..., 0].contiguous()
+        end_logits = logits[..., 1].contiguous()
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = self.loss_function(start_logits, end_logits, start_positions, end_positions, **kwargs)
