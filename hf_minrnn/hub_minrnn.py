@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The door of remote code: what a config's `auto_map` names, see `MinRNNPreTrainedModel.carry_code`.
+"""Entry point for `trust_remote_code`: a config's `auto_map` names this file, see `MinRNNPreTrainedModel.carry_code`.
 
-transformers loads a class of remote code from a folder named by a hash of the class's file and of all that it imports. One
-file that imports everything gives the config and the models the same folder. A config named by its own file would come from
-a folder of its own, shared with every revision that changed the models alone, and the first of these models would be taken
-for all of them.
+transformers loads a class of remote code from a folder whose name is a hash of the class's file and everything it imports.
+Because this file imports everything, the config and the models come from the same folder. If the config were loaded from its
+own file, it would come from another folder, which all revisions with the same config code share. The models of the first
+revision would then be used for all of them.
 """
 
 from .configuration_minrnn import MinRNNConfig
