@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The block: convolution, cell, norm, gate and MLP, as the configuration combines them."""
+"""One residual block of the model: convolution, cell, norm, output gate and MLP, as the configuration combines them."""
 
 import torch
 import torch.nn.functional as F
@@ -25,30 +25,33 @@ class MinRNNResidualConv(nn.Module):
         self.depthwise = MinRNNCausalConv1d(config.hidden_size, config.conv_kernel_size, config.conv_bias)
         self.pointwise = nn.Linear(config.hidden_size, config.hidden_size, bias=config.conv_bias)
 
-    def forward(self, hidden_states, tail=None, attention_mask=None, starts=None, record: int = 0):
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        conv_state: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
+        record: int = 0,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Arguments and results as for `MinRNNCausalConv1d`."""
         depthwise, pointwise = forwards(self, "depthwise", "pointwise")
-        hidden_states, tail = depthwise(hidden_states, tail, attention_mask, starts, record)
-        return pointwise(hidden_states), tail
+        hidden_states, conv_state = depthwise(hidden_states, conv_state, attention_mask, resets, record)
+        return pointwise(hidden_states), conv_state
 
 
 class MinRNNMixer(nn.Module):
-    """The recurrent half of a block: cell, norm of the state, output gate, output projection; a convolution first where
-    `conv_position` is `"mixer"`."""
+    """The recurrent half of a block: cell, norm of the state, output gate and output projection. With
+    `conv_position="mixer"` a convolution comes first.
+    """
 
     def __init__(self, config: MinRNNConfig, layer_idx: int):
         super().__init__()
         size = config.state_size
-        self.candidate_activation, self.output_gate = config.candidate_activation, config.output_gate
+        self.candidate_activation = config.candidate_activation
+        self.output_gate = config.output_gate
         self.conv = None
         if config.conv_kernel_size and config.conv_position == "mixer":
             self.conv = MinRNNCausalConv1d(config.hidden_size, config.conv_kernel_size, config.conv_bias)
-        backend = config.scan_backend
-        try:
-            if backend != "auto":
-                resolve_backend(backend, None)
-        except (ValueError, ImportError) as error:
-            logger.warning_once(f"scan_backend {backend!r} cannot be had, using 'auto': {error}")
-            backend = "auto"
         self.cell = CELLS[config.cell_type](
             config.hidden_size,
             size,
@@ -58,36 +61,50 @@ class MinRNNMixer(nn.Module):
             forget_gate_floor=config.layer_forget_gate_floor(layer_idx),
             gate_bias=config.gate_bias,
             extra_size=size if config.output_gate else 0,
-            backend=backend,
+            backend=_available_backend(config.scan_backend),
         )
         self.initial_state = nn.Parameter(torch.empty(size)) if config.learn_initial_state else None
         self.norm = MinRNNRMSNorm(size, eps=config.rms_norm_eps) if config.state_norm else None
         self.out_proj = nn.Linear(size, config.hidden_size, bias=config.use_bias) if config.output_projection else None
 
     def first_state(self) -> torch.Tensor | None:
-        """The state that a sequence starts from, `(state_size,)`, or `None` for zeros."""
+        """Returns the state that every sequence starts from, `(state_size,)`, or `None` for zeros."""
         if self.initial_state is None:
             return None
         state = self.initial_state.to(torch.promote_types(self.initial_state.dtype, torch.float32))
-        # g is for the parameter alone: a carried state is the state itself.
-        return g(state) if self.candidate_activation == "g" else state
+        if self.candidate_activation == "g":  # only the parameter passes through g; a carried state is used as it is
+            state = g(state)
+        return state
 
-    def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        state: torch.Tensor | None = None,
+        conv_state: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
+        record: int = 0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Arguments and results as for `MinRNNLayer`."""
         conv, cell, norm, out_proj = forwards(self, "conv", "cell", "norm", "out_proj")
         if conv is not None:
-            hidden_states, tail = conv(hidden_states, tail, attention_mask, starts, record)
-        first = self.first_state() if state is None or starts is not None else None
-        if state is None and first is not None:
-            state = first.expand(hidden_states.shape[0], -1)
+            hidden_states, conv_state = conv(hidden_states, conv_state, attention_mask, resets, record)
+        reset_state = None
+        if self.initial_state is not None and (state is None or resets is not None):
+            first_state = self.first_state()
+            if state is None:
+                state = first_state.expand(hidden_states.shape[0], -1)
+            if resets is not None:
+                reset_state = first_state
         backend = self.cell.backend
-        if backend != "auto":  # a wish: the model may have been moved to another device or dtype since
+        if backend != "auto":  # the model may have been moved to a device or dtype that this backend does not support
             backend = wished_backend(backend, hidden_states.device, hidden_states.dtype)
         h, state, *gate = cell(
             hidden_states,
             state,
             attention_mask=attention_mask,
-            resets=starts,
-            reset_state=first if starts is not None else None,
+            resets=resets,
+            reset_state=reset_state,
             backend=backend,
             record=record,
         )
@@ -95,7 +112,20 @@ class MinRNNMixer(nn.Module):
             h = norm(h)
         if self.output_gate:
             h = h * F.silu(gate[0])
-        return h if out_proj is None else out_proj(h), state, tail
+        if out_proj is not None:
+            h = out_proj(h)
+        return h, state, conv_state
+
+
+def _available_backend(backend: str) -> str:
+    """Returns the backend, or "auto" with a warning if it is not available here."""
+    try:
+        if backend != "auto":
+            resolve_backend(backend, None)
+    except (ValueError, ImportError) as error:
+        logger.warning_once(f"scan_backend {backend!r} is not available, using 'auto': {error}")
+        return "auto"
+    return backend
 
 
 class MinRNNMLP(nn.Module):
@@ -110,16 +140,17 @@ class MinRNNMLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         act, gate_proj, up_proj, down_proj = forwards(self, "act", "gate_proj", "up_proj", "down_proj")
         up = up_proj(hidden_states)
-        up = act(up) if gate_proj is None else act(gate_proj(hidden_states)) * up
-        return down_proj(up)
+        if gate_proj is None:
+            return down_proj(act(up))
+        return down_proj(act(gate_proj(hidden_states)) * up)
 
 
 class MinRNNLayer(GradientCheckpointingLayer):
-    """One block. It takes and returns its state as tensors, so that gradient checkpointing, which withholds the cache from
-    a layer, cannot lose it.
+    """One block. It takes and returns its states as tensors: gradient checkpointing removes a cache from the arguments of
+    a layer.
     """
 
     def __init__(self, config: MinRNNConfig, layer_idx: int):
@@ -133,41 +164,56 @@ class MinRNNLayer(GradientCheckpointingLayer):
         self.mlp = MinRNNMLP(config) if config.intermediate_size else None
         self.dropout = config.dropout
 
-    def forward(self, hidden_states, state=None, tail=None, attention_mask=None, starts=None, record: int = 0):
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        state: torch.Tensor | None = None,
+        conv_state: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        resets: torch.Tensor | None = None,
+        record: int = 0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
         Args:
             hidden_states (`torch.Tensor` of shape `(batch, time, hidden_size)`): The residual stream.
             state (`torch.Tensor` of shape `(batch, state_size)`, *optional*): Recurrent state before the first step.
-            tail (`torch.Tensor` of shape `(batch, conv_kernel_size - 1, hidden_size)`, *optional*): The convolution's
-                inputs before the first step.
+            conv_state (`torch.Tensor` of shape `(batch, conv_kernel_size - 1, hidden_size)`, *optional*): Inputs of the
+                convolution before the first step.
             attention_mask (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): False at padding.
-            starts (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): True where a packed sequence begins.
-            record (`int`, defaults to 0): The number of last steps before which the state is wanted too; not with
-                `starts`.
+            resets (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): True where a new sequence starts.
+            record (`int`, defaults to 0): Number of last steps before which the states are returned too. Not supported
+                together with `resets`.
 
         Returns:
-            `(hidden_states, state, tail)` after the last step. With `record`, state and tail have `record + 1` entries in
-            a new dimension after the batch: before each of these steps and after the last.
+            `(hidden_states, state, conv_state)`, with the states after the last step. With `record`, `state` and `conv_state`
+            have `record + 1` entries in a new dimension after the batch: before each of these steps and after the last.
         """
         conv, norm, mixer, mlp_norm, mlp = forwards(self, "conv", "norm", "mixer", "mlp_norm", "mlp")
-        dropout = self.training and self.dropout
+        dropout = self.training and self.dropout > 0
         if conv is not None:
-            added, tail = conv(hidden_states, tail, attention_mask, starts, record)
-            hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
+            update, conv_state = conv(hidden_states, conv_state, attention_mask, resets, record)
+            if dropout:
+                update = F.dropout(update, self.dropout)
+            hidden_states = hidden_states + update
         normed = norm(hidden_states)
-        added, state, tail = mixer(normed, state, tail, attention_mask, starts, record)
+        update, state, conv_state = mixer(normed, state, conv_state, attention_mask, resets, record)
         if self.reverse_mixer is not None:
-            added = added + self._reversed(normed, attention_mask, starts)
-        hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
+            update = update + self._mix_in_reverse(normed, attention_mask, resets)
+        if dropout:
+            update = F.dropout(update, self.dropout)
+        hidden_states = hidden_states + update
         if mlp is not None:
-            added = mlp(mlp_norm(hidden_states))
-            hidden_states = hidden_states + (F.dropout(added, dropout) if dropout else added)
-        return hidden_states, state, tail
+            update = mlp(mlp_norm(hidden_states))
+            if dropout:
+                update = F.dropout(update, self.dropout)
+            hidden_states = hidden_states + update
+        return hidden_states, state, conv_state
 
-    def _reversed(self, normed, attention_mask, starts):
-        # Padding is passed over wherever it stands, so a padded row may be turned round as it is.
+    def _mix_in_reverse(self, normed, attention_mask, resets):
+        # Padding is skipped at any position, so a padded row can be reversed as it is.
         if attention_mask is not None:
             attention_mask = attention_mask.flip(1)
-        if starts is not None:  # a sequence's last step is the first now
-            starts = F.pad(starts[:, 1:], (0, 1)).flip(1)
-        return self.reverse_mixer(normed.flip(1), None, None, attention_mask, starts)[0].flip(1)
+        if resets is not None:  # the last step of a sequence comes first now
+            resets = F.pad(resets[:, 1:], (0, 1)).flip(1)
+        update, _, _ = self.reverse_mixer(normed.flip(1), None, None, attention_mask, resets)
+        return update.flip(1)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.fx import Proxy
 
-from .calls_minrnn import forwards, leaf_node
+from .calls_minrnn import leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
 from .scan import is_one_step, make_spec, minrnn_scan, scan_step
 from .scan_choice import resolve_backend
@@ -193,8 +193,7 @@ class MinRNNCell(nn.Module):
             `(projected, extra)`: the blocks `(..., num_parts * hidden_size)` and the extra features `(..., extra_size)`,
             views of the result of one matmul. `extra` is `None` if `extra_size` is 0.
         """
-        (in_proj,) = forwards(self, "in_proj")
-        projected = in_proj(x)
+        projected = self.in_proj(x)
         if not self.extra_size:  # splitting is not free: the gradient of a view is a copy
             return projected, None
         projected, extra = projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)

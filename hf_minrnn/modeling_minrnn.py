@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .block_minrnn import MinRNNLayer
-from .calls_minrnn import forwards, make_output
+from .calls_minrnn import make_output
 from .cells import write_gate_bias
 from .compat import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -36,7 +36,7 @@ from .configuration_minrnn import AUTO_MAP, MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .gates import NUM_PARTS
 from .generation_minrnn import MinRNNGenerationMixin
-from .inputs_minrnn import PACKING_ARGS, check_cache, check_labels, padding_mask, sequence_starts
+from .inputs_minrnn import PACKING_ARGS, check_attention_mask, check_cache, check_labels, packing_resets
 from .norm_minrnn import MinRNNRMSNorm
 
 logger = logging.get_logger(__name__)
@@ -53,13 +53,16 @@ class _OnClassOrInstance:
 
 
 def _is_saved_for_a_push() -> bool:
-    """Whether a Trainer that has a repository on the Hub is saving. It uploads its folder by itself, and what it passes to
-    `save_pretrained` does not tell, so it is looked for among the callers.
+    """Returns whether the caller of `save_pretrained` is a Trainer that pushes to the Hub.
+
+    A Trainer uploads its folder itself, and its arguments to `save_pretrained` do not say so. The stack does.
     """
     frame = sys._getframe(2)
     while frame is not None and frame.f_globals.get("__name__") != "transformers.trainer":
         frame = frame.f_back
-    return frame is not None and getattr(frame.f_locals.get("self"), "hub_model_id", None) is not None
+    if frame is None:
+        return False
+    return getattr(frame.f_locals.get("self"), "hub_model_id", None) is not None
 
 
 @auto_docstring
@@ -77,11 +80,11 @@ class MinRNNPreTrainedModel(PreTrainedModel):
 
     @_OnClassOrInstance
     def carry_code(model_or_class):
-        """From now on this model is saved and pushed together with its code, by `Trainer` as well: a process without this
-        package loads it through any Auto class with `trust_remote_code=True`, and what that process saves carries the code on.
+        """Makes this model save and push its code too, including when `Trainer` does it.
 
-        Called on a class, `MinRNNForCausalLM.carry_code()`, it does so for every model of this class and of those derived
-        from it, as long as the process lives.
+        A process without this package can then load the model through any Auto class with `trust_remote_code=True`, and the
+        models that it saves include the code again. Called on a class, `MinRNNForCausalLM.carry_code()`, this applies to all
+        models of this class and its subclasses until the process ends.
 
         >>> import os, tempfile
         >>> from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
@@ -98,8 +101,8 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         config = model_or_class.config
         if config.cell_type not in NUM_PARTS:
             logger.warning_once(
-                f"cell_type {config.cell_type!r} is not part of hf_minrnn, and its code is not saved with the model: whoever "
-                "loads the model must run the code that registers the cell first"
+                f"cell_type {config.cell_type!r} is not part of hf_minrnn, so its code is not saved with the model: register "
+                "the cell in every process before it loads the model"
             )
         config.auto_map = dict(AUTO_MAP)
 
@@ -111,27 +114,32 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """`PreTrainedModel.save_pretrained`, which also saves the code after `carry_code()`. Where blocks have been taken out
-        or put in, the config gets the forget-gate floor of each block.
+        """Calls `PreTrainedModel.save_pretrained`, and saves the code too after `carry_code()`.
+
+        If blocks have been removed or added, it first writes the forget-gate floor of each block to the config.
         """
         if self._carries_code:
             self.carry_code()
         if push_to_hub or _is_saved_for_a_push():
             self._warn_of_a_push_without_code()
-        # Where blocks have been taken out or put in, the config's rule would give those that are left other floors.
-        blocks = [module for module in self.modules() if isinstance(module, MinRNNLayer)]
-        floors, known = [block.mixer.cell.spec.forget_gate_floor for block in blocks], self.config.forget_gate_floor
+        self._update_forget_gate_floors()
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
+
+    def _update_forget_gate_floors(self):
+        # The config may compute floors from the number of blocks, which would give the remaining blocks other floors.
+        floors = [m.mixer.cell.spec.forget_gate_floor for m in self.modules() if isinstance(m, MinRNNLayer)]
+        known = self.config.forget_gate_floor
         if not isinstance(known, list):
             known = [self.config.layer_forget_gate_floor(n) for n in range(len(floors))]
         if floors != known[: len(floors)]:
             self.config.forget_gate_floor = floors
-        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """`PreTrainedModel.push_to_hub`, which warns once where the model does not carry its code.
+        """Calls `PreTrainedModel.push_to_hub`, and warns once if the code is not pushed with the model.
 
         Args:
-            repo_id (`str`): The repository, `owner/name`, or a name of one's own. It is made if there is none.
+            repo_id (`str`): The repository, `owner/name`, or only a name for one of your own. It is created if it does not
+                exist.
             kwargs: The other arguments of `PreTrainedModel.push_to_hub`, such as `private`, `revision` and `commit_message`.
         """
         self._warn_of_a_push_without_code()
@@ -142,7 +150,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         if self._carries_code or self._auto_class or config._auto_class or getattr(config, "auto_map", None):
             return
         logger.warning_once(
-            "the model is pushed without its code, so it loads only where hf_minrnn is installed and imported: call "
+            "the model is pushed without its code, so it only loads where hf_minrnn is installed and imported: call "
             "model.carry_code() before the push"
         )
 
@@ -150,7 +158,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module):
         super()._init_weights(module)
         if isinstance(module, MinRNNCausalConv1d):
-            if self.config.conv_position == "mixer":  # the identity
+            if self.config.conv_position == "mixer":
                 identity = torch.zeros_like(module.weight)
                 identity[..., -1] = 1.0
                 initialization.copy_(module.weight, identity)
@@ -160,24 +168,24 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 initialization.zeros_(module.bias)
         elif getattr(module, "gate_bias", 0.0) and module.bias is not None:  # a cell's in_proj
-            start = torch.zeros_like(module.bias)
-            write_gate_bias(module, start)
-            initialization.copy_(module.bias, start)
+            bias = torch.zeros_like(module.bias)
+            write_gate_bias(module, bias)
+            initialization.copy_(module.bias, bias)
         elif getattr(module, "initial_state", None) is not None:
             initialization.zeros_(module.initial_state)
 
     def _check_and_adjust_attn_implementation(self, attn_implementation, *args, **kwargs):
-        return "eager"  # the model has no attention, so every implementation gives the same, whether it is installed or not
+        return "eager"  # no attention: every implementation gives the same result, whether it is installed or not
 
     def get_correct_attn_implementation(self, *args, **kwargs):
         return "eager"
 
     def get_correct_experts_implementation(self, *args, **kwargs):
-        return "eager"  # it has no experts either
+        return "eager"  # no experts
 
     @classmethod
     def prepare_distribute_model(cls, distributed_config, *args, **kwargs):
-        """Raises `ValueError` for tensor and expert parallelism: the model defines no plan for them."""
+        """Raises `ValueError` for tensor and expert parallelism, for which the model has no plan."""
         if isinstance(distributed_config, dict):
             distributed_config = DistributedConfig.from_dict(distributed_config)
         if distributed_config is not None and max(distributed_config.tp_size, distributed_config.ep_size) > 1:
@@ -192,7 +200,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
 class MinRNNModel(MinRNNPreTrainedModel):
     def __init__(self, config: MinRNNConfig):
         super().__init__(config)
-        # No padding_idx: padding has no effect on anything, and a pad token may well be the one that ends a text.
+        # No padding_idx: padding has no effect anyway, and the pad token may also be the token that ends a text.
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([MinRNNLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -216,30 +224,75 @@ class MinRNNModel(MinRNNPreTrainedModel):
         resets: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
+        if attention_mask is not None or past_key_values is not None:
+            position_ids = None  # these are only positions then, see PACKING_ARGS
         packing = {"position_ids": position_ids, "seq_idx": seq_idx, "cu_seq_lens_q": cu_seq_lens_q, "resets": resets}
         inputs = (input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, packing)
         if return_dict is None:
             return_dict = self.config.return_dict
-        asked = kwargs.get("output_hidden_states")
-        if asked or (asked is None and self.config.output_hidden_states):
-            return self._captured(*inputs, return_dict=return_dict, **kwargs)
-        # capture_outputs and the output class cost more than the matmuls of a small block's step.
+        output_hidden_states = kwargs.get("output_hidden_states")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_hidden_states:
+            kwargs["output_hidden_states"] = output_hidden_states
+            return self._run_and_capture(*inputs, return_dict=return_dict, **kwargs)
         hidden_states, past_key_values = self._run(*inputs, kwargs)
-        if return_dict is not False:
-            return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
-        return (hidden_states,) if past_key_values is None else (hidden_states, past_key_values)
+        output = make_output(BaseModelOutputWithPast, last_hidden_state=hidden_states, past_key_values=past_key_values)
+        return output.to_tuple() if return_dict is False else output
 
     @capture_outputs
-    def _captured(self, *inputs, **kwargs):
+    def _run_and_capture(self, *inputs, **kwargs):
+        # Not for every forward: capture_outputs costs more than the matmuls of one step of a small block.
         hidden_states, past_key_values = self._run(*inputs, kwargs)
         return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
 
     def _run(self, input_ids, attention_mask, past_key_values, inputs_embeds, use_cache, packing, kwargs):
-        embed_tokens, norm = forwards(self, "embed_tokens", "norm")
-        if (input_ids is None) ^ (inputs_embeds is not None):
+        """Returns the last hidden states and the cache."""
+        hidden_states = self._embed(input_ids, inputs_embeds)
+        batch, time, _ = hidden_states.shape
+        if past_key_values is None:
+            past_key_values = self._new_cache(use_cache)
+        elif self.config.bidirectional:
+            raise ValueError("a bidirectional model reads whole texts and carries no state: leave past_key_values out")
+        layers, num_layers = self.layers, self.config.num_hidden_layers
+        if num_layers < len(layers):  # generate lowers the number while it exits early
+            layers = layers[:num_layers]
+        continued, record = False, 0
+        if past_key_values is not None:
+            made_by = (*self.made_by, ("dtype", self.norm.weight.dtype))
+            cache_layers = check_cache(past_key_values, num_layers, batch, made_by)
+            continued = cache_layers[0].has_previous_state[0]
+            if cache_layers[0].record_past:
+                record = cache_layers[0].recorded_tokens
+                logits_to_keep = kwargs.get("logits_to_keep")
+                if isinstance(logits_to_keep, int):
+                    record = max(record, logits_to_keep)
+                record = min(record, time)
+        if attention_mask is not None:
+            attention_mask = check_attention_mask(attention_mask, batch, time, continued)
+        resets = packing_resets(batch, time, **packing, continued=continued, record=record > 0)
+
+        states = []
+        for n, layer in enumerate(layers):
+            state = conv_state = None
+            if continued:
+                state, conv_state = cache_layers[n].carried()
+            hidden_states, state, conv_state = layer(hidden_states, state, conv_state, attention_mask, resets, record)
+            states.append((state, conv_state))
+        if past_key_values is not None:  # only now: a forward that fails halfway leaves the cache unchanged
+            for cache_layer, (state, conv_state) in zip(cache_layers, states):
+                cache_layer.advance(state, conv_state, time, record, made_by)
+            last_tokens = None
+            if input_ids is not None and not cache_layers[0].is_compileable:  # generate sets those of a static cache
+                last_tokens = input_ids[:, -1:].clone()
+            cache_layers[0].last_tokens = last_tokens
+        return self.norm(hidden_states), past_key_values
+
+    def _embed(self, input_ids, inputs_embeds):
+        if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
-            inputs_embeds = embed_tokens(input_ids)
+            inputs_embeds = self.embed_tokens(input_ids)
         elif inputs_embeds.shape[-1] != self.config.hidden_size:
             raise ValueError(
                 f"inputs_embeds must be [batch, time, {self.config.hidden_size}], got shape {tuple(inputs_embeds.shape)}"
@@ -248,49 +301,19 @@ class MinRNNModel(MinRNNPreTrainedModel):
             raise ValueError(
                 f"input_ids must be [batch, time], got an input of shape {tuple(inputs_embeds.shape[:-1])}"
             )
-        batch, time, _ = inputs_embeds.shape
-        config, given = self.config, past_key_values
-        layers, depth = self.layers, config.num_hidden_layers
-        if depth < len(layers):  # for a while, where generate exits early
-            layers = layers[:depth]
-        cached, continued, record = [None] * depth, False, 0
-        if config.bidirectional and past_key_values is not None:
-            raise ValueError("a bidirectional model reads whole texts and carries no state: leave past_key_values out")
-        if past_key_values is None and not config.bidirectional and self._wants_cache(use_cache):
-            past_key_values = DynamicCache(config=config)
-        if past_key_values is not None:
-            made_by = (*self.made_by, ("dtype", self.norm.weight.dtype))
-            cached = check_cache(past_key_values, depth, batch, made_by)
-            continued = cached[0].has_previous_state[0]
-            if cached[0].record_past:
-                asked = kwargs.get("logits_to_keep")
-                record = min(time, max(asked if isinstance(asked, int) else 0, cached[0].recorded_tokens))
-        mask = padding_mask(attention_mask, batch, time, continued)
-        packable = not (continued or record)
-        starts = sequence_starts(batch, time, packing, packable, attention_mask, given, bool(record))
+        if self.training:
+            inputs_embeds = F.dropout(inputs_embeds, self.config.dropout)
+        return inputs_embeds
 
-        hidden_states = F.dropout(inputs_embeds, config.dropout, True) if self.training else inputs_embeds
-        states = []
-        for layer, cache in zip(forwards(layers, *layers._modules), cached):
-            state, tail = cache.carried() if continued else (None, None)
-            hidden_states, state, tail = layer(hidden_states, state, tail, mask, starts, record)
-            states.append((state, tail))
-        # Only now, so that a forward that fails halfway leaves the cache as it was.
-        if past_key_values is not None:
-            for cache, (state, tail) in zip(cached, states):
-                cache.advance(state, tail, time, record, made_by)
-            # What a text must have in this place to be the one that the cache has seen; generate notes it for static ones.
-            known = input_ids is not None and not cached[0].is_compileable
-            cached[0].last_tokens = (input_ids if time == 1 else input_ids[:, -1:]).clone() if known else None
-        return norm(hidden_states), past_key_values
-
-    def _wants_cache(self, use_cache):
+    def _new_cache(self, use_cache):
+        if self.config.bidirectional:
+            return None
         if use_cache is None:
             use_cache = self.config.use_cache
         if use_cache and self.gradient_checkpointing and self.training:
             logger.warning_once("use_cache=True makes no cache under gradient checkpointing: pass past_key_values")
-            return False
-        return use_cache
+            return None
+        return DynamicCache(config=self.config) if use_cache else None
 
 
 @auto_docstring
@@ -301,7 +324,7 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
     def __init__(self, config: MinRNNConfig):
         if config.bidirectional:
             raise ValueError(
-                "bidirectional=True sees the tokens that a causal language model is to predict: set it to False"
+                "bidirectional=True sees the tokens that a causal language model has to predict: set it to False"
             )
         super().__init__(config)
         self.model = MinRNNModel(config)
@@ -326,9 +349,9 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         r"""
-        The loss of packed rows also counts each sequence's first token, predicted from the sequence before it: set its label
-        to -100. Labels that are shifted already are given as `shift_labels`, together with `labels`. `Trainer` passes that
-        column on with `TrainingArguments(label_names=["labels", "shift_labels"])`.
+        The loss of a packed row also counts the first token of each sequence, predicted from the previous sequence. Set its
+        label to -100 to leave it out. Labels that are already shifted can be passed as `shift_labels`, together with `labels`.
+        `Trainer` passes that column on with `TrainingArguments(label_names=["labels", "shift_labels"])`.
 
         Example:
 
@@ -345,35 +368,26 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
         True
 
         ```"""
-        config = self.config
-        # shift_labels is not in the signature: Trainer takes each argument there whose name has "label" in it for one that
-        # every batch must have, and would evaluate other data sets without a loss.
+        # shift_labels is not in the signature: Trainer would expect every argument there with "label" in its name in every
+        # batch, and would evaluate data sets without it without a loss.
         if labels is not None or "shift_labels" in kwargs:
             self._check_labels(input_ids if inputs_embeds is None else inputs_embeds, labels, logits_to_keep, kwargs)
-        asked = kwargs.pop("output_hidden_states", None)
-        if asked is None:
-            asked = config.output_hidden_states
-        backbone, lm_head = forwards(self, "model", "lm_head")
-        outputs = backbone(
+        outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
-            output_hidden_states=asked,
-            return_dict=bool(asked),  # a tuple is quicker to make
+            return_dict=True,
             position_ids=position_ids,
             seq_idx=seq_idx,
             cu_seq_lens_q=cu_seq_lens_q,
             resets=resets,
             **kwargs,
         )
-        hidden_states = outputs.last_hidden_state if asked else outputs[0]
-        past_key_values = outputs.get("past_key_values") if asked else (*outputs, None)[1]
-        if hidden_states.shape[1] != 1 or not isinstance(logits_to_keep, int):  # else there is nothing to leave out
-            hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
-        logits = lm_head(hidden_states)
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        kwargs.pop("output_hidden_states", None)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
@@ -381,29 +395,33 @@ class MinRNNForCausalLM(MinRNNPreTrainedModel, MinRNNGenerationMixin):
             CausalLMOutputWithPast,
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values,
-            hidden_states=outputs.hidden_states if asked else None,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
         )
         if return_dict is None:
-            return_dict = config.return_dict
+            return_dict = self.config.return_dict
         return output.to_tuple() if return_dict is False else output
 
     def _check_labels(self, inputs, labels, logits_to_keep, kwargs):
-        if inputs is None:  # which the model refuses by name
+        if inputs is None:  # the model raises the error
             return
-        (batch, time), kept = inputs.shape[:2], None
+        batch, time = inputs.shape[:2]
+        shape = None  # that of the kept logits, if it is known
         if isinstance(logits_to_keep, int):
-            kept = (batch, len(range(time)[-logits_to_keep:]) if logits_to_keep else time)
+            if logits_to_keep:
+                time = len(range(time)[-logits_to_keep:])
+            shape = (batch, time)
         elif logits_to_keep.dim() == 1 and logits_to_keep.dtype != torch.bool:
-            kept = (batch, logits_to_keep.shape[0])
-        for given, shape in ((labels, kept), (kwargs.get("shift_labels"), None)):
-            if given is not None:
-                check_labels(given, shape, self.config.vocab_size, kwargs.get("ignore_index", -100))
+            shape = (batch, logits_to_keep.shape[0])
+        ignore_index = kwargs.get("ignore_index", -100)
+        if labels is not None:
+            check_labels(labels, shape, self.config.vocab_size, ignore_index)
+        if kwargs.get("shift_labels") is not None:
+            check_labels(kwargs["shift_labels"], None, self.config.vocab_size, ignore_index)
 
 
-# Trainer's label smoothing shifts the labels of causal language models only. It knows these by their classes' names in this
-# table, and would have any other model learn to repeat its input. The package's registration.py enters the name too; this line
-# is for models that are loaded by remote code.
+# Trainer's label smoothing only shifts the labels of models whose class name is in this table. Without the entry, the model
+# would learn to repeat its input. registration.py adds the name too; this line is for models loaded as remote code.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[MinRNNConfig.model_type] = MinRNNForCausalLM.__name__
 
 __all__ = ["MinRNNForCausalLM", "MinRNNModel", "MinRNNPreTrainedModel"]

@@ -52,7 +52,7 @@ def recording(model):
         (lambda model: one_row(torch.tensor([[0, 6], [0, 6]])), "cu_seq_lens_q must be a 1-D integer tensor"),
         (lambda model: one_row(torch.tensor([[1, 6]])), r"must rise from 0 to the length 6, got \[1, 6\]"),
         (lambda model: {"cu_seq_lens_q": torch.tensor([[0, 6], [0, 6]])}, "needs batch size 1, got 2"),
-        (lambda model: {"seq_idx": IDS, "past_key_values": model(IDS).past_key_values}, "cannot go on from a cache"),
+        (lambda model: {"seq_idx": IDS, "past_key_values": model(IDS).past_key_values}, "cannot continue a cache"),
         (lambda model: {"resets": IDS}, r"resets must be bool of shape \(2, 6\), got torch.int64"),
         (lambda model: {"resets": IDS[:, :5].bool()}, r"resets must be bool of shape \(2, 6\), got .* \(2, 5\)"),
         (lambda model: {"resets": IDS.bool(), "past_key_values": recording(model)}, "a cache that records"),

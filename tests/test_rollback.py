@@ -139,7 +139,7 @@ def test_what_cannot_be_taken_back_is_refused():
         assert same_states(cache, before)
         with pytest.raises(RuntimeError, match="only the last 0"):  # dropped with the crop
             cache.crop(-1)
-        with pytest.raises(ValueError, match="cannot go on from a cache"):
+        with pytest.raises(ValueError, match="cannot continue a cache"):
             model(ids, past_key_values=recording(model), seq_idx=torch.tensor([[0, 0, 0, 1, 1, 1]]))
     with pytest.raises(NotImplementedError, match="static cache cannot be rolled back"):
         StaticCache(config=model.config, max_cache_len=8).activate_past_recording()
