@@ -7,6 +7,7 @@ time; the faster path in norm_minrnn.py saves another 12 %.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,7 +42,7 @@ def is_plain() -> bool:
     return not torch.is_grad_enabled() and is_eager() and forward_ad._current_level < 0
 
 
-def forwards(module: nn.Module, *names: str) -> list:
+def forwards(module: nn.Module, *names: str) -> list[Any]:
     """Returns submodules by name, or their `forward` methods where that gives the same result: without gradients, hooks,
     tracing or compilation. `None` stands for a submodule that does not exist.
 
@@ -60,13 +61,14 @@ def forwards(module: nn.Module, *names: str) -> list:
         or torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
     ):
-        return [modules.get(name) for name in names]
+        return list(map(modules.get, names))
     found = []
     for name in names:
         child = modules.get(name)
-        ordinary = child is not None and type(child).__call__ is nn.Module.__call__
-        if ordinary and not (child._forward_hooks or child._forward_pre_hooks or child._compiled_call_impl):
-            child = child.forward
+        if child is not None and type(child).__call__ is nn.Module.__call__:
+            replaced = child._forward_hooks or child._forward_pre_hooks or child._compiled_call_impl
+            if not replaced:
+                child = child.forward
         found.append(child)
     return found
 
@@ -102,7 +104,7 @@ def _tracer(values):
     return None
 
 
-def make_output(output_class: type, **values):
+def make_output(output_class: Any, **values: Any) -> Any:
     """Returns `output_class(**values)`, an output class of transformers. `values` must be in the order of its fields.
 
     >>> from transformers.modeling_outputs import BaseModelOutput
