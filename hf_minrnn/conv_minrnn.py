@@ -91,14 +91,11 @@ class MinRNNCausalConv1d(nn.Module):
         return y, _conv_states(context, in_last_sequence, num_inputs, record)
 
     def _convolve(self, context):
-        if context.shape[1] == self.kernel_size:
-            return self._convolve_one_step(context)
-        # As an image one pixel high, whose channels-last layout is the layout of the hidden states.
-        image = context.unsqueeze(1).permute(0, 3, 1, 2)
-        y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=context.shape[2])
-        return y.permute(0, 2, 3, 1).squeeze(1)
-
-    def _convolve_one_step(self, context):
+        if context.shape[1] != self.kernel_size:
+            # As an image one pixel high, whose channels-last layout is the layout of the hidden states.
+            image = context.unsqueeze(1).permute(0, 3, 1, 2)
+            y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=context.shape[2])
+            return y.permute(0, 2, 3, 1).squeeze(1)
         # For one step, calling a convolution costs more than its arithmetic.
         context, weight, bias, sum_dtype = self._operands(context)
         dtype = context.dtype
