@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .torch_private import is_any_autocast_enabled
+
 
 def _take(x, steps):
     # Not take_along_dim: torch.export takes the sizes that it compares for constants.
@@ -15,7 +17,7 @@ def _precision(x) -> tuple[torch.dtype, torch.dtype]:
     # Of a convolution's result, and of the sum in it that is rounded once. Whatever is not computed by conv2d follows it, or a
     # token read alone would not have the numbers that it has in its text. (Under autocast, inductor rounds as it likes.)
     dtype = x.dtype
-    if dtype != torch.float64 and (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
+    if dtype != torch.float64 and (torch.compiler.is_compiling() or is_any_autocast_enabled()):
         device = x.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)

@@ -8,8 +8,9 @@ or transforms, which would freeze them into a graph or have none to show.
 import torch
 
 from .cache_minrnn import MinRNNCacheLayer
-from .calls_minrnn import is_eager
 from .compat import Cache
+from .packed import check_bounds
+from .torch_private import is_eager
 
 _INTEGERS = (torch.int32, torch.int64)
 # What the forward of the model and of each head says of these arguments. Trainer passes on only the columns of a data set
@@ -205,9 +206,7 @@ def _from_bounds(cu_seqlens, batch: int, time: int):
     if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
         raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if _readable(cu_seqlens):
-        bounds = cu_seqlens.tolist()
-        if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
-            raise ValueError(f"cu_seq_lens_q must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
+        check_bounds(cu_seqlens, time, "cu_seq_lens_q")
     starts = torch.zeros(time + 1, dtype=torch.bool, device=cu_seqlens.device)  # an empty sequence may begin at the end
     starts = starts.index_fill(0, cu_seqlens.long(), True)[:time]
     return (starts & (torch.arange(time, device=starts.device) > 0))[None]

@@ -4,8 +4,8 @@
 import torch
 import torch.nn.functional as F
 
-from .calls_minrnn import is_eager
 from .layers import MinGRU, MinLSTM
+from .torch_private import is_eager
 
 try:
     from tensordict import unravel_key_list
@@ -133,7 +133,8 @@ class MinRNNModuleBase(TensorDictModuleBase):
         layer, kept, starts = self.layer, [], None
         layer._check_features(value)
         hx = None if state is None else state[:, 0].transpose(0, 1)
-        layer._check_state(hx, value.shape[0])
+        if hx is not None:
+            layer._check_state(hx, value.shape[0])
         if sequences and state is not None:  # a row's first step starts from hx
             is_init = F.pad(is_init[:, 1:], (1, 0))
             starts = None if _all_zero(state, is_init) else state

@@ -2,7 +2,6 @@
 """The public scans on every backend against the float64 definition, in every precision; errors and backends' names."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -358,18 +357,6 @@ def test_auto_and_names_give_the_same(backend):
     got, want = minrnn_scan(projected, "mingru", state, backend=backend), minrnn_scan(projected, "mingru", state)
     for one, two in zip(got, want, strict=True):
         torch.testing.assert_close(one, two)
-
-
-def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
-    monkeypatch.setattr(scan_module, "resolve_backend", lambda *args, **options: "triton")
-    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float32)
-    assert not scan_module._has_step_kernel(on_gpu, "auto")
-    with torch.no_grad():
-        assert scan_module._has_step_kernel(on_gpu, "auto")
-        assert not scan_module._has_step_kernel(torch.zeros(1), "auto")
-        monkeypatch.undo()
-        assert not scan_module._has_step_kernel(SimpleNamespace(is_cuda=True, dtype=torch.float64), "auto")
-        assert not scan_module._has_step_kernel(on_gpu, "torch")
 
 
 @pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
