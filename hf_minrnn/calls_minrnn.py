@@ -5,7 +5,9 @@ They run the same code. Where a module is hooked, patched, traced or differentia
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +67,7 @@ def _forward(module):
     return module.forward
 
 
-def leaf_node(module: nn.Module, forward, *args, **kwargs):
+def leaf_node(module: nn.Module, forward: Callable, *args: Any, **kwargs: Any) -> Any:
     """Returns one graph node for a call of `module` if `torch.fx.symbolic_trace` runs, as it makes for torch.nn's modules.
 
     Call it at the top of `forward`, and return its result unless that is `None`. It is `None` outside of a trace, and for a
@@ -82,7 +84,7 @@ def leaf_node(module: nn.Module, forward, *args, **kwargs):
     >>> [node.op for node in traced.graph.nodes], traced(torch.ones(1)).item()
     (['placeholder', 'call_module', 'output'], 2.0)
     """
-    tracer = None
+    tracer: Any = None
     for value in (*args, *kwargs.values()):
         for one in value if isinstance(value, tuple) else (value,):  # a tuple is a pair of states
             if isinstance(one, Proxy):

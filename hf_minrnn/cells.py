@@ -8,6 +8,7 @@
 import math
 import numbers
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,15 +50,15 @@ class GateReset:
 torch.serialization.add_safe_globals([GateReset])
 
 
-def set_gate_bias(linear: nn.Linear) -> None:
+def set_gate_bias(linear: Any) -> None:
     """Sets the biases of the gates to their initial values (see `write_gate_bias`), unless `linear.gate_bias` is 0."""
     if linear.gate_bias:
         with torch.no_grad():
             write_gate_bias(linear, linear.bias)
 
 
-def write_gate_bias(linear: nn.Linear, bias: torch.Tensor) -> None:
-    """Writes the initial values of the gates into `bias`, in place.
+def write_gate_bias(linear: Any, bias: torch.Tensor) -> None:
+    """Writes the initial values of the gates into `bias`, in place. `linear` is the `in_proj` of a cell.
 
     The first `linear.gate_channels` entries get `linear.gate_bias`: a number, or a pair between which they are evenly spaced.
     With a pair, an input gate gets the negative.
@@ -66,7 +67,7 @@ def write_gate_bias(linear: nn.Linear, bias: torch.Tensor) -> None:
     if not isinstance(value, tuple):
         bias[:channels] = value
         return
-    bias[:channels] = torch.linspace(*value, channels, device=bias.device)
+    bias[:channels] = torch.linspace(value[0], value[1], channels, device=bias.device)
     if linear.has_input_gate:
         bias[channels : 2 * channels] = -bias[:channels]
 
@@ -142,8 +143,9 @@ class MinRNNCell(nn.Module):
         ):
             if not isinstance(size, numbers.Integral) or size < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
-        is_pair = isinstance(gate_bias, tuple | list) and len(gate_bias) == 2
-        biases = tuple(gate_bias) if is_pair else (gate_bias,)
+        biases: tuple = (gate_bias,)
+        if isinstance(gate_bias, tuple | list) and len(gate_bias) == 2:
+            biases = tuple(gate_bias)
         if not all(isinstance(value, numbers.Real) and math.isfinite(value) for value in biases):
             raise ValueError(f"gate_bias must be a finite number or a pair of them, got {gate_bias!r}")
         self.input_size = input_size
@@ -156,18 +158,17 @@ class MinRNNCell(nn.Module):
         if any(biases) and not bias:
             raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to initialize")
         width = self.num_parts * hidden_size + extra_size
-        self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
+        in_proj: Any = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)  # Any: gets more attributes
         if not self.first_part_keeps:
             biases = tuple(-value for value in biases)
-        if not any(biases):
-            self.in_proj.gate_bias = 0.0
-        else:
-            self.in_proj.gate_bias = biases if is_pair else biases[0]
-        self.in_proj.has_input_gate = self.has_input_gate
-        self.in_proj.gate_channels = hidden_size
-        if self.in_proj.gate_bias:
-            self.in_proj.reset_parameters = GateReset(self.in_proj)
-        set_gate_bias(self.in_proj)
+        in_proj.gate_bias = 0.0
+        in_proj.has_input_gate = self.has_input_gate
+        in_proj.gate_channels = hidden_size
+        if any(biases):
+            in_proj.gate_bias = biases if len(biases) == 2 else biases[0]
+            in_proj.reset_parameters = GateReset(in_proj)
+            set_gate_bias(in_proj)
+        self.in_proj = in_proj
 
     def reset_parameters(self) -> None:
         """Draws new initial weights."""

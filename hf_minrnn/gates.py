@@ -163,7 +163,7 @@ def _coefficients_in(work: Workspace, parts, spec: ScanSpec):
     if spec.cell_type == "mingru":
         w, x = torch.sigmoid(gates[0], out=work["w"]), candidate
     elif spec.normalize_gates:
-        w, x = _normalized_input_gate(*gates, work), candidate
+        w, x = _normalized_input_gate(gates[0], gates[1], work), candidate
     else:
         w = torch.sigmoid(torch.neg(gates[0], out=work["w"]), out=work["w"])
         x = torch.mul(torch.sigmoid(gates[1], out=work["t"]), candidate, out=work["x"])

@@ -14,7 +14,7 @@ from .calls_minrnn import leaf_node
 from .cells import CELLS
 from .packed import packed_resets, resets_backwards, sequence_order, turn_index
 from .scan_choice import is_one_step
-from .torch_private import check, is_any_autocast_enabled, is_eager
+from .torch_private import check, is_any_autocast_enabled, is_eager, is_tracing
 
 OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
@@ -26,6 +26,7 @@ class MinRNNBase(nn.Module):
     """Base class of `MinGRU` and `MinLSTM`; arguments as there."""
 
     cell_type: str
+    cells: Any  # nn.ModuleList of cells: torch does not type its elements
     mode: str  # "GRU" or "LSTM", for code that asks torch.nn's layers for the form of their state
 
     def __init__(
@@ -76,7 +77,7 @@ class MinRNNBase(nn.Module):
         if gate_bias is None:
             gate_bias = 0.0 if paper or not bias else GATE_BIAS
         elif isinstance(gate_bias, list):
-            gate_bias = tuple(gate_bias)
+            gate_bias = tuple(gate_bias)  # pyright: ignore[reportAssignmentType] the cell checks the length
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout = float(dropout)
@@ -162,7 +163,7 @@ class MinRNNBase(nn.Module):
             return node
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, resets)
-        self._check_input(input, hx, resets)
+        resets = self._check_input(input, hx, resets)
         batched = input.dim() == 3
         if not batched:
             input = input.unsqueeze(0)
@@ -177,13 +178,14 @@ class MinRNNBase(nn.Module):
         if batched and self.batch_first:
             return output, states
         output = output.transpose(0, 1) if batched else output.squeeze(0)
-        if output.requires_grad and not is_one_step(input.shape[1]) and not torch.jit.is_tracing():
+        if output.requires_grad and not is_one_step(input.shape[1]) and not is_tracing():
             # The scan's backward pass reads its output, and contiguous() does not copy a single row. A caller who writes to
             # the output in place must not change what the backward pass reads.
             output = output.clone(memory_format=torch.contiguous_format)
         return output.contiguous(), states if batched else states.squeeze(1)
 
-    def _check_input(self, input, hx, resets):
+    def _check_input(self, input, hx, resets) -> torch.Tensor | None:
+        """Raises `ValueError` or `RuntimeError` for an argument that does not fit. Returns the resets."""
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         self._check_features(input)
@@ -195,6 +197,7 @@ class MinRNNBase(nn.Module):
         if hx is not None and hx.dim() != input.dim():
             form = "batched 3-D" if input.dim() == 3 else "unbatched 2-D"
             raise RuntimeError(f"For {form} input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor")
+        return resets
 
     def _check_features(self, x):
         if x.is_complex():
@@ -248,15 +251,14 @@ class MinRNNBase(nn.Module):
         to the list `record`. `reset_states`, `(batch, time, cells, hidden_size)`, replace the states at `resets`, zeros by
         default. These two are for one direction only.
         """
-        bidirectional = self.bidirectional
         turn = turned_resets = None
-        if bidirectional:
+        if self.bidirectional:
             turn = turn_index(x.shape[1], cu_seqlens, x.device)
             turned_resets = resets_backwards(resets, turn, cu_seqlens)
         states, outputs = [], []
         for number, cell in enumerate(self.cells):
             state = None if hx is None else hx[number]
-            if bidirectional and number % 2 == 1:
+            if turn is not None and number % 2 == 1:
                 turned = x.index_select(1, turn)
                 h, state = self._cell(cell, turned, state, turned_resets, cu_seqlens)
                 h = h.index_select(1, turn)
@@ -265,9 +267,9 @@ class MinRNNBase(nn.Module):
                 h, state = self._cell(cell, x, state, resets, cu_seqlens, record, reset_state)
             states.append(state)
             outputs.append(h)
-            if bidirectional and number % 2 == 0:
+            if turn is not None and number % 2 == 0:
                 continue
-            x = torch.cat(outputs, -1) if bidirectional else h
+            x = h if turn is None else torch.cat(outputs, -1)
             outputs = []
             if self.dropout and self.training and len(states) < len(self.cells):
                 x = F.dropout(x, self.dropout)

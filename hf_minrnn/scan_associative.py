@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .gates import ScanSpec, coefficients, to_dtype
-from .torch_private import check, is_known_true
+from .torch_private import check, is_known_true, is_tracing
 
 # During export, time may have no value yet. The graph then contains the doublings for the largest possible time, or for this
 # one if there is no bound, and refuses longer inputs. So does torch.jit.trace, whose example may be shorter than later inputs.
@@ -21,7 +21,7 @@ def _longest_of_trace(time) -> int:
 
 
 def _doublings(time) -> int:
-    if torch.jit.is_tracing():
+    if is_tracing():
         return (_longest_of_trace(time) - 1).bit_length()
     exporting = torch.compiler.is_exporting()
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
@@ -38,7 +38,7 @@ def _doublings(time) -> int:
 def _shift(value, steps: int, position):
     """Moves every value `steps` later in time. The first `steps` values of the result have no meaning."""
     # A graph for any length must not pad a short input by 2^16 steps.
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_exporting() or is_tracing():
         return value.index_select(1, (position - steps).clamp(min=0))
     return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 
@@ -58,9 +58,9 @@ def scan(
     if attention_mask is not None:  # before the gates too: a NaN in the padding would turn its zero gradient into NaN
         projected = torch.where(attention_mask.unsqueeze(-1), projected, 0.0)
     w, x = coefficients([part.to(dtype) for part in projected.chunk(spec.num_parts, -1)], spec)
-    packed = cu_seqlens is not None
     if initial_state is None:
-        initial_state = w.new_zeros(len(cu_seqlens) - 1 if packed else w.shape[0], w.shape[-1])
+        rows = w.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+        initial_state = w.new_zeros(rows, w.shape[-1])
     initial_state = initial_state.to(dtype)
     # A step maps h to h + (end - loss * h), with loss = 1 - decay. Such maps are closed under composition, which is
     # associative.
@@ -74,10 +74,10 @@ def scan(
         loss = torch.where(attention_mask.unsqueeze(-1), loss, 0.0)
         end = torch.where(attention_mask.unsqueeze(-1), end, 0.0)
     position = torch.arange(time, device=w.device)
-    if torch.jit.is_tracing():  # cut from a longer one, because nothing else would refuse a longer input
+    if is_tracing():  # cut from a longer one, because nothing else would refuse a longer input
         position = torch.arange(_longest_of_trace(time), device=w.device)[:time]
     # For every step: the first step since the last change of the state, and the state before that one.
-    if packed:
+    if cu_seqlens is not None:
         cu_seqlens = cu_seqlens.to(position.dtype)
         sequence = torch.searchsorted(cu_seqlens, position, right=True) - 1
         first, start = cu_seqlens[sequence][None], initial_state[sequence][None]
@@ -97,7 +97,7 @@ def scan(
         end = before_end + (end - loss * before_end)
         loss = before_loss + (loss - before_loss * loss)
     h = start + (end - loss * start)
-    if packed:
+    if cu_seqlens is not None:
         last = torch.cat([initial_state[:1], h[0]])[cu_seqlens[1:]]
         final_state = torch.where((cu_seqlens[1:] > cu_seqlens[:-1])[:, None], last, initial_state)
     else:

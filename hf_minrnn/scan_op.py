@@ -6,6 +6,7 @@ import sys
 import types
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -141,7 +142,7 @@ def _register() -> types.ModuleType:
     # remote-code model), and registering again would free an op that others still call.
     if NAMESPACE not in sys.modules:
         custom_op = partial(torch.library.custom_op, mutates_args=())
-        ops = types.ModuleType(NAMESPACE, "The scan's custom ops.")
+        ops: Any = types.ModuleType(NAMESPACE, "The scan's custom ops.")
         ops.scan = custom_op(f"{NAMESPACE}::scan", _forward_kernel, schema=_FORWARD_SCHEMA)
         ops.scan.register_fake(_forward_fake)
         ops.scan.register_autograd(_backward, setup_context=_save)

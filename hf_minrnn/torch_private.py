@@ -21,8 +21,10 @@ TESTED_TORCH = "2.13.0"  # newest version that the tests have run with
 
 _functorch = getattr(torch._C, "_functorch", None)
 
-# Not None while torch.jit.trace runs.
-get_tracing_state = getattr(torch._C, "_get_tracing_state", lambda: torch.jit.is_tracing() or None)
+# Whether torch.jit.trace runs. Documented, but not among the exported names of torch.jit.
+is_tracing = torch.jit.is_tracing  # pyright: ignore[reportPrivateImportUsage]
+# The same in a single call: not None while torch.jit.trace runs.
+get_tracing_state = getattr(torch._C, "_get_tracing_state", lambda: is_tracing() or None)
 # Number of active modes that intercept every operation, such as the one of fake tensors. The fallback assumes one.
 len_dispatch_stack = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
 # Not None inside the transforms of torch.func. The fallback assumes one.
@@ -81,9 +83,10 @@ def has_functional_derivative(*tensors: torch.Tensor | None) -> bool:
 def _is_followed(x: torch.Tensor | None) -> bool:
     # By torch.func.grad or jvp, which may lie below other transforms.
     while x is not None and is_wrapped(x):
-        if _tracks_gradient(x):
+        inner = _unwrapped(x)
+        if inner is None or _tracks_gradient(x):
             return True
-        x = _unwrapped(x)
+        x = inner
     return False
 
 
@@ -97,10 +100,10 @@ def _has_no_storage(x: torch.Tensor) -> bool:
 
 # Whether a transform of torch.func has wrapped a tensor. The values of such a tensor cannot be read.
 is_wrapped = getattr(_functorch, "is_functorch_wrapped_tensor", _has_no_storage)
-# Whether that transform differentiates, and the tensor inside. Both are needed: the fallback assumes that it differentiates.
-_tracks_gradient, _unwrapped = (getattr(_functorch, name, None) for name in ("is_gradtrackingtensor", "get_unwrapped"))
-if _tracks_gradient is None or _unwrapped is None:
-    _tracks_gradient = is_wrapped
+# The tensor that it has wrapped, and whether it differentiates. Without one of these names every transform counts as one that
+# differentiates.
+_unwrapped = getattr(_functorch, "get_unwrapped", lambda x: None)
+_tracks_gradient = getattr(_functorch, "is_gradtrackingtensor", is_wrapped)
 
 
 def _check(condition: bool) -> None:
@@ -124,7 +127,7 @@ def constant_result(function: Callable) -> Callable:
 
     It sets what `torch.compiler.assume_constant_result` sets. That decorator imports the compiler, which takes seconds.
     """
-    function._dynamo_marked_constant = True
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess] there is no other interface
     return function
 
 
