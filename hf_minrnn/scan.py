@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import torch
 
-from .gates import ScanSpec, coefficients, g, step, to_dtype
+from .gates import NUM_PARTS, ScanSpec, coefficients, g, step, to_dtype
 from .packed import check_bounds, check_cu_seqlens
 from .scan_associative import scan as associative_scan
 from .scan_choice import choose_for_scan, has_step_kernel, is_one_step
@@ -327,7 +327,7 @@ def scan_step(
     >>> h.item(), state.item()
     (3.0, 3.0)
     """
-    num_parts = spec.num_parts
+    num_parts = NUM_PARTS[spec.cell_type]
     if projected.dim() != 2 or projected.shape[1] % num_parts:
         _refuse("projected", projected, f"[batch, {num_parts} * channels]")
     dtype = torch.promote_types(projected.dtype, torch.float32)
@@ -339,7 +339,7 @@ def scan_step(
     w, x = coefficients(wide.chunk(num_parts, -1), spec)
     if state is None:
         state = torch.zeros_like(w)
-    elif not _is_float(state) or state.shape != w.shape:
+    elif not isinstance(state, torch.Tensor) or not state.is_floating_point() or state.shape != w.shape:
         _refuse("state", state, f"floating point of shape {tuple(w.shape)}")
     elif state.device != projected.device:
         _refuse_device("state", state, projected.device)

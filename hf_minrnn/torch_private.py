@@ -57,7 +57,7 @@ def is_eager() -> bool:
 
 
 def is_plain() -> bool:
-    """Whether `is_eager()` holds and nothing differentiates here.
+    """Whether `is_eager()` holds and nothing differentiates here. Called for every token: one call instead of two.
 
     >>> is_plain()
     False
@@ -65,8 +65,14 @@ def is_plain() -> bool:
     ...     is_plain()
     True
     """
-    # In forward-mode differentiation the level is at least 0, which is also the fallback.
-    return not torch.is_grad_enabled() and is_eager() and getattr(forward_ad, "_current_level", 0) < 0
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or get_tracing_state() is not None
+        or len_dispatch_stack()
+        or peek_interpreter_stack() is not None
+        or getattr(forward_ad, "_current_level", 0) >= 0  # forward-mode differentiation, which the fallback assumes
+    )
 
 
 def has_functional_derivative(*tensors: torch.Tensor | None) -> bool:
