@@ -21,9 +21,9 @@ TESTED_TORCH = "2.13.0"  # newest version that the tests have run with
 
 _functorch = getattr(torch._C, "_functorch", None)
 
-# Whether torch.jit.trace runs. Documented, but not among the exported names of torch.jit.
-is_tracing = torch.jit.is_tracing  # pyright: ignore[reportPrivateImportUsage]
-# The same in a single call: not None while torch.jit.trace runs.
+# Whether torch.jit.trace runs. Documented, but not among the exported names of torch.jit, which is deprecated.
+is_tracing = getattr(torch.jit, "is_tracing", lambda: False)
+# Not None while torch.jit.trace runs, in one call instead of three.
 get_tracing_state = getattr(torch._C, "_get_tracing_state", lambda: is_tracing() or None)
 # Number of active modes that intercept every operation, such as the one of fake tensors. The fallback assumes one.
 len_dispatch_stack = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)

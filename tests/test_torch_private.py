@@ -3,6 +3,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hf_minrnn import torch_private
 from hf_minrnn.torch_private import TESTED_TORCH, has_functional_derivative, is_eager, is_wrapped, warn_of_newer_torch
 
 PACKAGE = Path(hf_minrnn.__file__).parent
-# By the file that reads them. Semi-public names have no fallback: see the docstring of torch_private.py.
+# Names with a fallback. The semi-public ones have none, see the docstring of torch_private.py.
 NAMES = (
     "torch._C._get_tracing_state",
     "torch._C._len_torch_dispatch_stack",
@@ -30,6 +31,7 @@ NAMES = (
     "torch._C._functorch.is_functorch_wrapped_tensor",
     "torch._C._functorch.is_gradtrackingtensor",
     "torch._C._functorch.get_unwrapped",
+    "torch.jit.is_tracing",
     "torch._check",
     "torch._dynamo.mark_static_address",
     "torch.autograd.forward_ad._current_level",
@@ -55,8 +57,7 @@ def test_the_names_mean_what_they_are_used_for():
         pass
 
     assert torch.compiler.assume_constant_result(marked)._dynamo_marked_constant is True
-    assert torch_private.constant_result(test_torch_has_the_name)._dynamo_marked_constant is True
-    assert callable(symbolic_shapes.statically_known_true) and torch_private.is_known_true(True)
+    assert torch_private.constant_result(lambda: None)._dynamo_marked_constant is True
     assert nn.Module.__call__ is torch_private.wrapped_call and torch_private.CAN_SKIP_MODULE_CALLS
     assert torch_private.check(True) is None
     with pytest.raises(RuntimeError):
@@ -65,19 +66,23 @@ def test_the_names_mean_what_they_are_used_for():
         torch_private._check(False)
 
 
-def test_every_private_name_of_torch_is_in_this_file():
-    """In the other files of the package, no attribute of torch begins with an underscore, but for the semi-public ones."""
+def test_a_condition_is_decided_without_symbolic_shapes(monkeypatch):
+    assert torch_private.is_known_true(True) and not torch_private.is_known_true(False)
+    monkeypatch.delattr(symbolic_shapes, "statically_known_true")
+    assert torch_private.is_known_true(True) and not torch_private.is_known_true(False)
+
+
+def test_other_files_use_no_private_name_of_torch():
+    """Except for attributes of modules: the semi-public ones, and those that CAN_SKIP_MODULE_CALLS stands for."""
     allowed = {"_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks", "_compiled_call_impl"}
     listed = allowed | {name.rpartition(".")[2] for name in NAMES}
     for path in sorted(PACKAGE.rglob("*.py")):
         found = re.findall(r"\b(?:torch|nn|forward_ad|_functorch)(?:\.\w+)*\._(?!_)\w+(?:\.\w+)*", path.read_text())
-        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
         if path.stem == "torch_private":
-            assert {name.rpartition(".")[2] for name in NAMES} <= set(re.findall(r"_?\w+", path.read_text()))
             continue
         assert not found, f"{path.name} uses {found}: move them to torch_private.py"
-        hooks = {node.attr for node in nodes if node.attr in listed}
-        assert hooks <= allowed, f"{path.name} uses {hooks - allowed}"
+        attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert attributes & listed <= allowed, f"{path.name} uses {attributes & listed - allowed}"
 
 
 # Loads the package in forked processes, in each with some names hidden from torch_private.py, and prints what they compute.
@@ -165,7 +170,7 @@ def computed():
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="the cases are forked")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each case runs in a forked process")
 @pytest.mark.parametrize("name", [*NAMES, "everything"])
 def test_training_and_generation_work_without_the_name(name, computed):
     want, got = computed["nothing"], computed[name]
@@ -176,7 +181,7 @@ def test_training_and_generation_work_without_the_name(name, computed):
     torch.testing.assert_close(torch.tensor(got["sums"]), torch.tensor(want["sums"]), rtol=1e-3, atol=1e-4)
 
 
-def test_a_transformed_tensor_is_recognised():
+def test_transformed_tensors_are_recognised():
     seen = []
 
     def look(x):
@@ -195,14 +200,14 @@ def test_a_transformed_tensor_is_recognised():
 
 
 @pytest.mark.parametrize("version", ["99.0.0", "99.1.0a0+git1234"])
-def test_a_newer_torch_gives_a_warning(version):
+def test_newer_versions_warn(version):
     with pytest.warns(
         UserWarning, match=rf"tested with torch up to {TESTED_TORCH}, and this is torch {re.escape(version)}"
     ):
         warn_of_newer_torch(version)
 
 
-def test_tested_and_older_versions_give_none():
+def test_tested_and_older_versions_do_not_warn():
     major, minor = TESTED_TORCH.split(".")[:2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -216,7 +221,12 @@ def test_tested_and_older_versions_give_none():
             warn_of_newer_torch(version)
 
 
-def test_a_newer_torch_is_told_once_and_the_package_works():
+def test_the_tested_version_is_the_one_of_the_constraints():
+    constraints = PACKAGE.parent / "constraints.txt"
+    assert f"torch=={TESTED_TORCH}" in constraints.read_text().splitlines()
+
+
+def test_importing_with_a_newer_torch_warns_once_and_works():
     program = """
 import warnings
 import torch
