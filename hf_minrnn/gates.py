@@ -165,7 +165,7 @@ def _coefficients_in(work: Workspace, parts, spec: ScanSpec):
     elif spec.normalize_gates:
         w, x = _normalized_input_gate(gates[0], gates[1], work), candidate
     else:
-        w = torch.sigmoid(torch.neg(gates[0], out=work["w"]), out=work["w"])
+        w = torch.neg(gates[0], out=work["w"]).sigmoid_()
         x = torch.mul(torch.sigmoid(gates[1], out=work["t"]), candidate, out=work["x"])
     scale = 1 - spec.forget_gate_floor
     return w if scale == 1 else torch.mul(w, scale, out=work["w"]), x
@@ -175,13 +175,14 @@ def _normalized_input_gate(forget, input, work: Workspace):
     # I / (F + I) = P / (P + Q) with P = 1 + exp(-forget), Q = 1 + exp(-input). Multiplying both by
     # exp(min(forget, input, 0)) makes every exponent non-positive, so nothing overflows. Without a logarithm, this is faster
     # over a tile.
-    scale = torch.clamp(torch.minimum(forget, input, out=work["w"]), max=0, out=work["w"])
-    p = torch.exp(torch.sub(scale, forget, out=work["t"]), out=work["t"])
-    q = torch.exp(torch.sub(scale, input, out=work["s"]), out=work["s"])
-    unit = torch.exp(scale, out=work["w"])
-    p = torch.add(p, unit, out=work["t"])
-    q = torch.add(torch.add(q, unit, out=work["s"]), p, out=work["s"])
-    return torch.div(p, q, out=work["w"])
+    w, p, q = work["w"], work["t"], work["s"]
+    scale = torch.minimum(forget, input, out=w).clamp_(max=0)
+    torch.sub(scale, forget, out=p).exp_()
+    torch.sub(scale, input, out=q).exp_()
+    unit = scale.exp_()
+    p.add_(unit)
+    q.add_(unit).add_(p)
+    return torch.div(p, q, out=w)
 
 
 def part_gradients(
@@ -224,8 +225,9 @@ def part_gradients(
         grad_u.addcmul_(grad_u, w, value=-1 / (1 - spec.forget_gate_floor))
         grad_gates = [grad_u]
         if spec.cell_type == "minlstm":  # u = softplus(-forget) - softplus(-input)
-            rest = [torch.sigmoid(torch.neg(gate, out=work[n]), out=work[n]) for gate, n in zip(gates, "ts")]
-            grad_gates = [rest[0].mul_(grad_u).neg_(), rest[1].mul_(grad_u)]
+            grad_forget = torch.neg(gates[0], out=work["t"]).sigmoid_().mul_(grad_u).neg_()
+            grad_input = torch.neg(gates[1], out=work["s"]).sigmoid_().mul_(grad_u)
+            grad_gates = [grad_forget, grad_input]
     if spec.candidate_activation == "g":
         # g' is 1 for x >= 0 and v - v^2 <= 0.25 below. (The gradient of a relu-guarded logarithm would be 0 at exactly 0.)
         slope = torch.addcmul(v, v, v, value=-1, out=work["v"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Which backend "auto" is, what is said about it, and what happens where numba is missing."""
+"""The backend that "auto" chooses, the explanation of the choice, and the behavior without numba."""
 
 import warnings
 from types import SimpleNamespace
@@ -112,7 +112,7 @@ def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The backends that the op ran, with every size large enough for numba."""
+    """Records the backends that the op runs. Every size is large enough for numba."""
     monkeypatch.setattr(scan_choice, "NUMBA_ELEMENTS", 0)
     ran = []
     for name, (forward, backward) in list(OP_BACKENDS.items()):
