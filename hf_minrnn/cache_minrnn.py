@@ -21,6 +21,7 @@ from .compat import (
     LinearAttentionLayer,
     is_torchdynamo_compiling,
 )
+from .torch_private import mark_static_address
 
 # The name under which DynamicCache and StaticCache find this package's cache layers. It carries a hash of their source:
 # two revisions of remote code in one process would otherwise build each other's.
@@ -248,8 +249,8 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
             states[state_idx] = torch.empty_like(new)
             self.cumulative_length = self.cumulative_length.to(new.device)
             if not is_torchdynamo_compiling():
-                torch._dynamo.mark_static_address(states[state_idx])
-                torch._dynamo.mark_static_address(self.cumulative_length)
+                mark_static_address(states[state_idx])
+                mark_static_address(self.cumulative_length)
         states[state_idx].copy_(new.detach())
 
     def _count(self, num_new_tokens):

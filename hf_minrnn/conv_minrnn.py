@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .torch_private import is_any_autocast_enabled
+
 
 class MinRNNCausalConv1d(nn.Module):
     """Depthwise causal convolution over time: y[t] = bias + sum over j of weight[j] * x[t - kernel_size + 1 + j].
@@ -130,7 +132,7 @@ class MinRNNCausalConv1d(nn.Module):
         dtype = context.dtype
         weight = self.weight
         bias = self.bias
-        if dtype != torch.float64 and (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
+        if dtype != torch.float64 and (torch.compiler.is_compiling() or is_any_autocast_enabled()):
             device = context.device.type
             if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from .cache_minrnn import MinRNNCacheLayer
-from .calls_minrnn import is_eager
 from .compat import Cache
+from .packed import check_bounds
+from .torch_private import is_eager
 
 _INTEGERS = (torch.int32, torch.int64)
 # Part of the docstring of the forward of the model and of every head. Trainer only passes on the columns of a data set that
@@ -239,13 +240,8 @@ def _resets_of_offsets(cu_seqlens, batch: int, time: int):
     if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
         raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if _readable(cu_seqlens):
-        offsets = cu_seqlens.tolist()
-        if offsets[0] != 0 or offsets[-1] != time or any(i > j for i, j in zip(offsets, offsets[1:])):
-            raise ValueError(
-                f"cu_seq_lens_q must rise from 0 to the length {time}, got {offsets[:4]} ... {offsets[-1]}"
-            )
-    resets = torch.zeros(
-        time + 1, dtype=torch.bool, device=cu_seqlens.device
-    )  # an empty last sequence starts at `time`
+        check_bounds(cu_seqlens, time, "cu_seq_lens_q")
+    # One more than `time`: an empty last sequence starts there.
+    resets = torch.zeros(time + 1, dtype=torch.bool, device=cu_seqlens.device)
     resets = resets.index_fill(0, cu_seqlens.long(), True)[:time]
     return (resets & (torch.arange(time, device=resets.device) > 0))[None]
