@@ -1,5 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""One residual block of the model: convolution, cell, norm, output gate and MLP, as the configuration combines them."""
+"""One residual block of the model: convolution, cell, norm, output gate and MLP, as the configuration combines them.
+
+`forwards(self, "norm", "mlp")` stands for `self.norm` and `self.mlp`: calling the result gives the same, sometimes faster.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +38,8 @@ class MinRNNResidualConv(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Arguments and results as for `MinRNNCausalConv1d`."""
         depthwise, pointwise = forwards(self, "depthwise", "pointwise")
-        hidden_states, conv_state = depthwise(hidden_states, conv_state, attention_mask, resets, record)
-        return pointwise(hidden_states), conv_state
+        hidden_states, final_conv_state = depthwise(hidden_states, conv_state, attention_mask, resets, record)
+        return pointwise(hidden_states), final_conv_state
 
 
 class MinRNNMixer(nn.Module):
@@ -90,16 +93,16 @@ class MinRNNMixer(nn.Module):
         if conv is not None:
             hidden_states, conv_state = conv(hidden_states, conv_state, attention_mask, resets, record)
         reset_state = None
-        if self.initial_state is not None and (state is None or resets is not None):
+        if state is None or resets is not None:
             first_state = self.first_state()
-            if state is None:
+            if state is None and first_state is not None:
                 state = first_state.expand(hidden_states.shape[0], -1)
             if resets is not None:
                 reset_state = first_state
         backend = self.cell.backend
         if backend != "auto":  # the model may have been moved to a device or dtype that this backend does not support
             backend = wished_backend(backend, hidden_states.device, hidden_states.dtype)
-        h, state, *gate = cell(
+        h, final_state, *gate = cell(
             hidden_states,
             state,
             attention_mask=attention_mask,
@@ -114,7 +117,7 @@ class MinRNNMixer(nn.Module):
             h = h * F.silu(gate[0])
         if out_proj is not None:
             h = out_proj(h)
-        return h, state, conv_state
+        return h, final_state, conv_state
 
 
 def _available_backend(backend: str) -> str:
@@ -133,12 +136,11 @@ class MinRNNMLP(nn.Module):
 
     def __init__(self, config: MinRNNConfig):
         super().__init__()
+        size: int = config.intermediate_size  # pyright: ignore[reportAssignmentType]  # None only before __post_init__
         self.act = ACT2FN[config.hidden_act]
-        self.gate_proj = None
-        if config.gated_mlp:
-            self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+        self.gate_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias) if config.gated_mlp else None
+        self.up_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         act, gate_proj, up_proj, down_proj = forwards(self, "act", "gate_proj", "up_proj", "down_proj")
@@ -196,9 +198,9 @@ class MinRNNLayer(GradientCheckpointingLayer):
                 update = F.dropout(update, self.dropout)
             hidden_states = hidden_states + update
         normed = norm(hidden_states)
-        update, state, conv_state = mixer(normed, state, conv_state, attention_mask, resets, record)
+        update, final_state, conv_state = mixer(normed, state, conv_state, attention_mask, resets, record)
         if self.reverse_mixer is not None:
-            update = update + self._mix_in_reverse(normed, attention_mask, resets)
+            update = update + _mix_backwards(self.reverse_mixer, normed, attention_mask, resets)
         if dropout:
             update = F.dropout(update, self.dropout)
         hidden_states = hidden_states + update
@@ -207,13 +209,14 @@ class MinRNNLayer(GradientCheckpointingLayer):
             if dropout:
                 update = F.dropout(update, self.dropout)
             hidden_states = hidden_states + update
-        return hidden_states, state, conv_state
+        return hidden_states, final_state, conv_state
 
-    def _mix_in_reverse(self, normed, attention_mask, resets):
-        # Padding is skipped at any position, so a padded row can be reversed as it is.
-        if attention_mask is not None:
-            attention_mask = attention_mask.flip(1)
-        if resets is not None:  # the last step of a sequence comes first now
-            resets = F.pad(resets[:, 1:], (0, 1)).flip(1)
-        update, _, _ = self.reverse_mixer(normed.flip(1), None, None, attention_mask, resets)
-        return update.flip(1)
+
+def _mix_backwards(mixer, hidden_states, attention_mask, resets):
+    # Padding is skipped at any position, so a padded row can be reversed as it is.
+    if attention_mask is not None:
+        attention_mask = attention_mask.flip(1)
+    if resets is not None:  # the last step of a sequence comes first now
+        resets = F.pad(resets[:, 1:], (0, 1)).flip(1)
+    update, _, _ = mixer(hidden_states.flip(1), None, None, attention_mask, resets)
+    return update.flip(1)

@@ -24,6 +24,7 @@ from .compat import (
     LinearAttentionLayer,
     is_torchdynamo_compiling,
 )
+from .torch_private import mark_static_address
 
 # DynamicCache and StaticCache find the layer classes under this name. It contains a hash of this file: without it, two
 # revisions of remote code in one process would build each other's layers.
@@ -413,8 +414,8 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
             states[state_idx] = torch.empty_like(new)
             self.cumulative_length = self.cumulative_length.to(new.device)
             if not is_torchdynamo_compiling():
-                torch._dynamo.mark_static_address(states[state_idx])
-                torch._dynamo.mark_static_address(self.cumulative_length)
+                mark_static_address(states[state_idx])
+                mark_static_address(self.cumulative_length)
         states[state_idx].copy_(new.detach())
 
     def _count(self, num_new_tokens: int):

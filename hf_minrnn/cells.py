@@ -1,13 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """MinGRUCell and MinLSTMCell: the input projection and the scan, for whole sequences and for single steps.
 
-`MinRNNCell` is the extension point for other cells: models, layers and generation reach a cell through its `forward` only,
-and `register_cell` makes it available to `MinRNNConfig` by name.
+`MinRNNCell` is the extension point for other cells. Models, layers and generation call only the `forward` of a cell, and
+`register_cell` makes a cell available to `MinRNNConfig` by name.
 """
 
 import math
 import numbers
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,17 +16,18 @@ from torch.fx import Proxy
 
 from .calls_minrnn import leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
-from .scan import is_one_step, make_spec, minrnn_scan, scan_step
-from .scan_choice import resolve_backend
+from .scan import make_spec, run_scan, scan_step
+from .scan_choice import is_one_step, resolve_backend
 
-torch.fx.wrap("scan_step")  # one call in what torch.fx.symbolic_trace makes of `step`
+torch.fx.wrap("scan_step")  # torch.fx.symbolic_trace makes one node of it
 
 
 class GateReset:
-    """`reset_parameters` of a cell's `in_proj` that has a gate bias, which it sets again.
+    """Replaces `reset_parameters` of a cell's `in_proj` that has a gate bias, and also sets this bias.
 
-    It takes the method's place on that one `nn.Linear`. A subclass would not do: tools that quantize look for the exact type.
-    The Linear is held weakly, so that it is freed as any other. A deep copy of it gets a `GateReset` of its own.
+    It is an attribute of that one `nn.Linear`. A subclass of `nn.Linear` would not work: quantization tools look for the
+    exact type. The reference to the Linear is weak, so that it is freed as usual. A deep copy of the Linear gets its own
+    `GateReset`.
     """
 
     def __init__(self, linear: nn.Linear):
@@ -44,28 +46,28 @@ class GateReset:
         set_gate_bias(linear)
 
 
-# As for ScanSpec: a saved cell may hold one. Calling it with a Linear only creates a weak reference.
+# A saved cell may contain one, as it contains a ScanSpec. Creating one only makes a weak reference.
 torch.serialization.add_safe_globals([GateReset])
 
 
-def set_gate_bias(linear: nn.Linear) -> None:
-    """Sets the biases of the gates to their initial values, see `write_gate_bias`, unless `linear.gate_bias` is 0."""
+def set_gate_bias(linear: Any) -> None:
+    """Sets the biases of the gates to their initial values (see `write_gate_bias`), unless `linear.gate_bias` is 0."""
     if linear.gate_bias:
         with torch.no_grad():
             write_gate_bias(linear, linear.bias)
 
 
-def write_gate_bias(linear: nn.Linear, bias: torch.Tensor) -> None:
-    """Writes the initial values of the gates into `bias`, in place.
+def write_gate_bias(linear: Any, bias: torch.Tensor) -> None:
+    """Writes the initial values of the gates into `bias`, in place. `linear` is the `in_proj` of a cell.
 
-    The first `linear.gate_channels` get `linear.gate_bias`, a number or a pair that is spread over them. With a pair, an input
-    gate gets the negative.
+    The first `linear.gate_channels` entries get `linear.gate_bias`: a number, or a pair between which they are evenly spaced.
+    With a pair, an input gate gets the negative.
     """
-    start, channels = linear.gate_bias, linear.gate_channels
-    if not isinstance(start, tuple):
-        bias[:channels] = start
+    value, channels = linear.gate_bias, linear.gate_channels
+    if not isinstance(value, tuple):
+        bias[:channels] = value
         return
-    bias[:channels] = torch.linspace(*start, channels, device=bias.device)
+    bias[:channels] = torch.linspace(value[0], value[1], channels, device=bias.device)
     if linear.has_input_gate:
         bias[channels : 2 * channels] = -bias[:channels]
 
@@ -73,13 +75,13 @@ def write_gate_bias(linear: nn.Linear, bias: torch.Tensor) -> None:
 class MinRNNCell(nn.Module):
     """Base class of the cells: `in_proj`, and a scan over its output. It has no output projection and no cache.
 
-    Models and layers call the cell itself, so forward hooks on it fire. `forward` calls `project`, then `scan`; for a
-    single step it calls `step`.
+    Models and layers call the cell itself, so forward hooks on it run. `forward` calls `project`, then `scan`; for a single
+    step it calls `step`.
 
-    To write another cell, derive from this class, set `cell_type` and `num_parts`, and define `scan`. `step` follows from
-    it. Override `step` too if a single step has a faster form. A `step` without a `scan` of its own is rejected, because the
-    cell would train with one formula and generate with another. Buffers must be persistent, or loading a model loses them.
-    `register_cell` makes the new cell available to models. See `notebooks/6_write_your_own_cell.ipynb` for a worked example.
+    To write another cell, derive from this class, set `cell_type` and `num_parts`, and define `scan`. The default `step` calls
+    it. Override `step` too if a single step can be computed faster. A class that overrides only `step` is rejected, because
+    it would train with one formula and generate with another. Buffers must be persistent, or loading a model loses them.
+    `register_cell` makes the new cell available to models. See `notebooks/6_write_your_own_cell.ipynb` for an example.
 
     Args:
         input_size (`int`): Features of the input.
@@ -88,11 +90,11 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
-        gate_bias (`float` or pair of `float`, defaults to 0.0): Initial value of the bias on the forget side: without input,
-            the decay of a fresh cell is `sigmoid(gate_bias)`, or less in minLSTM, whose input gate counts as well if
-            `normalize_gates` is on. A pair is spread evenly over the channels: the first channel gets
-            the first number, the last channel the second. The input gate of minLSTM then gets the negative, so that its decay
-            is `sigmoid(gate_bias)` too. Needs `bias`.
+        gate_bias (`float` or pair of `float`, defaults to 0.0): Initial bias that makes a new cell remember: without input
+            its decay is `sigmoid(gate_bias)`. In minLSTM with `normalize_gates` it is less, because the input gate counts
+            too. A pair is spread evenly over the channels: the first channel gets the first number, the last channel the
+            second. The input gate of minLSTM then gets the negative, so that its decay is `sigmoid(gate_bias)` too. Needs
+            `bias`.
         extra_size (`int`, defaults to 0): Features that `in_proj` computes in the same matmul for the caller.
         backend (`str`, defaults to `"auto"`): Backend of the scan.
         device, dtype: As for any `torch.nn` module.
@@ -104,18 +106,18 @@ class MinRNNCell(nn.Module):
     cell_type: str
     num_parts: int  # blocks of hidden_size features that scan takes; in_proj computes them in this order
     formula: str | None = None  # the cell of `minrnn_scan` that the inherited scan computes
-    first_part_keeps = True  # whether a larger first block means a larger decay; gives gate_bias its sign
+    first_part_keeps = True  # whether a larger first block means a larger decay; decides the sign of gate_bias
     has_input_gate = False  # whether the second block is an input gate
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         step_owner, scan_owner = (next(base for base in cls.__mro__ if name in vars(base)) for name in ("step", "scan"))
-        if step_owner is MinRNNCell:  # step follows from scan
+        if step_owner is MinRNNCell:  # this step calls scan
             return
         if scan_owner is MinRNNCell or not issubclass(step_owner, scan_owner):
             raise TypeError(
                 f"{cls.__name__} has the step of {step_owner.__name__} and the scan of {scan_owner.__name__}: it would train "
-                "with one formula and generate with another. Override scan, from which step follows, or both in one class"
+                "with one formula and generate with another. Override scan, which step calls, or both in one class"
             )
 
     def __init__(
@@ -141,9 +143,10 @@ class MinRNNCell(nn.Module):
         ):
             if not isinstance(size, numbers.Integral) or size < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, got {size!r}")
-        pair = isinstance(gate_bias, tuple | list) and len(gate_bias) == 2
-        starts = tuple(gate_bias) if pair else (gate_bias,)
-        if not all(isinstance(start, numbers.Real) and math.isfinite(start) for start in starts):
+        biases: tuple = (gate_bias,)
+        if isinstance(gate_bias, tuple | list) and len(gate_bias) == 2:
+            biases = tuple(gate_bias)
+        if not all(isinstance(value, numbers.Real) and math.isfinite(value) for value in biases):
             raise ValueError(f"gate_bias must be a finite number or a pair of them, got {gate_bias!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -152,28 +155,27 @@ class MinRNNCell(nn.Module):
         self.spec = make_spec(self.formula or self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
             resolve_backend(backend, None)
-        if any(starts) and not bias:
-            raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to start from it")
+        if any(biases) and not bias:
+            raise ValueError(f"gate_bias {gate_bias} needs bias=True: there is no bias to initialize")
         width = self.num_parts * hidden_size + extra_size
-        self.in_proj = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)
+        in_proj: Any = nn.Linear(input_size, width, bias=bias, device=device, dtype=dtype)  # Any: gets more attributes
         if not self.first_part_keeps:
-            starts = tuple(-start for start in starts)
-        if not any(starts):
-            self.in_proj.gate_bias = 0.0
-        else:
-            self.in_proj.gate_bias = starts if pair else starts[0]
-        self.in_proj.has_input_gate = self.has_input_gate
-        self.in_proj.gate_channels = hidden_size
-        if self.in_proj.gate_bias:
-            self.in_proj.reset_parameters = GateReset(self.in_proj)
-        set_gate_bias(self.in_proj)
+            biases = tuple(-value for value in biases)
+        in_proj.gate_bias = 0.0
+        in_proj.has_input_gate = self.has_input_gate
+        in_proj.gate_channels = hidden_size
+        if any(biases):
+            in_proj.gate_bias = biases if len(biases) == 2 else biases[0]
+            in_proj.reset_parameters = GateReset(in_proj)
+            set_gate_bias(in_proj)
+        self.in_proj = in_proj
 
     def reset_parameters(self) -> None:
         """Draws new initial weights."""
         self.in_proj.reset_parameters()
 
     def reset_gate_bias(self) -> None:
-        """Sets the forget side's bias to `gate_bias` again, after code that has re-initialised every `nn.Linear`.
+        """Sets the gate biases from `gate_bias` again. Call it after code that has re-initialised every `nn.Linear`.
 
         >>> cell = MinLSTMCell(8, 16, gate_bias=2.0)
         >>> _ = [nn.init.zeros_(module.bias) for module in cell.modules() if isinstance(module, nn.Linear)]
@@ -194,7 +196,7 @@ class MinRNNCell(nn.Module):
             views of the result of one matmul. `extra` is `None` if `extra_size` is 0.
         """
         projected = self.in_proj(x)
-        if not self.extra_size:  # splitting is not free: the gradient of a view is a copy
+        if not self.extra_size:  # no split here: the gradient of a view is a copy
             return projected, None
         projected, extra = projected.split_with_sizes([projected.shape[-1] - self.extra_size, self.extra_size], -1)
         return projected, extra
@@ -219,23 +221,12 @@ class MinRNNCell(nn.Module):
 
         Returns:
             `(h, final_state)`, as `minrnn_scan` returns them. `h[:, t]` must be the state after step `t`: speculative
-            decoding and `hf_minrnn.rl` read states from it. A function of the state belongs to what calls the cell.
+            decoding and `hf_minrnn.rl` read states from it. Apply functions of the state outside of the cell.
         """
         if self.formula is None:
             raise NotImplementedError(f"{type(self).__name__} must define scan")
-        return minrnn_scan(
-            projected,
-            self.formula,
-            initial_state,
-            candidate_activation=self.spec.candidate_activation,
-            normalize_gates=self.spec.normalize_gates,
-            forget_gate_floor=self.spec.forget_gate_floor,
-            attention_mask=attention_mask,
-            cu_seqlens=cu_seqlens,
-            resets=resets,
-            reset_state=reset_state,
-            backend=backend or self.backend,
-        )
+        backend = backend or self.backend
+        return run_scan(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, self.spec, backend)
 
     def forward(
         self,
@@ -255,7 +246,7 @@ class MinRNNCell(nn.Module):
             x (`torch.Tensor` of shape `(batch, time, input_size)`): The input.
             initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
             backend (`str`, *optional*): The cell's backend by default.
-            record (`int`, defaults to 0): Number of last steps before which the state is returned too.
+            record (`int`, defaults to 0): Number of last steps for which the state before the step is returned too.
 
         Returns:
             `(h, final_state)`: `(batch, time, hidden_size)` in the dtype of the projection, and `(batch, hidden_size)` in
@@ -265,7 +256,7 @@ class MinRNNCell(nn.Module):
         Raises:
             ValueError: If `x` has another number of dimensions, or for an argument that `minrnn_scan` rejects.
         """
-        if isinstance(x, Proxy):  # torch.fx.symbolic_trace is making a graph
+        if isinstance(x, Proxy):  # torch.fx.symbolic_trace runs
             options = {"attention_mask": attention_mask, "cu_seqlens": cu_seqlens, "resets": resets}
             options |= {"reset_state": reset_state, "backend": backend, "record": record}
             node = leaf_node(self, MinRNNCell.forward, x, initial_state, **options)
@@ -282,7 +273,7 @@ class MinRNNCell(nn.Module):
             return self._one_step(x.select(1, 0), initial_state)
         projected, extra = self.project(x)
         dtype = projected.dtype
-        if record:  # each h is then exactly a state, not one that is rounded to the model's dtype
+        if record:  # each h must be exactly a state, not one that is rounded to the model's dtype
             projected = projected.to(torch.promote_types(dtype, torch.float32))
         h, state = self.scan(
             projected,
@@ -294,21 +285,24 @@ class MinRNNCell(nn.Module):
             backend=backend or self.backend,
         )
         if record:
-            if not self._scans_by_formula() and not torch.allclose(h[:, -1], state, rtol=1e-3, atol=1e-3):
-                raise ValueError(
-                    f"{type(self).__name__}.scan returns an h that is not the state: its states cannot be recorded for "
-                    "speculative decoding. Return the states, and apply a function to them outside of the cell"
-                )
-            first = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
-            states = torch.cat([first.unsqueeze(1), h], 1)
-            state = states[:, h.shape[1] - record :].clone()  # a view would keep all states alive
+            state = self._recorded_states(h, state, initial_state, record)
             h = to_dtype(h, dtype)
-        elif not self._scans_by_formula():  # the two may share memory, see _one_step
-            state = state.clone()
+        elif not self._scans_by_formula():
+            state = state.clone()  # it may share memory with h, see _one_step
         return (h, state) if extra is None else (h, state, extra)
 
+    def _recorded_states(self, h, state, initial_state, record: int):
+        """Returns the states before each of the last `record` steps and after the last, `(batch, record + 1, channels)`."""
+        if not self._scans_by_formula() and not torch.allclose(h[:, -1], state, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{type(self).__name__}.scan returns an h that is not the state: its states cannot be recorded for "
+                "speculative decoding. Return the states, and apply a function to them outside of the cell"
+            )
+        first = torch.zeros_like(state) if initial_state is None else initial_state.to(state.dtype)
+        states = torch.cat([first.unsqueeze(1), h], 1)
+        return states[:, h.shape[1] - record :].clone()  # a view would keep all states alive
+
     def _one_step(self, x, initial_state):
-        # As `forward` returns it. A caller may change h in place, which must not change the state that is carried.
         h, state, *extra = self.step(x, initial_state)
         if len(extra) != (1 if self.extra_size else 0):
             raise TypeError(
@@ -316,11 +310,12 @@ class MinRNNCell(nn.Module):
                 f"return {'(h, state, extra)' if self.extra_size else '(h, state)'}"
             )
         if h is state or not self._scans_by_formula():
-            state = state.clone()
+            state = state.clone()  # a caller may change h in place, which must not change the state that is carried
         h = h.unsqueeze(1)
         return (h, state, extra[0].unsqueeze(1)) if extra else (h, state)
 
     def _scans_by_formula(self) -> bool:
+        """Whether `scan` is the one of `MinRNNCell`, not one of a subclass or an instance."""
         return getattr(self.scan, "__func__", None) is MinRNNCell.scan
 
     def step(
@@ -328,7 +323,7 @@ class MinRNNCell(nn.Module):
         x: torch.Tensor,
         state: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """Runs over one step, with the same weights and the same results as `forward`. Differentiable.
+        """Runs over one step, with the same weights and results as `forward`. Differentiable.
 
         Args:
             x (`torch.Tensor` of shape `(batch, input_size)`): The input of one step.
@@ -386,17 +381,17 @@ CELLS: dict[str, type[MinRNNCell]] = {cell.cell_type: cell for cell in (MinGRUCe
 def register_cell(cell_class: type[MinRNNCell]) -> type[MinRNNCell]:
     """Makes a cell available as `MinRNNConfig(cell_type=...)`, under its `cell_type`. Usable as a class decorator.
 
-    A saved model names its cell in config.json. The process that loads it must register the cell first.
+    A saved model contains only the name of its cell. The process that loads it must register the cell first.
 
     Args:
-        cell_class (`type`): A subclass of `MinRNNCell` with a `cell_type` and `num_parts` of its own.
+        cell_class (`type`): A subclass of `MinRNNCell` with its own `cell_type` and `num_parts`.
 
     Returns:
         `type`: The class itself.
 
     Raises:
-        TypeError: If it is no subclass of `MinRNNCell`, or lacks `cell_type`, `num_parts` or `scan`.
-        ValueError: If another class has this `cell_type` already.
+        TypeError: If it is not a subclass of `MinRNNCell`, or lacks `cell_type`, `num_parts` or `scan`.
+        ValueError: If another class already has this `cell_type`.
 
     >>> from hf_minrnn import linear_scan
     >>> @register_cell
@@ -416,12 +411,10 @@ def register_cell(cell_class: type[MinRNNCell]) -> type[MinRNNCell]:
         raise TypeError(f"{cell_class.__name__} needs a cell_type, the name that a config gives it")
     if not isinstance(getattr(cell_class, "num_parts", None), int) or cell_class.num_parts < 1:
         raise TypeError(f"{cell_class.__name__} needs num_parts, the number of blocks that in_proj computes for scan")
-    known = CELLS.get(name)
-    same = known is not None and (known.__module__, known.__qualname__) == (
-        cell_class.__module__,
-        cell_class.__qualname__,
-    )  # a notebook that defines the class again
-    if name in NUM_PARTS or (known is not None and not same):
+    known = CELLS.get(name, cell_class)
+    # A notebook may define the same class again.
+    is_same = known.__module__ == cell_class.__module__ and known.__qualname__ == cell_class.__qualname__
+    if name in NUM_PARTS or not is_same:
         raise ValueError(f"cell_type {name!r} is taken: choose another name")
     if cell_class.scan is MinRNNCell.scan and cell_class.formula is None:
         raise TypeError(f"{cell_class.__name__} must define scan")

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .torch_private import is_any_autocast_enabled
+
 
 class MinRNNCausalConv1d(nn.Module):
     """Depthwise causal convolution over time: y[t] = bias + sum over j of weight[j] * x[t - kernel_size + 1 + j].
@@ -48,7 +50,8 @@ class MinRNNCausalConv1d(nn.Module):
             of the same shape as the argument. With `record`, `conv_state` is `(batch, record + 1, kernel_size - 1, channels)`:
             before each of these steps and after the last.
         """
-        time, reach = x.shape[1], self.kernel_size - 1
+        time = x.shape[1]
+        reach = self.kernel_size - 1
         if conv_state is None:
             conv_state = x.new_zeros(x.shape[0], reach, x.shape[2])
         elif conv_state.dtype != x.dtype:
@@ -63,22 +66,24 @@ class MinRNNCausalConv1d(nn.Module):
 
     def _forward_general(self, x, conv_state, attention_mask, resets, record):
         """Runs over padded, packed and recorded input."""
-        time, reach = x.shape[1], self.kernel_size - 1
+        time = x.shape[1]
+        reach = self.kernel_size - 1
+        sequence = None
+        if resets is not None:
+            sequence = resets.cumsum(1)  # number of each input's sequence; 0 continues the sequence of conv_state
         if attention_mask is not None:  # padding goes to the end of each row, the other steps keep their order
             order = torch.argsort(attention_mask.logical_not().to(torch.uint8), dim=1, stable=True)
             x = _take(x, order)
+            if sequence is not None:
+                sequence = sequence.gather(1, order)
         context = _concatenate(conv_state, x)
         in_last_sequence = None
-        if resets is None:
+        if resets is None or sequence is None:
             y = self._convolve(context)
         else:
-            sequence = resets.cumsum(1)  # number of each input's sequence; 0 continues the sequence of conv_state
-            last_sequence = sequence[:, -1:]
-            if attention_mask is not None:
-                sequence = sequence.gather(1, order)
             sequence = F.pad(sequence, (reach, 0))
             y = self._convolve_packed(context, sequence)
-            in_last_sequence = sequence == last_sequence
+            in_last_sequence = sequence == resets.sum(1, keepdim=True)
         if attention_mask is None:
             num_inputs = torch.arange(1, time + 1, device=x.device).expand(x.shape[0], -1)
         else:
@@ -88,13 +93,12 @@ class MinRNNCausalConv1d(nn.Module):
         return y, _conv_states(context, in_last_sequence, num_inputs, record)
 
     def _convolve(self, context):
-        if (
-            context.shape[1] != self.kernel_size
-        ):  # as an image one pixel high: it is then in channels-last layout already
+        if context.shape[1] != self.kernel_size:
+            # As an image one pixel high, whose channels-last layout is the layout of the hidden states.
             image = context.unsqueeze(1).permute(0, 3, 1, 2)
             y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=context.shape[2])
             return y.permute(0, 2, 3, 1).squeeze(1)
-        # One step: calling a convolution costs more than its arithmetic.
+        # For one step, calling a convolution costs more than its arithmetic.
         context, weight, bias, sum_dtype = self._operands(context)
         dtype = context.dtype
         if dtype != sum_dtype:
@@ -125,10 +129,14 @@ class MinRNNCausalConv1d(nn.Module):
         A token that is read alone must get the same numbers as in its text: rounded to conv2d's dtype, and only once. (Under
         autocast, inductor chooses its own rounding.)
         """
-        dtype, weight, bias = context.dtype, self.weight, self.bias
-        if dtype != torch.float64 and (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
+        dtype = context.dtype
+        weight = self.weight
+        bias = self.bias
+        if dtype != torch.float64 and (torch.compiler.is_compiling() or is_any_autocast_enabled()):
             device = context.device.type
-            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            # torch.compile of torch 2.11 cannot trace is_autocast_available.
+            has_autocast = device != "meta" and (torch.compiler.is_compiling() or torch.amp.is_autocast_available(device))
+            if has_autocast and torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
         sum_dtype = torch.promote_types(dtype, torch.float32)
         if context.dtype == dtype == sum_dtype:

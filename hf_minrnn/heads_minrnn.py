@@ -1,6 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The classification heads: a label for each text, a label for each token, and the span that answers a question."""
 
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportIncompatibleMethodOverride=false
+# pyright: reportPrivateImportUsage=false
+# TransformersKwargs also names arguments of the signatures below, these differ from transformers' own, and compat.py imports
+# names that transformers does not list as exported.
+
 import torch
 
 from .compat import (

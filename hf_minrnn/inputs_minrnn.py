@@ -5,11 +5,14 @@ Values are only read on the CPU: on another device the host would wait for it. T
 either: a graph would keep them as constants, or there are no values.
 """
 
+from typing import Any
+
 import torch
 
 from .cache_minrnn import MinRNNCacheLayer
-from .calls_minrnn import is_eager
 from .compat import Cache
+from .packed import check_bounds
+from .torch_private import is_eager
 
 _INTEGERS = (torch.int32, torch.int64)
 # Part of the docstring of the forward of the model and of every head. Trainer only passes on the columns of a data set that
@@ -43,7 +46,7 @@ def _described(x) -> str:
     return f"{x!r:.200}"
 
 
-def check_cache(past_key_values: Cache, num_layers: int, batch: int, made_by: tuple) -> list[MinRNNCacheLayer]:
+def check_cache(past_key_values: Cache, num_layers: int, batch: int, made_by: tuple) -> list[Any]:
     """Returns the layers of a cache.
 
     Args:
@@ -55,7 +58,7 @@ def check_cache(past_key_values: Cache, num_layers: int, batch: int, made_by: tu
     Raises:
         ValueError: If the cache does not fit this model and batch.
     """
-    layers = past_key_values.layers if isinstance(past_key_values, Cache) else []
+    layers: list[Any] = past_key_values.layers if isinstance(past_key_values, Cache) else []
     fits = len(layers) == num_layers
     for layer in layers:
         # By name, not by class: another copy of this package may have registered its own class.
@@ -93,8 +96,8 @@ def check_attention_mask(attention_mask: torch.Tensor, batch: int, time: int, co
         ValueError: If the mask does not fit the input, or holds scores that would be added.
     """
     fits = isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 and attention_mask.shape[0] == batch
+    columns = attention_mask.shape[1] if fits else 0
     if fits:
-        columns = attention_mask.shape[1]
         if continued:
             fits = columns >= time
         else:
@@ -181,12 +184,12 @@ def packing_resets(
             "packed sequences (cu_seq_lens_q, seq_idx) cannot continue a cache or be recorded by one: give each sequence a "
             "row of its own"
         )
-    resets = found[0]
+    combined = found[0]
     for more in found[1:]:
-        resets = resets | more
-    if _readable(resets) and not bool(resets.any()):
+        combined = combined | more
+    if _readable(combined) and not bool(combined.any()):
         return None
-    return resets.expand(batch, time)
+    return combined.expand(batch, time)
 
 
 def packing_argument(packing: dict[str, torch.Tensor | None], attention_mask: torch.Tensor | None = None) -> str | None:
@@ -203,7 +206,8 @@ def packing_argument(packing: dict[str, torch.Tensor | None], attention_mask: to
     for name in ("seq_idx", "cu_seq_lens_q"):
         if packing.get(name) is not None:
             return name
-    resets, position_ids = packing.get("resets"), packing.get("position_ids")
+    resets = packing.get("resets")
+    position_ids = packing.get("position_ids")
     if isinstance(resets, torch.Tensor) and resets.dim() == 2 and _readable(resets) and bool(resets[:, 1:].any()):
         return "resets"
     if isinstance(position_ids, torch.Tensor) and position_ids.dim() == 2 and _readable(position_ids):
@@ -236,13 +240,8 @@ def _resets_of_offsets(cu_seqlens, batch: int, time: int):
     if not integer or cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2:
         raise ValueError(f"cu_seq_lens_q must be a 1-D integer tensor [0, ..., {time}], got {_described(cu_seqlens)}")
     if _readable(cu_seqlens):
-        offsets = cu_seqlens.tolist()
-        if offsets[0] != 0 or offsets[-1] != time or any(i > j for i, j in zip(offsets, offsets[1:])):
-            raise ValueError(
-                f"cu_seq_lens_q must rise from 0 to the length {time}, got {offsets[:4]} ... {offsets[-1]}"
-            )
-    resets = torch.zeros(
-        time + 1, dtype=torch.bool, device=cu_seqlens.device
-    )  # an empty last sequence starts at `time`
+        check_bounds(cu_seqlens, time, "cu_seq_lens_q")
+    # One more than `time`: an empty last sequence starts there.
+    resets = torch.zeros(time + 1, dtype=torch.bool, device=cu_seqlens.device)
     resets = resets.index_fill(0, cu_seqlens.long(), True)[:time]
     return (resets & (torch.arange(time, device=resets.device) > 0))[None]

@@ -1,30 +1,33 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""MinGRU and MinLSTM: layers to put where torch.nn.GRU and torch.nn.LSTM are. Needs torch only."""
+"""MinGRU and MinLSTM: layers that replace torch.nn.GRU and torch.nn.LSTM. Needs torch only."""
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls_minrnn import is_eager, leaf_node
+from .calls_minrnn import leaf_node
 from .cells import CELLS
 from .packed import packed_resets, resets_backwards, sequence_order, turn_index
-from .scan import is_one_step
+from .scan_choice import is_one_step
+from .torch_private import check, is_any_autocast_enabled, is_eager, is_tracing
 
 OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
-# Chosen by training/studies/layer_defaults.py: the channels of a fresh layer remember from 2 to about 56 steps, 1 + exp(bias).
+# Chosen by training/studies/layer_defaults.py: the channels of a new layer remember from 2 to about 56 steps, 1 + exp(bias).
 GATE_BIAS = (0.0, 4.0)
 
 
 class MinRNNBase(nn.Module):
-    """What `MinGRU` and `MinLSTM` share; arguments as there."""
+    """Base class of `MinGRU` and `MinLSTM`; arguments as there."""
 
     cell_type: str
-    mode: str  # "GRU" or "LSTM": whose form the state has, for code that asks torch.nn's layers
+    cells: Any  # nn.ModuleList of cells: torch does not type its elements
+    mode: str  # "GRU" or "LSTM", for code that asks torch.nn's layers for the form of their state
 
     def __init__(
         self,
@@ -35,8 +38,8 @@ class MinRNNBase(nn.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device=None,
-        dtype=None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
         proj_size: int = 0,
         paper: bool = False,
@@ -53,57 +56,52 @@ class MinRNNBase(nn.Module):
             raise ValueError(
                 f"proj_size must be 0, got {proj_size}: no state enters the gates, so put an nn.Linear behind the layer"
             )
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a positive integer, got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value}")
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         switches = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional, "paper": paper}
-        for name, value in switches.items():
-            if not isinstance(value, bool):
-                raise TypeError(f"{name} must be True or False, got {value!r}")
+        _check_sizes_and_switches(sizes, switches)
         if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout must be a probability, from 0 to 1, got {dropout!r}")
         if output_gate not in OUTPUT_GATES:
             raise ValueError(f"output_gate must be one of {OUTPUT_GATES}, got {output_gate!r}")
         if output_gate == "highway" and (bidirectional or input_size != hidden_size):
             raise ValueError(
-                "output_gate='highway' passes the input on, which needs input_size equal to hidden_size and one direction, "
-                f"got {input_size}, {hidden_size} and bidirectional={bidirectional}"
+                "output_gate='highway' mixes the output with the input, which needs input_size equal to hidden_size and one "
+                f"direction, got {input_size}, {hidden_size} and bidirectional={bidirectional}"
             )
         if state_dtype is not None and not (isinstance(state_dtype, torch.dtype) and state_dtype.is_floating_point):
             raise ValueError(f"state_dtype must be a floating-point torch.dtype, or None, got {state_dtype!r}")
         if dropout and num_layers == 1:
-            warnings.warn(
-                f"dropout={dropout} acts between layers, and there is only one layer: it does nothing", stacklevel=2
-            )
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
-        self.bidirectional, self.output_gate = bidirectional, output_gate
-        self.state_dtype, self.proj_size = state_dtype, 0
-        directions = 2 if bidirectional else 1
+            warnings.warn(f"dropout={dropout} acts between layers: it does nothing in one layer", stacklevel=2)
         if candidate_activation is None:
             candidate_activation = "g" if paper else "identity"
         if gate_bias is None:
             gate_bias = 0.0 if paper or not bias else GATE_BIAS
-        gate_bias = tuple(gate_bias) if isinstance(gate_bias, list) else gate_bias
-        self.candidate_activation, self.normalize_gates = candidate_activation, normalize_gates
-        self.gate_bias, self.forget_gate_floor = gate_bias, forget_gate_floor
+        elif isinstance(gate_bias, list):
+            gate_bias = tuple(gate_bias)  # pyright: ignore[reportAssignmentType] the cell checks the length
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.dropout = float(dropout)
+        self.proj_size = 0
+        self.candidate_activation = candidate_activation
+        self.normalize_gates = normalize_gates
+        self.forget_gate_floor = forget_gate_floor
+        self.gate_bias = gate_bias
+        self.output_gate = output_gate
+        self.state_dtype = state_dtype
         options = {
             "candidate_activation": candidate_activation,
             "normalize_gates": normalize_gates,
             "gate_bias": gate_bias,
             "extra_size": 0 if output_gate is None else hidden_size,
             "backend": backend,
+            "device": device,
+            "dtype": dtype,
         }
-        cells = []
-        for layer, floor in enumerate(_floors(forget_gate_floor, num_layers)):
-            size = input_size if layer == 0 else directions * hidden_size
-            options["forget_gate_floor"] = floor
-            cells += [
-                CELLS[self.cell_type](size, hidden_size, bias, device=device, dtype=dtype, **options)
-                for _ in range(directions)
-            ]
+        cells, size = [], input_size
+        for floor in _floors(forget_gate_floor, num_layers):
+            for _ in range(self.num_directions):
+                cells.append(CELLS[self.cell_type](size, hidden_size, bias, forget_gate_floor=floor, **options))
+            size = self.num_directions * hidden_size
         self.cells = nn.ModuleList(cells)
 
     @property
@@ -113,7 +111,7 @@ class MinRNNBase(nn.Module):
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
-        """The weights, a list for every layer and direction, as `torch.nn.GRU` has them."""
+        """The weights, one list for every layer and direction, as in `torch.nn.GRU`."""
         return [list(cell.parameters()) for cell in self.cells]
 
     def reset_parameters(self) -> None:
@@ -122,12 +120,12 @@ class MinRNNBase(nn.Module):
             cell.reset_parameters()
 
     def reset_gate_bias(self) -> None:
-        """Sets the forget side's biases to `gate_bias` again, after code that has re-initialised every `nn.Linear`."""
+        """Sets the gate biases from `gate_bias` again. Call it after code that has re-initialised every `nn.Linear`."""
         for cell in self.cells:
             cell.reset_gate_bias()
 
     def flatten_parameters(self) -> None:
-        """Nothing: there are no weights to lay out, and code written for `torch.nn.GRU` may call it."""
+        """Does nothing. It exists because code written for `torch.nn.GRU` may call it."""
 
     def extra_repr(self) -> str:
         shown = f"{self.input_size}, {self.hidden_size}"
@@ -136,102 +134,108 @@ class MinRNNBase(nn.Module):
         defaults |= {"state_dtype": None, "forget_gate_floor": 0.0, "gate_bias": GATE_BIAS if self.bias else 0.0}
         return shown + "".join(f", {n}={getattr(self, n)!r}" for n, d in defaults.items() if getattr(self, n) != d)
 
-    # --- the door ----------------------------------------------------------------------------------------------------
-
-    def forward(self, input, hx=None, resets=None):
-        """Runs all layers over a sequence, a batch of them, or packed ones.
+    def forward(
+        self,
+        input: torch.Tensor | PackedSequence,
+        hx: torch.Tensor | None = None,
+        resets: torch.Tensor | PackedSequence | None = None,
+    ) -> tuple[torch.Tensor | PackedSequence, torch.Tensor]:
+        """Runs all layers over a sequence, a batch of sequences, or packed sequences.
 
         Args:
             input (`torch.Tensor` or `PackedSequence`): `(time, batch, input_size)`, with `batch_first` `(batch, time,
                 input_size)`, unbatched `(time, input_size)`; or as `torch.nn.utils.rnn` packs it.
-            hx: The state before the first step, zeros by default; see the class.
+            hx (`torch.Tensor`, *optional*): State before the first step, zeros by default; see the class.
             resets (`torch.Tensor`, bool, *optional*): Laid out as `input` without its features; `PackedSequence` for a
-                packed input. Where True a new episode begins: the state is zero before that step, whatever it was. Backwards,
-                a bidirectional layer starts anew at each episode's last step. A NaN stays in its episode, in outputs, states
-                and gradients of the input; the weights' gradients are sums over all steps, and have it.
+                packed input. Where True a new episode begins: the state before that step becomes zero, whatever it was.
+                Backwards, a bidirectional layer starts again at each episode's last step. A NaN stays in its episode, in
+                outputs, states and gradients of the input. Gradients of the weights are sums over all steps and contain it.
 
         Returns:
             `(output, h_n)`; see the class.
 
         Raises:
-            ValueError: For an input of other dimensions or another dtype, or `resets` that do not fit.
-            RuntimeError: For features or an `hx` of another size, as `torch.nn.GRU` does.
+            ValueError: For an input with other dimensions or another dtype, or `resets` that do not fit.
+            RuntimeError: For other features or an `hx` of another size, as `torch.nn.GRU` raises it.
         """
         node = leaf_node(self, MinRNNBase.forward, input, hx, resets)
         if node is not None:
             return node
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, resets)
-        name = type(self).__name__
-        if input.dim() not in (2, 3):
-            raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
-        self._check_features(input)
+        resets = self._check_input(input, hx, resets)
         batched = input.dim() == 3
-        if resets is not None and not (
-            isinstance(resets, torch.Tensor) and resets.shape == input.shape[:-1] and resets.dtype == torch.bool
-        ):
-            is_tensor = isinstance(resets, torch.Tensor)
-            got = f"{resets.dtype} of {tuple(resets.shape)}" if is_tensor else type(resets).__name__
-            raise ValueError(f"resets must be bool of shape {tuple(input.shape[:-1])}, got {got}")
-        if hx is not None and hx.dim() != input.dim():
-            raise RuntimeError(
-                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, hx should also be {input.dim()}-D but got "
-                f"{hx.dim()}-D tensor"
-            )
         if not batched:
-            input, hx = input.unsqueeze(0), None if hx is None else hx.unsqueeze(1)
+            input = input.unsqueeze(0)
+            hx = None if hx is None else hx.unsqueeze(1)
             resets = None if resets is None else resets.unsqueeze(0)
         elif not self.batch_first:
-            input, resets = input.transpose(0, 1), None if resets is None else resets.transpose(0, 1)
-        self._check_state(hx, input.shape[0])
+            input = input.transpose(0, 1)
+            resets = None if resets is None else resets.transpose(0, 1)
+        if hx is not None:
+            self._check_state(hx, input.shape[0])
         output, states = self._run(input, hx, resets, None)
         if batched and self.batch_first:
             return output, states
         output = output.transpose(0, 1) if batched else output.squeeze(0)
-        if output.requires_grad and not is_one_step(input.shape[1]) and torch._C._get_tracing_state() is None:
-            # The scan's backward pass reads its output again, and contiguous() does not copy a single row. A caller who
-            # writes to the output in place must not change what the backward pass reads.
+        if output.requires_grad and not is_one_step(input.shape[1]) and not is_tracing():
+            # The scan's backward pass reads its output, and contiguous() does not copy a single row. A caller who writes to
+            # the output in place must not change what the backward pass reads.
             output = output.clone(memory_format=torch.contiguous_format)
         return output.contiguous(), states if batched else states.squeeze(1)
 
+    def _check_input(self, input, hx, resets) -> torch.Tensor | None:
+        """Raises `ValueError` or `RuntimeError` for an argument that does not fit. Returns the resets."""
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        self._check_features(input)
+        if resets is not None:
+            is_tensor = isinstance(resets, torch.Tensor)
+            if not (is_tensor and resets.shape == input.shape[:-1] and resets.dtype == torch.bool):
+                got = f"{resets.dtype} of {tuple(resets.shape)}" if is_tensor else type(resets).__name__
+                raise ValueError(f"resets must be bool of shape {tuple(input.shape[:-1])}, got {got}")
+        if hx is not None and hx.dim() != input.dim():
+            form = "batched 3-D" if input.dim() == 3 else "unbatched 2-D"
+            raise RuntimeError(f"For {form} input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor")
+        return resets
+
     def _check_features(self, x):
-        weight = self.cells._modules["0"].in_proj._parameters.get("weight")
         if x.is_complex():
             raise ValueError(
                 f"input is {x.dtype}, and the states are real: use torch.view_as_real(input).flatten(-2), which has twice "
                 "the features"
             )
-        if (
-            type(weight) is nn.Parameter
-            and x.dtype != weight.dtype
-            and (weight.is_floating_point() or weight.is_complex())  # what quantizes has a dtype of its own
-            and not (torch._C._is_any_autocast_enabled() and x.dtype in DTYPES[:3])
-        ):
-            remedies = [f"input.to({weight.dtype})"] if weight.dtype in DTYPES else []
-            remedies += [f"layer.to({x.dtype})"] if x.dtype in DTYPES else []
-            raise ValueError(f"input is {x.dtype} and the weights are {weight.dtype}: use {', or '.join(remedies)}")
+        # From the dicts: modules that replace the weight by one of another kind, or quantize it, convert the input themselves.
+        weight = self.cells._modules["0"].in_proj._parameters.get("weight")
+        if type(weight) is nn.Parameter and x.dtype != weight.dtype:
+            has_numbers = weight.is_floating_point() or weight.is_complex()
+            if has_numbers and not (is_any_autocast_enabled() and x.dtype in DTYPES[:3]):
+                remedies = [f"input.to({weight.dtype})"] if weight.dtype in DTYPES else []
+                remedies += [f"layer.to({x.dtype})"] if x.dtype in DTYPES else []
+                raise ValueError(f"input is {x.dtype} and the weights are {weight.dtype}: use {', or '.join(remedies)}")
         if x.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 
     def _check_state(self, hx, rows: int):
-        want = (len(self.cells), rows, self.hidden_size)
-        if hx is not None and hx.shape != want:
-            raise RuntimeError(f"Expected hidden size {want}, got {tuple(hx.shape)}")
+        wanted = (len(self.cells), rows, self.hidden_size)
+        if hx.shape != wanted:
+            raise RuntimeError(f"Expected hidden size {wanted}, got {tuple(hx.shape)}")
 
     def _packed(self, packed, hx, resets):
-        # Sequence by sequence instead of step by step, the sequences one after the other: what cu_seqlens describes.
+        # The packed steps are put in order, one sequence after the other, as cu_seqlens describes them.
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         self._check_features(data)
         resets = None if resets is None else packed_resets(resets, packed)
         rows = int(batch_sizes[0])
-        torch._check(rows >= 1)  # a compiled graph knows nothing else of it
-        if hx is not None and torch.compiler.is_compiling():
-            torch._check(rows == hx.shape[1])
-        self._check_state(hx, rows)
-        if hx is not None and sorted_indices is not None:
-            hx = hx.index_select(1, sorted_indices)
+        check(rows >= 1)  # a compiled graph knows nothing else about this number
+        if hx is not None:
+            if torch.compiler.is_compiling():
+                check(rows == hx.shape[1])
+            self._check_state(hx, rows)
+            if sorted_indices is not None:
+                hx = hx.index_select(1, sorted_indices)
         back, cu_seqlens = (index.to(data.device) for index in sequence_order(batch_sizes, rows, len(data)))
         order = torch.empty_like(back).scatter_(0, back, torch.arange(len(back), device=back.device))
         resets = None if resets is None else resets[order].unsqueeze(0)
@@ -240,53 +244,63 @@ class MinRNNBase(nn.Module):
             states = states.index_select(1, unsorted_indices)
         return PackedSequence(output[0][back], batch_sizes, sorted_indices, unsorted_indices), states
 
-    # --- the layers --------------------------------------------------------------------------------------------------
+    def _run(self, x, hx, resets, cu_seqlens, record=None, reset_states=None):
+        """Returns the output `(batch, time, directions * hidden_size)` and the final states `(cells, rows, hidden_size)`.
 
-    def _run(self, x, hx, resets, cu_seqlens, kept=None, starts=None):
-        """`(batch, time, features)` to `(batch, time, directions * hidden_size)` and `(cells, rows, hidden_size)`.
-
-        To `kept`, a list, each cell appends its states after every step, `(batch, time, hidden_size)`. `starts`, `(batch, time,
-        cells, hidden_size)`, is what replaces the states at `resets`, zeros by default. Both are for one direction only.
+        The input `x` is `(batch, time, features)`. Each cell appends its states after every step, `(batch, time, hidden_size)`,
+        to the list `record`. `reset_states`, `(batch, time, cells, hidden_size)`, replace the states at `resets`, zeros by
+        default. These two are for one direction only.
         """
         turn = turned_resets = None
         if self.bidirectional:
             turn = turn_index(x.shape[1], cu_seqlens, x.device)
             turned_resets = resets_backwards(resets, turn, cu_seqlens)
-        states, directions = [], self.num_directions
-        for layer in range(self.num_layers):
+        states, outputs = [], []
+        for number, cell in enumerate(self.cells):
+            state = None if hx is None else hx[number]
+            if turn is not None and number % 2 == 1:
+                turned = x.index_select(1, turn)
+                h, state = self._cell(cell, turned, state, turned_resets, cu_seqlens)
+                h = h.index_select(1, turn)
+            else:
+                reset_state = None if reset_states is None else reset_states[:, :, number]
+                h, state = self._cell(cell, x, state, resets, cu_seqlens, record, reset_state)
+            states.append(state)
+            outputs.append(h)
+            if turn is not None and number % 2 == 0:
+                continue
+            x = h if turn is None else torch.cat(outputs, -1)
             outputs = []
-            for direction in range(directions):
-                number = layer * directions + direction
-                state = None if hx is None else hx[number]
-                start = None if starts is None else starts[:, :, number]
-                if direction == 0:
-                    h, last = self._cell(self.cells[number], x, state, resets, cu_seqlens, kept, start)
-                else:
-                    turned = x.index_select(1, turn)
-                    h, last = self._cell(self.cells[number], turned, state, turned_resets, cu_seqlens, kept, start)
-                    h = h.index_select(1, turn)
-                outputs.append(h)
-                states.append(last)
-            x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
-            if self.dropout and self.training and layer < self.num_layers - 1:
+            if self.dropout and self.training and len(states) < len(self.cells):
                 x = F.dropout(x, self.dropout)
         states = torch.stack(states)
         dtype = self.state_dtype or x.dtype
         return x, states if states.dtype == dtype else states.to(dtype)
 
-    def _cell(self, cell, x, state, resets, cu_seqlens, kept, start):
-        h, last, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens, reset_state=start)
-        if kept is not None:
-            kept.append(h)
+    def _cell(self, cell, x, state, resets, cu_seqlens, record=None, reset_state=None):
+        h, state, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens, reset_state=reset_state)
+        if record is not None:
+            record.append(h)
         if self.output_gate == "gate":
             h = h * torch.sigmoid(gate[0])
         elif self.output_gate == "highway":
             h = torch.lerp(x.to(h.dtype), h, torch.sigmoid(gate[0]))
-        return h, last
+        return h, state
 
 
-def _floors(floor, layers: int) -> list:
-    """The forget-gate floor of each layer."""
+def _check_sizes_and_switches(sizes: dict, switches: dict) -> None:
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a positive integer, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value}")
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def _floors(floor: float | Sequence[float], layers: int) -> list:
+    """Returns the forget-gate floor of each layer."""
     if not isinstance(floor, list | tuple):
         return [floor] * layers
     if len(floor) != layers:
@@ -297,49 +311,51 @@ def _floors(floor, layers: int) -> list:
 
 
 class MinGRU(MinRNNBase):
-    """minGRU (arXiv 2410.01201, section 3.1) in `torch.nn.GRU`'s place: same arguments, shapes and return values.
+    """minGRU (arXiv 2410.01201, section 3.1) as a replacement for `torch.nn.GRU`: same arguments, shapes and return values.
 
-    What differs: the gates look at the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
-    [0, 1] and do not mix channels, so that it cannot keep track of parity-like states at finite precision (arXiv
-    2411.12537), which a GRU can. The weights' names differ (`cells.0.in_proj.weight`), and their initial distribution is
-    `torch.nn.Linear`'s, except for the gates' biases.
+    Differences: the gates depend on the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
+    [0, 1] and do not mix channels, so it cannot keep track of parity-like states at finite precision (arXiv 2411.12537). A
+    GRU can. The weights have other names (`cells.0.in_proj.weight`), and the initial distribution of `torch.nn.Linear`,
+    except for the gates' biases.
 
     The defaults were chosen by measurement (training/README.md, "Defaults of MinGRU and MinLSTM") and suit all tasks that were
-    tried; `paper=True` gives the paper's form, which lost on most. A floor of 0.9 suits only the reading of long sequences
-    to their end: a policy or a forecast of the next step needs the present. nn.GRU's candidate is bounded, the identity is
-    not: where plain SGD with a rate of 20 diverges, `output_gate="gate"` or a rate of 5 helped, smaller weights did not.
+    tried. `paper=True` gives the paper's form, which was worse on most of them. A floor of 0.9 suits only tasks that read
+    long sequences to their end: a policy or a forecast of the next step needs recent inputs. The candidate of nn.GRU is
+    bounded, the identity is not: where plain SGD with a rate of 20 diverged, `output_gate="gate"` or a rate of 5 helped,
+    smaller weights did not.
 
     Args:
         input_size (`int`): Features of the input.
         hidden_size (`int`): Channels of the state.
-        num_layers (`int`, defaults to 1): Layers, one on the other.
+        num_layers (`int`, defaults to 1): Number of stacked layers.
         bias (`bool`, defaults to `True`): Whether the projections have biases.
         batch_first (`bool`, defaults to `False`): `(batch, time, features)` instead of `(time, batch, features)`.
         dropout (`float`, defaults to 0.0): Dropout between layers, in training.
         bidirectional (`bool`, defaults to `False`): A second cell in every layer reads backwards.
         device, dtype: As for any `torch.nn` module.
-        proj_size (`int`): Refused unless 0.
+        proj_size (`int`): Must be 0.
         paper (`bool`, defaults to `False`): The paper's form: "g" and 0.0 become the defaults of `candidate_activation` and
             `gate_bias`.
         candidate_activation (`str`, *optional*): "identity", the default, or "g", which is never negative.
-        forget_gate_floor (`float` or list of `float`, defaults to 0.0): Floor of the decay, in [0, 1), of all or of
-            each layer: the higher, the longer the memory, and the less a step can change the state.
-        gate_bias (`float` or pair of `float`, *optional*): Start of the forget side's bias; without input a fresh cell keeps
-            the share `sigmoid(gate_bias)` of its state at each step, which is a memory of `1 + exp(gate_bias)` steps. A pair
-            is spread evenly over the channels. The default is `(0.0, 4.0)`, 2 to 56 steps, and 0.0 without `bias`; raise
-            the second number for a longer memory.
-        output_gate (`str`, *optional*): "gate" multiplies the output by a sigmoid of the input's projection; "highway" mixes
-            it with the layer's input by one, which needs `input_size == hidden_size` and one direction.
-        state_dtype (`torch.dtype`, *optional*): Of the returned `h_n`; the output's by default, as `torch.nn.GRU`'s is. A
-            bfloat16 model that carries its state from call to call needs `torch.float32`, or small updates are rounded away.
+        forget_gate_floor (`float` or list of `float`, defaults to 0.0): Floor of the decay, in [0, 1), of all layers or of
+            each layer. A higher floor means a longer memory, and a step can change the state less.
+        gate_bias (`float` or pair of `float`, *optional*): Initial bias that makes a new cell remember. Without input, a cell
+            keeps the share `sigmoid(gate_bias)` of its state at each step, which is a memory of `1 + exp(gate_bias)` steps. A
+            pair is spread evenly over the channels. The default is `(0.0, 4.0)`, 2 to 56 steps, and 0.0 without `bias`.
+            Increase the second number for a longer memory.
+        output_gate (`str`, *optional*): "gate" multiplies the output by a sigmoid of a projection of the input. "highway" uses
+            this sigmoid to mix output and input, which needs `input_size == hidden_size` and one direction.
+        state_dtype (`torch.dtype`, *optional*): Dtype of the returned `h_n`. By default that of the output, as in
+            `torch.nn.GRU`. A bfloat16 model that carries its state from call to call needs `torch.float32`, or small updates
+            are rounded away.
         backend (`str`, defaults to `"auto"`): Backend of the scan, see `minrnn_scan`.
 
-    `layer(input, h_0, resets)` returns `(output, h_n)`: `output` `(time, batch, D * hidden_size)` or laid out as the input is,
-    `h_0` and `h_n` `(D * num_layers, batch, hidden_size)`, D directions; without a batch dimension if the input has none.
+    `layer(input, h_0, resets)` returns `(output, h_n)`. With D directions, `output` is `(time, batch, D * hidden_size)` or laid
+    out as the input, `h_0` and `h_n` are `(D * num_layers, batch, hidden_size)`; without batch dimension if the input has none.
 
     Raises:
-        TypeError: For a size that is no integer, or a switch that is no bool.
-        ValueError: For an argument that does not fit, by name; for a list of floors of another length than `num_layers`.
+        TypeError: For a size that is not an integer, or a switch that is not a bool.
+        ValueError: For an argument that does not fit; the message names it.
 
     >>> layer = MinGRU(8, 16, num_layers=2, batch_first=True)
     >>> output, h_n = layer(torch.randn(3, 5, 8))
@@ -352,19 +368,19 @@ class MinGRU(MinRNNBase):
 
 
 class MinLSTM(MinRNNBase):
-    """minLSTM (arXiv 2410.01201, section 3.2) in `torch.nn.LSTM`'s place: same arguments, shapes and return values.
+    """minLSTM (arXiv 2410.01201, section 3.2) as a replacement for `torch.nn.LSTM`: same arguments, shapes and return values.
 
-    What differs, beside what differs in `MinGRU`: there is no cell state. The second half of the returned pair is h_n again,
-    and that of an incoming pair is ignored, with one warning if it is not h_0's.
+    Differences, in addition to those of `MinGRU`: there is no cell state. The second element of the returned pair is h_n
+    again. The second element of an incoming pair is ignored, with one warning if it differs from h_0.
 
     Args:
-        proj_size (`int`): Refused unless 0; stands where `torch.nn.LSTM` has it.
+        proj_size (`int`): Must be 0; at the same position as in `torch.nn.LSTM`.
         normalize_gates (`bool`, defaults to `True`): Divide the two gates by their sum.
-        gate_bias: A number is the start of the forget gate's bias, before the two gates are divided by their sum. Of a pair the
-            input gate starts from the negative, so that the decay starts from `sigmoid(gate_bias)` as in `MinGRU`.
-        others: As `MinGRU`.
+        gate_bias: A number is the initial bias of the forget gate, before the two gates are divided by their sum. With a pair,
+            the input gate gets the negative, so that the decay is initially `sigmoid(gate_bias)` as in `MinGRU`.
+        others: As in `MinGRU`.
 
-    `layer(input, (h_0, c_0), resets)` returns `(output, (h_n, h_n))`, shapes as there.
+    `layer(input, (h_0, c_0), resets)` returns `(output, (h_n, h_n))`, shapes as in `MinGRU`.
 
     >>> layer = MinLSTM(8, 16)
     >>> output, (h_n, c_n) = layer(torch.randn(5, 3, 8))
@@ -385,41 +401,36 @@ class MinLSTM(MinRNNBase):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        device=None,
-        dtype=None,
-        **options,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
     ):
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            proj_size=proj_size,
-            **options,
-        )
+        shape = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(*shape, device, dtype, proj_size=proj_size, **options)
         self.warned = False
 
-    def forward(self, input, hx=None, resets=None):
-        """As `MinGRU.forward`, with the pair `(h_0, c_0)` for `hx` and `(h_n, h_n)` in return."""
+    def forward(
+        self,
+        input: torch.Tensor | PackedSequence,
+        hx: tuple[torch.Tensor, torch.Tensor] | None = None,
+        resets: torch.Tensor | PackedSequence | None = None,
+    ) -> tuple[torch.Tensor | PackedSequence, tuple[torch.Tensor, torch.Tensor]]:
+        """Runs all layers as `MinGRU.forward` does, with a pair `(h_0, c_0)` for `hx` and `(h_n, h_n)` as second result."""
         node = leaf_node(self, MinLSTM.forward, input, hx, resets)
         if node is not None:
             return node
+        state = None
         if hx is not None:
             if not isinstance(hx, tuple | list) or len(hx) != 2:
                 raise RuntimeError(f"MinLSTM: hx must be a pair (h_0, c_0), got {type(hx).__name__}")
-            hx = self._without_cell_state(*hx)
-        output, state = super().forward(input, hx, resets)
+            state = self._without_cell_state(*hx)
+        output, state = super().forward(input, state, resets)
         return output, (state, state)
 
     def _without_cell_state(self, h, c):
         if h.shape != c.shape:
             raise RuntimeError(f"Expected hidden[1] size {tuple(h.shape)}, got {tuple(c.shape)}")
-        # Comparing makes the host wait for a device, so elsewhere than on the CPU it is done at the first call only.
+        # Comparing makes the host wait for a device, so on devices other than the CPU only the first call compares.
         if c is h or self.warned or h.is_meta or not is_eager():
             return h
         same = torch.equal(h, c)

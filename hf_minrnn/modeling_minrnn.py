@@ -1,6 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """MinRNN models: minGRU and minLSTM ("Were RNNs All We Needed?", arXiv 2410.01201) as transformers models."""
 
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportIncompatibleMethodOverride=false
+# pyright: reportPrivateImportUsage=false
+# TransformersKwargs also names arguments of the signatures below, these differ from transformers' own, and compat.py imports
+# names that transformers does not list as exported.
+
 import math
 import os
 import sys
@@ -43,13 +48,14 @@ logger = logging.get_logger(__name__)
 
 
 class _OnClassOrInstance:
-    """A method whose first argument is the instance it is called on, or the class."""
+    """A method whose first argument is the instance that it is called on, or the class if it is called on the class."""
 
     def __init__(self, function):
-        update_wrapper(self, function)
+        self.function = function
+        update_wrapper(self, function)  # pyright: ignore[reportArgumentType]  # any object takes a docstring
 
     def __get__(self, instance, owner) -> Callable[[], None]:
-        return MethodType(self.__wrapped__, owner if instance is None else instance)
+        return MethodType(self.function, owner if instance is None else instance)
 
 
 def _is_saved_for_a_push() -> bool:
@@ -134,7 +140,8 @@ class MinRNNPreTrainedModel(PreTrainedModel):
         if floors != known[: len(floors)]:
             self.config.forget_gate_floor = floors
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+    # pyright takes the function that PreTrainedModel wraps for a class attribute.
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Calls `PreTrainedModel.push_to_hub`, and warns once if the code is not pushed with the model.
 
         Args:
@@ -143,7 +150,7 @@ class MinRNNPreTrainedModel(PreTrainedModel):
             kwargs: The other arguments of `PreTrainedModel.push_to_hub`, such as `private`, `revision` and `commit_message`.
         """
         self._warn_of_a_push_without_code()
-        return super().push_to_hub(repo_id, **kwargs)
+        return super().push_to_hub(repo_id, **kwargs)  # pyright: ignore[reportArgumentType]
 
     def _warn_of_a_push_without_code(self):
         config = self.config
@@ -254,20 +261,20 @@ class MinRNNModel(MinRNNPreTrainedModel):
             past_key_values = self._new_cache(use_cache)
         elif self.config.bidirectional:
             raise ValueError("a bidirectional model reads whole texts and carries no state: leave past_key_values out")
-        layers, num_layers = self.layers, self.config.num_hidden_layers
+        layers = self.layers
+        num_layers = self.config.num_hidden_layers
         if num_layers < len(layers):  # generate lowers the number while it exits early
             layers = layers[:num_layers]
-        continued, record = False, 0
+        cache_layers = []
+        made_by = None
+        continued = False
+        record = 0
         if past_key_values is not None:
             made_by = (*self.made_by, ("dtype", self.norm.weight.dtype))
             cache_layers = check_cache(past_key_values, num_layers, batch, made_by)
             continued = cache_layers[0].has_previous_state[0]
             if cache_layers[0].record_past:
-                record = cache_layers[0].recorded_tokens
-                logits_to_keep = kwargs.get("logits_to_keep")
-                if isinstance(logits_to_keep, int):
-                    record = max(record, logits_to_keep)
-                record = min(record, time)
+                record = _steps_to_record(cache_layers[0].recorded_tokens, time, kwargs.get("logits_to_keep"))
         if attention_mask is not None:
             attention_mask = check_attention_mask(attention_mask, batch, time, continued)
         resets = packing_resets(batch, time, **packing, continued=continued, record=record > 0)
@@ -314,6 +321,12 @@ class MinRNNModel(MinRNNPreTrainedModel):
             logger.warning_once("use_cache=True makes no cache under gradient checkpointing: pass past_key_values")
             return None
         return DynamicCache(config=self.config) if use_cache else None
+
+
+def _steps_to_record(recorded_tokens: int, time: int, logits_to_keep) -> int:
+    if isinstance(logits_to_keep, int):  # all tokens that logits are asked for may be taken back
+        recorded_tokens = max(recorded_tokens, logits_to_keep)
+    return min(recorded_tokens, time)
 
 
 @auto_docstring

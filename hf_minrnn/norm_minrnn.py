@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .calls_minrnn import is_plain
+from .torch_private import is_plain
 
 
 @cache

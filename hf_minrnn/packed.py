@@ -1,15 +1,46 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The order of the steps in a PackedSequence and in sequences read backwards, for layers.py."""
+"""Packed sequences: checks of cu_seqlens, and the order of steps in a PackedSequence and in reversed sequences."""
 
 import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls_minrnn import is_eager
+from .torch_private import is_eager, is_wrapped, len_dispatch_stack
+
+# --- cu_seqlens ------------------------------------------------------------------------------------------------------
 
 
-def packed_resets(resets, packed):
-    """The data of a PackedSequence of resets, after checking that it matches the input's."""
+def check_cu_seqlens(cu_seqlens: torch.Tensor, batch: int) -> None:
+    """Raises `ValueError` unless `cu_seqlens` is a 1-D integer tensor and the batch size is 1. Reads no values."""
+    is_1d = isinstance(cu_seqlens, torch.Tensor) and cu_seqlens.dim() == 1 and cu_seqlens.numel() > 1
+    if not is_1d or cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.dtype == torch.bool:
+        got = repr(cu_seqlens)
+        if isinstance(cu_seqlens, torch.Tensor):
+            got = f"{cu_seqlens.dtype} of shape {tuple(cu_seqlens.shape)}"
+        raise ValueError(f"cu_seqlens must be a 1-D integer tensor [0, ..., time], got {got}")
+    if batch != 1:
+        raise ValueError(f"cu_seqlens needs batch size 1, got {batch}: flatten the batch first")
+
+
+def check_bounds(cu_seqlens: torch.Tensor, time: int, name: str = "cu_seqlens") -> None:
+    """Raises `ValueError` unless the offsets rise from 0 to `time`.
+
+    Only values on the CPU are read: elsewhere the host would have to wait for the device, and the kernels never leave the
+    input. A traced graph and a vmapped dimension have no values to read.
+    """
+    traced = torch.compiler.is_compiling() or len_dispatch_stack()
+    if not cu_seqlens.is_cpu or traced or is_wrapped(cu_seqlens):
+        return
+    bounds = cu_seqlens.tolist()
+    if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
+        raise ValueError(f"{name} must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
+
+
+# --- PackedSequence --------------------------------------------------------------------------------------------------
+
+
+def packed_resets(resets: PackedSequence, packed: PackedSequence) -> torch.Tensor:
+    """Returns the data of a PackedSequence of resets, after checking that it matches the input's."""
     if not isinstance(resets, PackedSequence):
         raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
     if is_eager():  # lengths and orders are values
@@ -23,23 +54,26 @@ def packed_resets(resets, packed):
 
 
 def _rows_in_order(packed):
-    """The batch's rows, from the longest to the shortest; they are packed as they are where no order is given."""
+    """Returns the batch's rows from the longest to the shortest. Without sorted indices they are in order already."""
     data, batch_sizes, order, _ = packed
     return torch.arange(int(batch_sizes[0]), device=data.device) if order is None else order
 
 
-def sequence_order(batch_sizes, rows: int, steps: int):
-    """Where each step of a PackedSequence stands if its sequences follow one another; and their bounds."""
-    device = batch_sizes.device  # the CPU, whatever torch.set_default_device says
+def sequence_order(batch_sizes: torch.Tensor, rows: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the position of each step of a PackedSequence if its sequences follow one another, and their `cu_seqlens`."""
+    device = batch_sizes.device  # the CPU, regardless of torch.set_default_device
     lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows, device=device)).sum(0)
     cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
-    time = torch.repeat_interleave(batch_sizes, output_size=steps)  # whose length a compiled graph must know
+    time = torch.repeat_interleave(batch_sizes, output_size=steps)  # a compiled graph must know the length
     sequence = torch.arange(steps, device=device) - (batch_sizes.cumsum(0) - batch_sizes)[time]
     return cu_seqlens[sequence] + time, cu_seqlens
 
 
-def turn_index(time, cu_seqlens, device):
-    """The index that turns every sequence round."""
+# --- reversed sequences ----------------------------------------------------------------------------------------------
+
+
+def turn_index(time: int, cu_seqlens: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+    """Returns the index along time that reverses every sequence."""
     position = torch.arange(time, device=device)
     if cu_seqlens is None:
         return time - 1 - position
@@ -47,8 +81,13 @@ def turn_index(time, cu_seqlens, device):
     return cu_seqlens[sequence] + cu_seqlens[sequence + 1] - 1 - position
 
 
-def resets_backwards(resets, turn, cu_seqlens):
-    """Resets for the way back: an episode begins there with its last step, which comes before the next one's first."""
+def resets_backwards(
+    resets: torch.Tensor | None, turn: torch.Tensor, cu_seqlens: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Returns the resets of the reversed sequences. Read backwards, an episode starts with its last step.
+
+    An episode's last step is the one before the next episode's first.
+    """
     if resets is None:
         return None
     # Rolled instead of sliced: a slice could have length one, which an exported graph would treat as a special case. A

@@ -1,17 +1,18 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A scan without a loop over time and without a custom op: log2(T) doublings of whole tensors, plain differentiable torch.
+"""A scan without a loop over time and without a custom op: log2(time) doublings of whole tensors in differentiable torch.
 
-For exporters that can keep neither (ONNX), and where a second derivative or forward-mode AD is wanted. It moves log2(T)
-times the memory of the other backends.
+It is for exporters that support neither (ONNX), and for second derivatives and forward-mode differentiation. It moves
+log2(time) times the memory of the other backends.
 """
 
 import torch
 import torch.nn.functional as F
 
 from .gates import ScanSpec, coefficients, to_dtype
+from .torch_private import check, is_known_true, is_tracing
 
-# Under export time may have no value yet: doublings for the most steps it can have, or for this many where nothing
-# bounds it, are then written into the graph, which refuses more. So does torch.jit.trace, whose example may be shorter.
+# During export, time may have no value yet. The graph then contains the doublings for the largest possible time, or for this
+# one if there is no bound, and refuses longer inputs. So does torch.jit.trace, whose example may be shorter than later inputs.
 MAX_SYMBOLIC_TIME = 1 << 17
 
 
@@ -20,52 +21,63 @@ def _longest_of_trace(time) -> int:
 
 
 def _doublings(time) -> int:
-    if torch.jit.is_tracing():
+    if is_tracing():
         return (_longest_of_trace(time) - 1).bit_length()
-    exporting, known = torch.compiler.is_exporting(), bool
-    if exporting:  # imported here, as it brings all of sympy
-        from torch.fx.experimental.symbolic_shapes import statically_known_true as known
+    exporting = torch.compiler.is_exporting()
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
-    k = 0
-    while not known(time <= 1 << k):
-        if exporting and 1 << k == MAX_SYMBOLIC_TIME:
-            torch._check(time <= MAX_SYMBOLIC_TIME)
+    holds = is_known_true if exporting else bool
+    count = 0
+    while not holds(time <= 1 << count):
+        if exporting and 1 << count == MAX_SYMBOLIC_TIME:
+            check(time <= MAX_SYMBOLIC_TIME)
             break
-        k += 1
-    return k
+        count += 1
+    return count
 
 
 def _shift(value, steps: int, position):
-    # Every step's value moves `steps` later; what stands before that is of no account.
-    # A graph for any length must not pad a short one by 2^16 steps.
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    """Moves every value `steps` later in time. The first `steps` values of the result have no meaning."""
+    # A graph for any length must not pad a short input by 2^16 steps.
+    if torch.compiler.is_exporting() or is_tracing():
         return value.index_select(1, (position - steps).clamp(min=0))
     return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 
 
-def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: ScanSpec):
-    """As `scan_torch.forward`, differentiable by autograd."""
+def scan(
+    projected: torch.Tensor,
+    initial_state: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,
+    resets: torch.Tensor | None,
+    reset_state: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    spec: ScanSpec,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Does what `scan_torch.forward` does, differentiable by autograd."""
     dtype = torch.promote_types(projected.dtype, torch.float32)
     time = projected.shape[1]
-    if keep is not None:  # before the gates too, or a NaN in the padding would turn its zero gradient into NaN
-        projected = torch.where(keep.unsqueeze(-1), projected, 0.0)
+    if attention_mask is not None:  # before the gates too: a NaN in the padding would turn its zero gradient into NaN
+        projected = torch.where(attention_mask.unsqueeze(-1), projected, 0.0)
     w, x = coefficients([part.to(dtype) for part in projected.chunk(spec.num_parts, -1)], spec)
-    packed = cu_seqlens is not None
     if initial_state is None:
-        initial_state = w.new_zeros(len(cu_seqlens) - 1 if packed else w.shape[0], w.shape[-1])
+        rows = w.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+        initial_state = w.new_zeros(rows, w.shape[-1])
     initial_state = initial_state.to(dtype)
-    # Every step maps h to h + (end - loss * h); maps compose, and that is associative.
+    # A step maps h to h + (end - loss * h), with loss = 1 - decay. Such maps are closed under composition, which is
+    # associative.
     if spec.form == "affine":
         loss, end = 1 - w, x
+    elif spec.form == "lerp":
+        loss, end = w, w * x
     else:
-        loss, end = w, (w * x if spec.form == "lerp" else x)
-    if keep is not None:
-        loss, end = (torch.where(keep.unsqueeze(-1), value, 0.0) for value in (loss, end))
+        loss, end = w, x
+    if attention_mask is not None:
+        loss = torch.where(attention_mask.unsqueeze(-1), loss, 0.0)
+        end = torch.where(attention_mask.unsqueeze(-1), end, 0.0)
     position = torch.arange(time, device=w.device)
-    if torch.jit.is_tracing():  # cut from a longer one, as nothing else would refuse a longer input
+    if is_tracing():  # cut from a longer one, because nothing else would refuse a longer input
         position = torch.arange(_longest_of_trace(time), device=w.device)[:time]
-    # For every step, where its sequence begins and the state it begins with.
-    if packed:
+    # For every step: the first step since the last change of the state, and the state before that one.
+    if cu_seqlens is not None:
         cu_seqlens = cu_seqlens.to(position.dtype)
         sequence = torch.searchsorted(cu_seqlens, position, right=True) - 1
         first, start = cu_seqlens[sequence][None], initial_state[sequence][None]
@@ -76,16 +88,16 @@ def scan(projected, initial_state, keep, resets, reset_state, cu_seqlens, spec: 
         fresh = 0.0 if reset_state is None else reset_state.to(dtype)
         start = torch.where((reset_at >= first).unsqueeze(-1), fresh, start)
         first = torch.maximum(first, reset_at)
-    reach = (position - first).unsqueeze(-1)  # steps between a step and the begin of its sequence
+    reach = (position - first).unsqueeze(-1)
     for k in range(_doublings(time)):
-        # What lies before the begin of a step's sequence becomes the identity, by selection: a NaN there cannot leak.
-        before_loss, before_end = (
-            torch.where(reach >= 1 << k, _shift(value, 1 << k, position), 0.0) for value in (loss, end)
-        )
+        # Maps from before `first` become the identity, by selection: a NaN there cannot spread.
+        inside = reach >= 1 << k
+        before_loss = torch.where(inside, _shift(loss, 1 << k, position), 0.0)
+        before_end = torch.where(inside, _shift(end, 1 << k, position), 0.0)
         end = before_end + (end - loss * before_end)
         loss = before_loss + (loss - before_loss * loss)
     h = start + (end - loss * start)
-    if packed:
+    if cu_seqlens is not None:
         last = torch.cat([initial_state[:1], h[0]])[cu_seqlens[1:]]
         final_state = torch.where((cu_seqlens[1:] > cu_seqlens[:-1])[:, None], last, initial_state)
     else:

@@ -1,36 +1,33 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""How the scan's ops run under torch.vmap: once, with the vmapped dimension as part of another.
+"""How the scan's ops run under torch.vmap: one call of the op, with the vmapped dimension merged into another dimension.
 
-It becomes part of the batch, or of the time of a packed batch. With a reset_state, whose gradient is a sum over the batch, it
-becomes part of the channels, which needs masks that are the same all along it. Otherwise the op runs in a loop.
+It is merged into the batch, or for packed sequences into time. With a `reset_state`, whose gradient is a sum over the batch,
+it is merged into the channels. That needs masks that are the same along the vmapped dimension; with others, the op runs once
+for each index.
 """
 
 import torch
 
 from .gates import NUM_PARTS
+from .packed import check_bounds
 
-# The tensors among the ops' arguments, in order, and what the ops return. Gradients have the names of what they belong to.
-FORWARD = ("projected", "initial_state", "keep", "resets", "reset_state", "cu_seqlens")
+# The names of the tensors among the ops' arguments, in order, and of the results. A gradient has the name of its tensor.
+FORWARD = ("projected", "initial_state", "attention_mask", "resets", "reset_state", "cu_seqlens")
 BACKWARD = ("h", "initial_state", "projected", "h", *FORWARD[1:])
 FORWARD_RESULTS = ("h", "initial_state")
 BACKWARD_RESULTS = ("projected", "initial_state", "reset_state")
+MASKS = ("attention_mask", "resets", "cu_seqlens")
 
 
-def check_bounds(cu_seqlens, time) -> None:
-    """Refuses bounds of packed sequences that do not rise from 0 to `time`.
+def batched(op, names: tuple, results: tuple, info, in_dims: tuple, *args):
+    """The rule for `register_vmap`.
 
-    On the CPU only: elsewhere looking would make the host wait for the device, and the kernels keep within the length. And
-    not where there are no values to look at: in a graph that is being traced, and along a vmapped dimension.
+    Args:
+        op (callable): The op.
+        names (tuple of `str`): The names of its tensors; its other arguments follow them.
+        results (tuple of `str`): The names of what it returns.
+        info, in_dims, args: What torch gives to such a rule.
     """
-    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-    if cu_seqlens.is_cpu and not traced and not torch._C._functorch.is_functorch_wrapped_tensor(cu_seqlens):
-        bounds = cu_seqlens.tolist()
-        if bounds[0] != 0 or bounds[-1] != time or any(i > j for i, j in zip(bounds, bounds[1:])):
-            raise ValueError(f"cu_seqlens must rise from 0 to the length {time}, got {bounds[:4]} ... {bounds[-1]}")
-
-
-def batched(op, names, results, info, in_dims, *args):
-    """The rule that `register_vmap` wants, for an op whose tensors have these `names` and which returns these `results`."""
     size, count = info.batch_size, len(names)
     mapped = [dim is not None for dim in in_dims[:count]]
     tensors = [x.movedim(dim, 0) if on else x for x, dim, on in zip(args, in_dims, mapped)]
@@ -38,7 +35,7 @@ def batched(op, names, results, info, in_dims, *args):
     given = dict(zip(names[-5:], tensors[-5:]))
     if given["reset_state"] is None:
         return _in_batch(op, names, results, size, tensors, mapped, given["cu_seqlens"], options)
-    if any(on for name, on in zip(names, mapped) if name in ("keep", "resets", "cu_seqlens")):
+    if any(on for name, on in zip(names, mapped) if name in MASKS):
         return _in_a_loop(op, size, tensors, mapped, options)
     return _in_channels(op, names, results, size, tensors, mapped, options)
 
@@ -62,7 +59,7 @@ def _in_batch(op, names, results, size, tensors, mapped, cu_seqlens, options):
     for name, x in zip(results, op(*folded, *options)):
         if name == "initial_state":
             x = x.unflatten(0, (size, -1))
-        elif name != "reset_state":  # whose gradient is zero, as there is none
+        elif name != "reset_state":  # without a reset_state, the op's gradient for it is one vector of zeros
             x = x.view(size, batch, time, x.shape[-1])
         outputs.append(x)
         dims.append(None if name == "reset_state" else 0)
@@ -73,16 +70,16 @@ def _joined_bounds(cu_seqlens, time):
     size = cu_seqlens.shape[0]
     for bounds in cu_seqlens:
         check_bounds(bounds, time)
-    begins = cu_seqlens[:, :-1] + time * torch.arange(size, device=cu_seqlens.device).unsqueeze(1)
-    return torch.cat([begins.flatten(), begins.new_full((1,), size * time)])
+    firsts = cu_seqlens[:, :-1] + time * torch.arange(size, device=cu_seqlens.device).unsqueeze(1)
+    return torch.cat([firsts.flatten(), firsts.new_full((1,), size * time)])
 
 
 def _in_channels(op, names, results, size, tensors, mapped, options):
-    parts = {"projected": NUM_PARTS[options[0]]}
+    parts = {"projected": NUM_PARTS[options[0]]}  # blocks of channels, by name; all other tensors have one
     channels = tensors[names.index("reset_state")].shape[-1]
     folded = []
     for name, x, on in zip(names, tensors, mapped):
-        if x is not None and name not in ("keep", "resets", "cu_seqlens"):
+        if x is not None and name not in MASKS:
             x = x if on else x.expand(size, *x.shape)
             x = x.unflatten(-1, (parts.get(name, 1), channels)).movedim(0, -2).flatten(-3)
         folded.append(x)
@@ -93,6 +90,9 @@ def _in_channels(op, names, results, size, tensors, mapped, options):
 
 
 def _in_a_loop(op, size, tensors, mapped, options):
-    runs = [op(*(x[n] if on else x for x, on in zip(tensors, mapped)), *options) for n in range(size)]
-    outputs = tuple(map(torch.stack, zip(*runs)))
+    runs = []
+    for n in range(size):
+        selected = [x[n] if on else x for x, on in zip(tensors, mapped)]
+        runs.append(op(*selected, *options))
+    outputs = tuple(torch.stack(values) for values in zip(*runs))
     return outputs, (0,) * len(outputs)

@@ -15,7 +15,7 @@ LEVELS = torch.tensor([-1e4, -800.0, -90.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 20
 
 
 def all_mixes(parts):
-    """Every mix of the levels, one per channel: `(parts, channels)`."""
+    """Returns every combination of the levels, one per channel: `(parts, channels)`."""
     return torch.cartesian_prod(*[LEVELS] * parts).T.contiguous()
 
 

@@ -135,8 +135,8 @@ def world(tmp_path_factory):
         folder = root / name / "model"
         model.save_pretrained(folder)
         source = (folder / "gates.py").read_text()
-        assert source.count("return v.add_(") == 1
-        (folder / "gates.py").write_text(source.replace("return v.add_(", f"return v.{operation}("))
+        assert source.count("= v.add_(") == 1
+        (folder / "gates.py").write_text(source.replace("= v.add_(", f"= v.{operation}("))
         # What a download from the Hub would leave in the cache.
         shutil.copytree(folder, hub / "snapshots" / commit)
         (hub / "refs" / name).write_text(commit)

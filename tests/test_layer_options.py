@@ -14,7 +14,7 @@ CELLS = {MinGRU: MinGRUCell, MinLSTM: MinLSTMCell}
 
 
 def decays_without_input(layer):
-    """How much of its state each channel of each cell keeps over one step, where the input and the gates' weights are zero."""
+    """Returns the share of the state that each channel of each cell keeps over one step, with zero input and gate weights."""
     found = []
     for cell in layer.cells:
         with torch.no_grad():

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""MinGRU and MinLSTM against the float64 definition; packed and reset runs against each episode alone."""
+"""MinGRU and MinLSTM compared with the float64 definition; packed and reset runs compared with single episodes."""
 
 import copy
 import warnings
@@ -23,19 +23,19 @@ def make(kind, seed=0, **options):
 
 
 def state_of(result):
-    """h_n, of either kind's result."""
+    """Returns h_n from the result of either class."""
     return result[1][0] if isinstance(result[1], tuple) else result[1]
 
 
 def run(layer, x, h0=None, resets=None):
-    """`(output, h_n)` of either kind."""
+    """Returns `(output, h_n)` of either class."""
     hx = h0 if h0 is None or isinstance(layer, MinGRU) else (h0, h0)
     result = layer(x, hx, resets)
     return result[0], state_of(result)
 
 
 def defined(layer, x, h0=None, resets=None):
-    """One sequence `(time, features)` through the definition, cell by cell, direction by direction."""
+    """Runs one sequence `(time, features)` through the definition, cell by cell and direction by direction."""
     directions, finals = layer.num_directions, []
     for number in range(layer.num_layers):
         outputs = []
@@ -68,7 +68,7 @@ def defined(layer, x, h0=None, resets=None):
 
 
 def gradients(layer, inputs, results):
-    """Gradients of random weights times the results, by the inputs and every weight."""
+    """Returns the gradients of a random sum of the results with respect to the inputs and every weight."""
     generator = torch.Generator().manual_seed(1)
     loss = sum((r * torch.randn(r.shape, generator=generator, dtype=r.dtype)).sum() for r in results)
     wanted = [*inputs, *layer.parameters()]
@@ -239,7 +239,7 @@ def test_a_cell_state_without_values_is_not_compared():
 
 
 def test_reduced_precision_keeps_a_wide_state_where_asked():
-    # A long memory: each step adds less than a bfloat16 state can take.
+    # A long memory: each step adds less than the resolution of a bfloat16 state.
     narrow, wide = (make(MinGRU, gate_bias=8.0, state_dtype=dtype).bfloat16() for dtype in (None, torch.float32))
     assert run(narrow, torch.ones(1, FEATURES).bfloat16())[1].dtype == torch.bfloat16
     x = torch.ones(200, FEATURES).bfloat16()

@@ -91,7 +91,7 @@ def test_a_config_of_an_unknown_cell_says_how_to_register_it(restore_registry, t
 @pytest.mark.parametrize("method", ["project", "scan", "step and scan"])
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
 def test_what_a_subclass_overrides_counts_in_training_and_in_decoding(cell_type, method, restore_registry):
-    """Every token read alone must give what the sequence gives, whatever part of a cell is replaced."""
+    """Reading token by token must give the same as reading the sequence, whichever part of a cell is replaced."""
     base = CELLS[cell_type]
 
     class Changed(base):

@@ -32,7 +32,7 @@ def test_backwards_an_episode_begins_with_its_last_step(packed):
     resets = torch.tensor([[False, False, True, True, False]])
     bounds = torch.tensor([0, 5]) if packed else None
     got = resets_backwards(resets, turn_index(5, bounds, "cpu"), bounds)
-    # The episodes are the steps 0 and 1, 2, and 3 and 4; the one that is read first needs no reset.
+    # The episodes are the steps 0-1, 2 and 3-4. The one that is read first needs no reset.
     assert got.tolist() == [[False, False, True, True, False]]
     assert resets_backwards(None, turn_index(5, bounds, "cpu"), bounds) is None
 

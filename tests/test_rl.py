@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The TorchRL modules against TorchRL's own GRUModule, and sequences against steps."""
+"""The TorchRL modules compared with TorchRL's own GRUModule, and sequences compared with steps."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def make(kind, layers=LAYERS, **options):
 
 
 def rollout_data(shape=(ROWS, TIME), seed=1):
-    """Random values, starts anywhere, and states as a rollout stores them: anything, but zero where an episode begins."""
+    """Returns random values, `is_init`, and states as in a rollout: arbitrary, but zero where an episode begins."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(*shape, FEATURES, generator=generator, dtype=torch.float64)
     state = torch.randn(*shape, LAYERS, CHANNELS, generator=generator, dtype=torch.float64)
@@ -41,7 +41,7 @@ def rollout_data(shape=(ROWS, TIME), seed=1):
 
 
 def steps(module, data):
-    """A rollout by hand: `(y, state after each step)`, from the state stored at each row's first step."""
+    """Runs a rollout step by step from the state stored at each row's first step: `(y, state after each step)`."""
     state, outputs, states = data["state"][:, 0], [], []
     for t in range(data.shape[1]):
         step = module(
@@ -54,7 +54,7 @@ def steps(module, data):
 
 
 class AsTorchRLCalls(nn.Module):
-    """A MinGRU that TorchRL's GRUModule takes for a python GRU of its own, splitting and padding episodes for it."""
+    """A MinGRU that TorchRL's GRUModule treats as its own Python GRU, for which it splits and pads episodes."""
 
     def __init__(self, layer):
         super().__init__()
@@ -143,7 +143,7 @@ def test_a_sequence_equals_its_steps(kind, options, through_state):
 
 @both
 def test_a_sequence_of_one_step_with_a_stored_state(kind):
-    """Whether the state needs a gradient decides how a sequence reads it, and must not change what it gives."""
+    """A sequence reads a state that needs a gradient in another way, which must not change the result."""
     module, data = make(kind), rollout_data((ROWS, 1))
     results = []
     for grad in (False, True):
@@ -179,7 +179,7 @@ def test_a_nan_stays_in_its_episode(kind, slices):
 
 
 def slices_data(dtype=torch.float32):
-    """Several slices of episodes in a row, with the state that is stored at every step."""
+    """Several slices of episodes in one row, with the stored state of every step."""
     data = rollout_data()
     data["state"] = torch.randn_like(data["state"])
     return data.apply(lambda x: x.to(dtype) if x.is_floating_point() else x)
@@ -204,7 +204,7 @@ def test_compiles_in_one_graph_with_a_stored_state(kind, stored):
 @pytest.mark.parametrize("grad", [False, True])
 @both
 def test_without_looking_at_what_is_stored(kind, grad):
-    """As under vmap, where there are no values to look at."""
+    """As under vmap, where values cannot be read."""
     module, data = make(kind, default_recurrent_mode=True), rollout_data()
     for now in (data, slices_data(torch.float64)):
         with torch.set_grad_enabled(grad):

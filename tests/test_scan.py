@@ -1,8 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The public scans on every backend against the float64 definition, in every precision; errors and backends' names."""
+"""The public scans on every backend against the float64 definition, in every precision; errors, and names of backends."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,7 +50,7 @@ RESTARTED = [
 
 
 def on_backends():
-    """The grid on every backend, and the other cases on those that cut them."""
+    """The grid on every backend, and the other cases on the backends that divide time into tiles."""
     for case, dtype in grid():
         for backend in BACKENDS:
             yield pytest.param(case, dtype, backend, id=f"{case}-{str(dtype)[6:]}-{backend}")
@@ -124,7 +123,7 @@ LINEAR_FEATURES += ("mask+resets+packed+reset_state", "mask+resets+packed+reset_
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("features", LINEAR_FEATURES)
 def test_linear_scan(features, dtype, backend):
-    """Decays of either sign and beyond 1, in every length that a backend cuts differently."""
+    """Decays of either sign and beyond 1, for every length that a backend divides differently."""
     for batch, time, channels in ((2, 1, 3), (2, 50, 3), (1, 613, 5), (1, 341, 1025)):
         batch = 1 if "packed" in features else batch
         if channels > 1000 and (backend not in ("torch", "numba") or "packed" in features):
@@ -187,7 +186,7 @@ def test_nothing_to_do(backend):
 @every_backend
 @every_cell
 def test_reduced_precision_is_float32_rounded_once(cell, backend, dtype):
-    """As near to the same backend's float32 as no definition in float64 can be."""
+    """Compared with float32 on the same backend, which is closer than the float64 definition."""
     case = Case(cell, "g", 2, 70, 5, 0.2)
     projected, state, _ = case.inputs(dtype)
     with torch.no_grad():
@@ -360,21 +359,9 @@ def test_auto_and_names_give_the_same(backend):
         torch.testing.assert_close(one, two)
 
 
-def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
-    monkeypatch.setattr(scan_module, "resolve_backend", lambda *args, **options: "triton")
-    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float32)
-    assert not scan_module._has_step_kernel(on_gpu, "auto")
-    with torch.no_grad():
-        assert scan_module._has_step_kernel(on_gpu, "auto")
-        assert not scan_module._has_step_kernel(torch.zeros(1), "auto")
-        monkeypatch.undo()
-        assert not scan_module._has_step_kernel(SimpleNamespace(is_cuda=True, dtype=torch.float64), "auto")
-        assert not scan_module._has_step_kernel(on_gpu, "torch")
-
-
 @pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
 def test_tensors_on_another_device_are_refused(name):
-    """On "meta" they would have the op give memory that nobody has written to."""
+    """With a tensor on "meta" the op would return memory that was never written."""
     projected = torch.randn(1, 6, 8)
     given = {
         "initial_state": torch.zeros(1, 4),

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Which backend "auto" is, what is said about it, and what happens where numba is missing."""
+"""The backend that "auto" chooses, the explanation of the choice, and the behavior without numba."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The backends that the op ran, with every size large enough for numba."""
+    """Records the backends that the op runs. Every size is large enough for numba."""
     monkeypatch.setattr(scan_choice, "NUMBA_ELEMENTS", 0)
     ran = []
     for name, (forward, backward) in list(OP_BACKENDS.items()):
@@ -168,3 +169,17 @@ def test_a_model_falls_back_where_its_backend_does_not_run(monkeypatch):
             cache.activate_past_recording()
             found.append(torch.cat([model(ids[:, :n], past_key_values=cache).logits for n in (3, 1)], 1))
     assert torch.equal(*found)
+
+
+def test_the_step_kernel_is_for_gpus_and_numbers_alone(monkeypatch):
+    monkeypatch.setattr(scan_choice, "resolve_backend", lambda *args, **options: "triton")
+    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float32, device="cuda")
+    assert not scan_choice.has_step_kernel(on_gpu, "auto")
+    with torch.no_grad():
+        assert scan_choice.has_step_kernel(on_gpu, "auto")
+        assert not scan_choice.has_step_kernel(torch.zeros(1), "auto")
+        monkeypatch.undo()
+        assert not scan_choice.has_step_kernel(
+            SimpleNamespace(is_cuda=True, dtype=torch.float64, device="cuda"), "auto"
+        )
+        assert not scan_choice.has_step_kernel(on_gpu, "torch")

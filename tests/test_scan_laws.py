@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The laws that the scans obey: splits, causality, packing, resets, padding, strides, long memory, and no leaks."""
+"""Properties of the scans: splits, causality, packing, resets, padding, strides, long memory, and isolation of NaN."""
 
 from functools import cache
 
@@ -54,7 +54,7 @@ def test_split_anywhere_and_carried_on_is_the_whole(cell, backend, time, channel
 @laws
 @given(**shapes, data=st.data())
 def test_causality(cell, backend, time, channels, seed, data):
-    """What comes at a step or later changes nothing before it, and no gradient flows back from there."""
+    """Inputs from a step on do not change earlier results, and get no gradient from them."""
     at = data.draw(st.integers(1, time - 1), label="at")
     projected, state = random_inputs(cell, 2, time, channels, seed=seed)
     other = projected.clone()
@@ -75,7 +75,7 @@ def test_a_decay_of_zero_gives_b_and_one_gives_its_sum(backend, time, channels, 
     _, state = random_inputs("mingru", 2, time, channels, seed=seed)
     b = torch.randn(2, time, channels, generator=torch.Generator().manual_seed(seed))
     h, final = linear_scan(torch.zeros_like(b), b, state.float(), backend=backend)
-    # Exactly, but where the state before the first step is taken off and put on again.
+    # Exactly equal, except where the initial state is subtracted and added again.
     torch.testing.assert_close(h, b, rtol=0, atol=1e-6 if backend == "associative" else 0)
     torch.testing.assert_close(final, h[:, -1], rtol=0, atol=0)
     h, final = linear_scan(torch.ones_like(b).double(), b.double(), state, backend=backend)
@@ -112,7 +112,7 @@ def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data
 @laws
 @given(**shapes, data=st.data())
 def test_resets_are_separate_runs(cell, backend, given_state, time, channels, seed, data):
-    """The state is replaced before the step that says so, not after it."""
+    """The state is replaced before the step with the reset, not after it."""
     at = sorted(set(data.draw(st.lists(st.integers(0, time - 1), max_size=5), label="at")))
     projected, state = random_inputs(cell, 1, time, channels, seed=seed)
     resets = torch.zeros(1, time, dtype=torch.bool)
@@ -135,7 +135,7 @@ def test_resets_are_separate_runs(cell, backend, given_state, time, channels, se
 
     def apart(projected, cell_type, state, **options):
         h, last = separate(projected, cell_type, state, **options)
-        # So that a state that nothing depends on has a gradient, of zeros.
+        # So that a state without influence has a gradient of zeros.
         return h, last + 0 * state + 0 * options.get("reset_state", 0)
 
     got = run(minrnn_scan, projected, cell_type, state, resets=resets, **options)
@@ -191,7 +191,7 @@ def test_nothing_in_the_padding_leaks(cell, backend, poison, features):
 @every_backend
 @every_cell
 def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
-    """NaN on one side of a reset or of a sequence's end: values and gradients on the other side are as without it."""
+    """A NaN on one side of a reset or of the end of a sequence does not change values and gradients on the other side."""
     projected, state, options = leak_case(cell)
     feature = {"resets": torch.arange(40)[None] == at}
     if kind == "resets to a state":
@@ -282,7 +282,7 @@ def test_results_share_no_memory(backend, grad, time):
 
 @cache
 def long_memory(cell):
-    """100,000 steps with gates around -8, -15 and -17: `(projected, h, gradient by projected)`, the last two exact."""
+    """Returns `(projected, h, gradient)` for 100,000 steps with gates around -8, -15 and -17; the last two are exact."""
     time, levels = 100_000, torch.tensor([-8.0, -15.0, -17.0])
     generator = torch.Generator().manual_seed(0)
     gate = levels + 0.1 * torch.randn(1, time, 3, generator=generator)
@@ -307,7 +307,7 @@ def long_memory(cell):
 @pytest.mark.parametrize("path", ["chunks", "plain", "numba"])
 @every_cell
 def test_memory_of_a_hundred_thousand_steps(cell, path, monkeypatch):
-    """In float32, where 1 - sigmoid(-17) rounds to 1 - 2^-24: a decay kept as such would be wrong by a third."""
+    """In float32, where 1 - sigmoid(-17) rounds to 1 - 2^-24: storing the decay itself would give an error of a third."""
     if path == "plain":
         monkeypatch.setattr(scan_torch, "PLAIN_ELEMENTS", {"cpu": 1})
     projected, states, gradient = long_memory(cell)
@@ -316,8 +316,8 @@ def test_memory_of_a_hundred_thousand_steps(cell, path, monkeypatch):
     scale = states.abs().amax(1)
     assert ((got["h"].double() - states).abs().amax(1) / scale).max() < 1e-4
     assert ((got["final"].double() - states[:, -1]).abs() / scale).max() < 1e-4
-    # A float32 adjoint stepped 100,000 times loses more than a state, which moves by differences; chunks step 16 times,
-    # and the kernels carry on what rounding takes.
+    # A float32 adjoint stepped 100,000 times has a larger error than a state, which changes by differences. Chunks step only
+    # 16 times, and the kernels carry the rounding error along.
     limit = 1e-3 if path == "plain" else 1e-5
     for channel in range(3):  # each level of memory against its own size
         pick = slice(channel, None, 3)

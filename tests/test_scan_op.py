@@ -81,7 +81,7 @@ def compiled_agrees(compiler, backend, features="plain", dynamic=None, batch=2):
         projected, _ = random_inputs("minlstm", batch, time, 5, torch.float32)
         results = []
         for function in (loss, compiled):
-            # A transposed gradient and state, so that the strides the compiler was promised are put to use.
+            # A transposed gradient and state, so that the strides of the fake tensors matter.
             state = torch.randn(5, rows, generator=torch.Generator().manual_seed(1)).T
             inputs = [x.clone().requires_grad_() for x in (projected, state, *start)]
             value = function(options, *inputs)
@@ -355,7 +355,7 @@ def test_backward_keeps_the_input_and_h_only(backend):
 
 # --- the files themselves --------------------------------------------------------------------------------------------
 
-SOURCES = [Path(scan_module.__file__).with_name(name) for name in ("calls_minrnn.py", "gates.py")]
+SOURCES = [Path(scan_module.__file__).with_name(name) for name in ("gates.py", "packed.py", "torch_private.py")]
 SOURCES += Path(scan_module.__file__).parent.glob("scan*.py")
 
 
@@ -378,7 +378,7 @@ def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch
         namespaces.add(sys.modules[f"changed_{source.stem}.scan_op"].NAMESPACE)
         torch.testing.assert_close(copy.minrnn_scan(projected, "mingru")[0], want)
     assert len(namespaces) == len(SOURCES) + 1, "a change of some file left the op's name as it was"
-    # Two revisions that differ in what they compute, side by side.
+    # Two revisions with different formulas in one process.
     copy_sources(tmp_path, "other")
     gates_file = tmp_path / "other" / "gates.py"
     text = gates_file.read_text(encoding="utf-8")
@@ -408,7 +408,7 @@ def test_the_namespace_is_made_of_the_sources():
 
 
 def test_importing_the_same_revision_again_keeps_the_op(tmp_path):
-    """As transformers does with remote code: loaded twice under other names, the first one dropped."""
+    """transformers may load the same remote code twice under different names and drop the first module."""
     for name in ("first_copy", "second_copy"):
         shutil.copytree(
             Path(scan_module.__file__).parent, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")

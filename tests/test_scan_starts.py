@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A reset state for each step, on every backend, against the float64 definition."""
+"""A `reset_state` for each step, on every backend, compared with the float64 definition."""
 
 import itertools
 
@@ -17,7 +17,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
 def cases():
-    """Every feature with every cell and candidate; floor, length, dtype and the initial state alternate."""
+    """Every feature with every cell and candidate. Floor, length, dtype and the initial state alternate."""
     kinds = itertools.product(CELLS, ("g", "identity"))
     for n, (feature, (cell, candidate)) in enumerate(itertools.product(FEATURES, kinds)):
         floor, time, dtype = (0.0, 0.7)[n // 6 % 2], (1, 63, 129)[(n + n // 6) % 3], DTYPES[(n // 2 + n // 6) % 3]
@@ -53,7 +53,7 @@ def test_one_state_at_every_step_is_that_state(cell, backend, time):
 @every_cell
 @pytest.mark.parametrize("floor", [0.0, 0.4])
 def test_no_nan_leaks(cell, backend, floor):
-    """Neither from steps before a reset, nor from the padding, nor from states that no reset reads."""
+    """A NaN before a reset, in the padding or in a state that no reset reads must not reach other values."""
     projected, state = random_inputs(cell, 2, 30, 3)
     resets = torch.arange(30) == torch.tensor([[11], [20]])
     mask = torch.arange(30) != torch.tensor([[11], [25]])
@@ -74,7 +74,7 @@ def test_no_nan_leaks(cell, backend, floor):
 
 @every_cell
 def test_long_memory_is_as_exact_as_with_one_state(cell):
-    """The scan keeps its form: a decay next to 1 is not rounded to it."""
+    """The scan keeps its form, so a decay next to 1 is not rounded to 1."""
     time, parts = 20_000, CELLS[cell][2]
     projected = torch.randn(1, time, 2 * parts, generator=torch.Generator().manual_seed(0))
     projected[..., :2] += -15.0 if cell == "mingru" else 15.0

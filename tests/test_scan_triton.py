@@ -331,7 +331,7 @@ def test_step(cell, dtype):
 @runs_kernels
 def test_scan_step_uses_the_kernel(monkeypatch):
     kernels = []
-    monkeypatch.setattr(scan_module, "_has_step_kernel", lambda projected, backend: backend != "torch")
+    monkeypatch.setattr(scan_module, "has_step_kernel", lambda projected, backend: backend != "torch")
     monkeypatch.setattr(scan_module, "step_", lambda *args: kernels.append(args) or scan_triton.step_(*args))
     wide, state = random_inputs("mingru", 2, 2, 5, torch.bfloat16)
     projected, state = to(DEVICE, wide[:, 0], state.bfloat16())

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The scan's ops under vmap against a loop, for every combination of arguments with and without the vmapped dimension."""
+"""The scan's ops under vmap compared with a loop, for every combination of vmapped and other arguments."""
 
 import copy
 import itertools
@@ -21,7 +21,7 @@ each_feature = pytest.mark.parametrize("features", FEATURES)
 
 
 def variants(features):
-    """SIZE different inputs of a scan, each a dict."""
+    """Returns SIZE different inputs of a scan, each a dict."""
     made = []
     for seed in range(SIZE):
         batch = 1 if "packed" in features else 2
@@ -43,19 +43,19 @@ def variants(features):
 
 
 def subsets(names):
-    """Every choice of at least one of the names."""
+    """Returns every non-empty subset of the names."""
     return itertools.chain.from_iterable(itertools.combinations(names, n + 1) for n in range(len(names)))
 
 
 def stacked(made, name, at):
-    """The variants of one argument along one of the dimensions, and that dimension."""
+    """Returns the variants of one argument stacked along a dimension, and that dimension."""
     dim = at % (made[0][name].dim() + 1)
     return torch.stack([one[name] for one in made], dim), dim
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Which way the rules go."""
+    """Records which function the vmap rule calls."""
     seen = []
     for name in ("_in_batch", "_in_channels", "_in_a_loop"):
         real = getattr(scan_vmap, name)
@@ -134,7 +134,7 @@ def test_every_cell_nested_and_with_batched_gradients(cell, backend):
 
 @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
 def test_an_ensemble_equals_its_members(kind, calls):
-    """torch.func's recipe, with gradients taken outside, and inside, of vmap."""
+    """The recipe from torch.func's documentation, with gradients taken outside and inside of vmap."""
     members = [kind(3, 4, 2, bidirectional=True, dtype=torch.float64) for _ in range(SIZE)]
     params, _ = stack_module_state(members)
     base, x = copy.deepcopy(members[0]).to("meta"), torch.randn(TIME, 2, 3, dtype=torch.float64)
