@@ -135,7 +135,9 @@ class MinRNNCausalConv1d(nn.Module):
         if dtype != torch.float64 and (torch.compiler.is_compiling() or is_any_autocast_enabled()):
             device = context.device.type
             # torch.compile of torch 2.11 cannot trace is_autocast_available.
-            has_autocast = device != "meta" and (torch.compiler.is_compiling() or torch.amp.is_autocast_available(device))
+            has_autocast = device != "meta" and (
+                torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
+            )
             if has_autocast and torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
         sum_dtype = torch.promote_types(dtype, torch.float32)

@@ -1,169 +1,116 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Python calls that a forward, a training step and a token of a one-layer model make, compared with Llama.
-
-    python -m training.bench.calls           # a few seconds; writes training/results/calls.json
-
-A call is a Python frame that is entered, counted by `sys.setprofile`; a generator counts each time it is resumed. Frames are
-counted in all, in the files of hf_minrnn and in those of transformers. Every case runs a few times before it is counted.
-"Shortcuts off" registers a forward hook for every module, with which hf_minrnn calls each submodule in the ordinary way.
-"""
+"""The calls that the benchmarks time, and the checks of their results before anything is timed."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import shlex
-import sys
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-
-from training.common import packages
-
-if __name__ == "__main__":
-    packages.require(*packages.TRAIN)
+from copy import deepcopy
 
 import torch
-import transformers
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
-import hf_minrnn
-from training.bench.generate import random_prompt, tiny_models
-from training.common.files import write_json
-from training.common.machine import provenance
-from training.common.paths import RESULTS
-from training.common.timing import settings
+from hf_minrnn.cells import MinRNNCell
+from training.bench.contestants import LAYERS, Contestant
+from training.common.timing import check_agreement
 
-CONTESTANTS = ("minGRU", "minLSTM", "Llama")
-FOLDERS = {package.__name__: os.path.dirname(package.__file__) + os.sep for package in (hf_minrnn, transformers)}
-WARM_UPS, TOKENS = 2, 8
-LIMITS = {"forward": 80, "token, shortcuts off": 40}  # on calls within hf_minrnn
-LIMITED = "minGRU"
+# Largest errors of outputs and of gradients in float32, relative to the norm. The slope of g is 1 on one side of its kink and
+# 1/4 on the other: rounding can move a candidate across it, which changes one gradient, 2e-4 of the norm of millions.
+EXACT = (1e-5, 1e-3)
 
 
-def count_calls(function: Callable[[], object], modeling_file: str = "") -> dict:
-    """Counts the Python calls of `function()`.
+class ForwardBackward:
+    """Forward and backward of a module, or a function, on one input; it returns the output and the gradient by the input.
 
     Args:
-        function (callable): The function to run.
-        modeling_file (`str`): The file that defines the model, whose calls are counted by themselves too.
+        module (`Callable`): Returns one tensor.
+        x (`torch.Tensor`): Its input.
+        grad (`torch.Tensor`): Gradient of the output.
+        batch_dim (`int`): Dimension of `x`, `grad` and the output whose rows are independent.
+    """
+
+    def __init__(self, module: Callable, x: torch.Tensor, grad: torch.Tensor, batch_dim: int = 0):
+        self.module = module
+        self.x = x.requires_grad_()
+        self.grad = grad
+        self.batch_dim = batch_dim
+        self.parameters = list(module.parameters()) if isinstance(module, nn.Module) else []
+
+    def __call__(self) -> tuple[torch.Tensor, torch.Tensor]:
+        output = self.module(self.x)
+        return output.detach(), torch.autograd.grad(output, [self.x, *self.parameters], self.grad)[0]
+
+    def forward(self) -> tuple[torch.Tensor]:
+        """Returns the output alone, computed without a gradient."""
+        with torch.no_grad():
+            return (self.module(self.x),)
+
+    def outer_rows(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Returns the first and the last row of the batch; checking only these saves time."""
+        rows = torch.tensor(sorted({0, tensor.shape[self.batch_dim] - 1}), device=tensor.device)
+        return tensor.detach().index_select(self.batch_dim, rows)
+
+    def check(self, name: str, got: tuple[torch.Tensor, ...], at: str = "") -> list[float]:
+        """Compares the output, or output and gradient, with the definition in float64, in the outer rows of the batch.
+
+        Returns:
+            The relative errors.
+
+        Raises:
+            Disagreement: An error is larger than `EXACT` allows.
+        """
+        x, grad = (self.outer_rows(tensor).double() for tensor in (self.x, self.grad))
+        want = ForwardBackward(by_definition(self.module), x, grad)()[: len(got)]
+        what = f"{name} and its definition{at} (h, gradient)"
+        return check_agreement(what, [self.outer_rows(tensor) for tensor in got], want, EXACT[: len(got)])
+
+
+def by_definition(module: nn.Module) -> nn.Module:
+    """Returns a copy with the same weights in float64, whose scans compute one step after the other.
+
+    >>> from hf_minrnn import MinGRU
+    >>> copy = by_definition(MinGRU(2, 3))
+    >>> {cell.backend for cell in copy.modules() if isinstance(cell, MinRNNCell)}, next(copy.parameters()).dtype
+    ({'reference'}, torch.float64)
+    """
+    copy = deepcopy(module).double()
+    for cell in copy.modules():
+        if isinstance(cell, MinRNNCell):
+            cell.backend = "reference"
+    return copy
+
+
+def layer_call(
+    name: str, shape: tuple[int, int, int], device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> ForwardBackward:
+    """Returns forward + backward of one of `LAYERS` at a shape `(batch, time, channels)`, the same at every call."""
+    batch, time, channels = shape
+    torch.manual_seed(0)
+    layer = LAYERS[name].make(channels).to(device, dtype)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, time, channels, generator=generator).to(device, dtype)
+    width = channels
+    if not LAYERS[name].compiled:  # would be compiled for these lengths too
+        with torch.no_grad():
+            width = layer(x[:1, :2]).shape[-1]
+    grad = torch.randn(batch, time, width, generator=generator).to(device, dtype)
+    return ForwardBackward(layer, x, grad)
+
+
+def check_same(calls: dict[str, Callable], contestants: dict[str, Contestant]) -> dict[str, list[float]]:
+    """Compares the results of contestants with those of their `same_as`, where both take part.
 
     Returns:
-        The calls in all, in `modeling_file`, in transformers and in hf_minrnn; of the latter also the distinct functions and
-        files.
+        The relative errors by name.
 
-    >>> count_calls(lambda: [str(n) for n in range(3)])["calls"] in (1, 2)  # Python 3.12 has no frame for a comprehension
-    True
+    Raises:
+        Disagreement: An error is larger than the contestant's `limits` allow.
     """
-    calls: Counter = Counter()
-
-    def profiler(frame, event, _):
-        if event == "call":
-            calls[frame.f_code] += 1
-
-    for _ in range(WARM_UPS):
-        function()
-    before = sys.getprofile()
-    sys.setprofile(profiler)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    own, theirs = (
-        {code: count for code, count in calls.items() if code.co_filename.startswith(folder)}
-        for folder in FOLDERS.values()
-    )
-    return {
-        "calls": calls.total(),
-        "modeling_file": sum(count for code, count in calls.items() if code.co_filename == modeling_file),
-        "hf_minrnn": {
-            "calls": sum(own.values()),
-            "functions": len(own),
-            "files": len({code.co_filename for code in own}),
-        },
-        "transformers": {"calls": sum(theirs.values()), "files": len({code.co_filename for code in theirs})},
-    }
-
-
-def without_shortcuts(function: Callable[[], object]) -> Callable[[], object]:
-    """Returns a function that calls `function` while a forward hook is registered for every module."""
-
-    def run():
-        handle = register_module_forward_hook(_no_op)
-        try:
-            function()
-        finally:
-            handle.remove()
-
-    return run
-
-
-def _no_op(module, inputs, output):
-    return None
-
-
-def cases(model: nn.Module) -> dict[str, Callable[[], object]]:
-    """Returns the functions to count: a forward over 8 tokens, a training step over them, and one token with a cache."""
-    ids = random_prompt(TOKENS)
-    with torch.no_grad():
-        cache = model(ids).past_key_values
-
-    @torch.no_grad()
-    def forward():
-        model(ids)
-
-    def training_step():
-        model(ids, labels=ids).loss.backward()
-        model.zero_grad()
-
-    @torch.no_grad()
-    def token():
-        model(ids[:, :1], past_key_values=cache)
-
-    return {
-        "forward": forward,
-        "forward, shortcuts off": without_shortcuts(forward),
-        "training step": training_step,
-        "token": token,
-        "token, shortcuts off": without_shortcuts(token),
-    }
-
-
-def main(argv: list[str] | None = None) -> dict:
-    """Counts, prints and writes the result file; returns what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=RESULTS / "calls.json")
-    args = parser.parse_args(argv)
-    models = tiny_models()
-    counted = {}
-    with settings(1):
-        for name in CONTESTANTS:
-            modeling_file = sys.modules[type(models[name]).__module__].__file__
-            counted[name] = {case: count_calls(run, modeling_file) for case, run in cases(models[name]).items()}
-    result = {
-        **provenance("bench/calls.py", argv),
-        "command": shlex.join(["python", "-m", "training.bench.calls", *(sys.argv[1:] if argv is None else argv)]),
-        "measured": f"Python calls of models of one layer and {TOKENS} tokens, after {WARM_UPS} calls of the same kind",
-        "contestants": counted,
-        "limits": LIMITS,
-    }
-    print(
-        f"{'':<36}{'hf_minrnn':>10}{'functions':>10}{'files':>7}{'transformers':>14}{'its modeling file':>19}{'all':>7}"
-    )
-    for name, entries in counted.items():
-        for case, entry in entries.items():
-            own = entry["hf_minrnn"]
-            line = f"{f'{name}, {case}':<36}{own['calls']:10}{own['functions']:10}{own['files']:7}"
-            line += f"{entry['transformers']['calls']:14}{entry['modeling_file']:19}{entry['calls']:7}"
-            if name == LIMITED and case in LIMITS:
-                missed = "" if own["calls"] <= LIMITS[case] else "  MISSED"
-                line += f"  limit {LIMITS[case]}{missed}"
-            print(line)
-    write_json(args.output, result)
-    print(f"wrote {args.output}")
-    return result
-
-
-if __name__ == "__main__":
-    main()
+    wanted = {contestants[name].same_as for name in calls}
+    want = {name: calls[name]() for name in calls if name in wanted}
+    errors = {}
+    for name, call in calls.items():
+        other = contestants[name].same_as
+        if other in want and other != name:
+            what = f"{name} and {other} (h, gradient)"
+            errors[name] = check_agreement(what, call(), want[other], contestants[name].limits)
+    return errors

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What bench_gpu.py compares before it times: few kernels to compile, and every pair of things that a scan may be given."""
+"""The cases that `training.bench.gpu` checks before it times: few kernels to compile, but every pair of options of a scan."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from training.common.timing import check_agreement
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 DTYPES = {"float32": FP32, "float16": FP16, "bfloat16": BF16}
-# Relative to the norm: h and the final state, the gradients.
+# Largest errors of h and the final state, and of the gradients, relative to the norm.
 LIMITS = {FP32: (1e-5, 5e-5), FP16: (1e-3, 2e-3), BF16: (8e-3, 1.6e-2)}
 CELLS = {"mingru": ("mingru", True), "minlstm": ("minlstm", True), "minlstm, raw": ("minlstm", False)}
 
 
 class Case(NamedTuple):
-    """One scan. All share their channels, which kernels are compiled for; the rows decide how a kernel cuts its work."""
+    """One scan. All have the same channels, for which kernels are compiled; how these split the work depends on the rows."""
 
     cell: str
     candidate: str
     dtype: str
-    features: str  # of mask, resets, reset_state and packed
+    features: str  # any of mask, resets, reset_state and packed
     state: bool
     strided: bool
     floor: float
-    rows: int  # of the batch, or sequences packed into one
+    rows: int  # rows of the batch, or sequences packed into one
     time: int
 
     def __str__(self):
         words = [self.cell, self.candidate, self.dtype, self.features, f"{self.rows} rows", f"{self.time} steps"]
-        words += (
-            ["initial state"] * self.state + ["strided"] * self.strided + [f"floor {self.floor}"] * bool(self.floor)
-        )
-        return ", ".join(words)
+        optional = {"initial state": self.state, "strided": self.strided, f"floor {self.floor}": self.floor}
+        return ", ".join(words + [word for word, wanted in optional.items() if wanted])
 
 
 CHANNELS = 65
@@ -54,7 +52,7 @@ FACTORS = {
     "rows": (3, 256, 1024),  # with 65 channels, one for each row of the kernels' tables
     "time": (1, 2, 63, 64, 129, 1000),
 }
-# Long enough to be cut into chunks.
+# Long enough to be split into chunks.
 CHUNKED = [
     Case("mingru", "g", "float32", "mask+resets+reset_state+packed", True, False, 0.3, 3, 8231),
     Case("minlstm, raw", "identity", "bfloat16", "mask+resets+reset_state", False, True, 0.0, 2, 9000),
@@ -62,17 +60,18 @@ CHUNKED = [
 
 
 def pairs_of(case: dict) -> set:
-    """Every two choices that a case makes."""
+    """Returns every pair of choices of a case."""
     return set(itertools.combinations(sorted(case.items()), 2))
 
 
 def pairwise(factors: dict) -> list[dict]:
-    """Few combinations of values, in which every value of each factor meets every value of each other one.
+    """Returns few combinations of values in which every value of each factor meets every value of each other factor.
 
     >>> len(pairwise({"a": (1, 2), "b": (3, 4), "c": (5, 6)})) <= 6
     True
     """
-    rng, cases = random.Random(0), []
+    rng = random.Random(0)
+    cases = []
     missing = [
         pair
         for one, two in itertools.combinations(sorted(factors), 2)
@@ -87,13 +86,13 @@ def pairwise(factors: dict) -> list[dict]:
 
 
 def grid() -> list[Case]:
-    """Every pair of factors, and scans in chunks."""
+    """Returns cases with every pair of factors, and scans in chunks."""
     return [*(Case(**case) for case in pairwise(FACTORS)), *CHUNKED]
 
 
 @contextmanager
 def poisoned():
-    """New memory from `torch.empty` is NaN: what is read before it is written, or never written, shows."""
+    """Fills new memory of `torch.empty` with NaN, to find values that are read before they are written, or never written."""
     real = torch.empty
 
     def empty(*args, **kwargs):
@@ -108,7 +107,7 @@ def poisoned():
 
 
 def features_of(case: Case, channels: int, device: str) -> dict:
-    """Masks, resets, what they put in the state's place, and bounds of packed sequences, some of them empty."""
+    """Returns a mask, resets, a reset state and the offsets of packed sequences, some of them empty."""
     generator = torch.Generator().manual_seed(case.time)
     size = (1 if "packed" in case.features else case.rows, case.time)
     made = {}
@@ -126,15 +125,15 @@ def features_of(case: Case, channels: int, device: str) -> dict:
 
 
 def random_numbers(*shape, device: str, seed: int = 0) -> torch.Tensor:
-    """N(0, 1) as bfloat16 rounds it, so that every precision sees the same numbers."""
+    """Returns numbers from N(0, 1), rounded to bfloat16 so that every precision gets the same."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randn(shape, generator=generator, device=device).bfloat16().float()
 
 
 def values_and_gradients(projected, state, options, backend: str, weights) -> list[torch.Tensor]:
-    """`[h, final state]`, then the gradients by the input and, where there are such, the initial and the reset state.
+    """Returns `[h, final state]`, then the gradients by the input and, where given, by the initial and the reset state.
 
-    `weights` are the gradients by h and the final state.
+    `weights` are the gradients of h and the final state.
     """
     inputs = {"projected": projected, "initial_state": state, "reset_state": options.get("reset_state")}
     inputs = {name: x.detach().requires_grad_() for name, x in inputs.items() if x is not None}
@@ -145,7 +144,7 @@ def values_and_gradients(projected, state, options, backend: str, weights) -> li
 
 
 def compare(what: str, got, want, dtype: torch.dtype) -> list[float]:
-    """Relative errors; raises `Disagreement`. What is zero on both sides, as a gradient past a reset, counts as equal."""
+    """Returns relative errors, without those of results that are zero on both sides; raises `Disagreement`."""
     values, gradients = LIMITS[dtype]
     limits = [values] * 2 + [gradients] * (len(want) - 2)
     some = [(g.double(), w, limit) for g, w, limit in zip(got, want, limits, strict=True) if g.any() or w.any()]
@@ -153,9 +152,10 @@ def compare(what: str, got, want, dtype: torch.dtype) -> list[float]:
 
 
 def check_case(case: Case, backend: str, device: str, channels: int = CHANNELS) -> list[float]:
-    """Relative errors of a backend against "torch" in float64; raises `Disagreement` where one is too large."""
+    """Returns the relative errors of a backend against "torch" in float64; raises `Disagreement` if one is too large."""
     cell_type, normalize = CELLS[case.cell]
-    dtype, made = DTYPES[case.dtype], features_of(case, channels, device)
+    dtype = DTYPES[case.dtype]
+    made = features_of(case, channels, device)
     batch, width = 1 if "packed" in case.features else case.rows, NUM_PARTS[cell_type] * channels
     projected = 2 * random_numbers(batch, case.time, width + 16 * case.strided, device=device)
     projected = projected.to(dtype)[..., -width:]
@@ -172,7 +172,7 @@ def check_case(case: Case, backend: str, device: str, channels: int = CHANNELS) 
 
 
 def check_whole(cell_type: str, shape, dtype: torch.dtype, backend: str, device: str) -> list[float]:
-    """As `check_case` for a scan as large as is timed; in float64 only its outer channels, which are independent."""
+    """Checks a scan as large as the timed ones like `check_case`, in its outer channels only, which are independent."""
     batch, steps, channels = shape
     parts = NUM_PARTS[cell_type]
     columns = sorted({*range(channels)[:4], *range(channels)[-4:]})

@@ -1,20 +1,21 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""How fast are MinGRU and MinLSTM where nn.GRU and nn.LSTM stand, and what memory do they need.
+"""Measures speed and memory of MinGRU and MinLSTM compared with nn.GRU and nn.LSTM, which they replace.
 
     python -m training.bench.modules      # writes training/results/bench_modules.json and .png; leave the machine alone
     python -m training.bench.modules --threads 2 --output training/results/bench_modules_2_threads.json
 
-Forward + backward in float32 over a grid of shapes; single steps without a gradient, as a rollout makes them; and single steps
-with one, as training loops that call a layer once for every step make them. Steps carry their state. Ours take part twice: at
-equal width, and so wide that they have as many parameters as torch's layer. Medians of rounds in which each contestant runs
-once. Before anything is timed, ours are compared with their definition in float64 on the same weights, and the run ends if
-they don't agree.
+There are three kinds of calls: forward + backward in float32 over a grid of shapes; single steps without a gradient, as in a
+rollout; and single steps with a gradient, as in training loops that call a layer once for every step. Steps carry their state.
+Our modules take part twice: at equal width, and so wide that they have as many parameters as torch's. Medians of rounds in
+which each contestant runs once. Before anything is timed, our modules are compared with their definition in float64 on the same
+weights, and the script ends if they disagree.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,24 +27,26 @@ if __name__ == "__main__":
 import torch
 from torch import nn
 
-from hf_minrnn import MinGRU, MinLSTM, resolve_backend
-from training.bench.by_definition import EXACT, by_definition, outer_rows
-from training.common.files import write_json
-from training.common.machine import provenance
-from training.common.paths import RESULTS
+from hf_minrnn import resolve_backend
+from training.bench import runner
+from training.bench.calls import ForwardBackward
+from training.bench.contestants import MODULES, first_output
 from training.common.plots import plot_bars
-from training.common.timing import check_agreement, in_new_process, measure, peak_memory, settings
+from training.common.timing import measure, peak_memory
 from training.common.widths import count, widest
 
 PAIRS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}
-LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": MinLSTM}
+NAMES = ("nn.GRU", "MinGRU", "nn.LSTM", "MinLSTM")
 TARGET = 2.0  # times nn.GRU's speed at every T >= LONG, one layer and direction, equal width
 LONG = 512
 STEPS = 64  # single steps that one timed call makes
 
 
 class Shape(NamedTuple):
-    """One row of the grid. With `steps`, `time` single steps are called one by one, without a gradient unless `gradient`."""
+    """One row of the grid.
+
+    With `steps`, the module is called once for each of `time` steps, without a gradient unless `gradient`.
+    """
 
     batch: int
     time: int
@@ -54,12 +57,17 @@ class Shape(NamedTuple):
     steps: bool = False
     gradient: bool = False
 
-    def __str__(self):
-        text = f"B={self.batch} T={self.time} I={self.input} H={self.hidden}"
-        text += f" layers={self.layers}" if self.layers > 1 else ""
-        text += " both ways" if self.bidirectional else ""
-        text += " step by step" if self.steps else ""
-        return text + (" with gradient" if self.gradient else "")
+    def __str__(self) -> str:
+        words = [f"B={self.batch} T={self.time} I={self.input} H={self.hidden}"]
+        if self.layers > 1:
+            words.append(f"layers={self.layers}")
+        if self.bidirectional:
+            words.append("both ways")
+        if self.steps:
+            words.append("step by step")
+        if self.gradient:
+            words.append("with gradient")
+        return " ".join(words)
 
 
 SHAPES = [
@@ -86,173 +94,132 @@ QUICK_SHAPES = [
     Shape(2, 8, 4, 8, layers=2, bidirectional=True),
     Shape(1, 520, 2, 4),
 ]
+WARM_UP = Shape(2, 256, 8, 64)  # smaller scans run on another backend
 
 
-def make(layer: str, shape: Shape, hidden: int) -> nn.Module:
-    """A layer of a width for a shape, with its default options."""
-    return LAYERS[layer](shape.input, hidden, shape.layers, bidirectional=shape.bidirectional)
+class OneByOne(nn.Module):
+    """A module that is called once for each time step, with the state of the step before."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        state, outputs = None, []
+        for step in x.split(1):
+            output, state = self.module(step, state)
+            outputs.append(output)
+        return torch.cat(outputs)
+
+
+def make(name: str, shape: Shape, hidden: int) -> nn.Module:
+    """Makes a module of a width for a shape, with its default options."""
+    return MODULES[name].make(shape.input, hidden, shape.layers, bidirectional=shape.bidirectional)
 
 
 def contestants(shape: Shape) -> dict[str, tuple[str, int]]:
-    """Layer and width by name: all four at the shape's width, and ours at torch's number of parameters."""
-    found = {name: (name, shape.hidden) for name in LAYERS}
+    """Returns module and width by name: all four at the shape's width, and ours with torch's number of parameters."""
+    found = {name: (name, shape.hidden) for name in NAMES}
     for ours, other in PAIRS.items():
         limit = count(make(other, shape, shape.hidden))
         found[f"{ours}, {other}'s size"] = (ours, widest(lambda width, ours=ours: make(ours, shape, width), limit))
     return found
 
 
-def filled(layer: str, hidden: int, shape: Shape):
-    """A layer, its input and the gradient of its output, the same at every call."""
+def timed_and_whole(name: str, hidden: int, shape: Shape) -> tuple[Callable, ForwardBackward]:
+    """Returns two calls with the same weights and input: the one that is timed, and one on the whole sequence at once."""
     torch.manual_seed(0)
-    module = make(layer, shape, hidden)
+    module = make(name, shape, hidden)
     x = torch.randn(shape.time, shape.batch, shape.input)
-    return module, x, torch.randn(shape.time, shape.batch, hidden * (2 if shape.bidirectional else 1))
+    grad = torch.randn(shape.time, shape.batch, hidden * (2 if shape.bidirectional else 1))
+    whole = ForwardBackward(first_output(module), x, grad, batch_dim=1)
+    if not shape.steps:
+        return whole, whole
+    steps = ForwardBackward(OneByOne(module), x, grad, batch_dim=1)
+    return steps if shape.gradient else steps.forward, whole
 
 
-def contestant(layer: str, hidden: int, shape: Shape):
-    """A function without arguments: forward + backward, or the steps, each from the state before."""
-    module, x, grad = filled(layer, hidden, shape)
-
-    def one_by_one(x):
-        state, outputs = None, []
-        for piece in x.split(1):
-            output, state = module(piece, state)
-            outputs.append(output)
-        return torch.cat(outputs)
-
-    if shape.steps and not shape.gradient:
-        return torch.no_grad()(lambda: one_by_one(x))
-    x.requires_grad_()
-
-    def step():
-        output = one_by_one(x) if shape.steps else module(x)[0]
-        return output.detach(), torch.autograd.grad(output, [x, *module.parameters()], grad)[0]
-
-    return step
-
-
-def check_ours(name: str, layer: str, hidden: int, shape: Shape, got) -> list[float]:
-    """Compares the outer rows of what a contestant returned with the definition over the whole; raises `Disagreement`."""
-    rows = outer_rows(shape.batch)
-    module, x, grad = filled(layer, hidden, shape)
-    x = x[:, rows].double().requires_grad_()
-    output = by_definition(module)(x)[0]
-    if shape.steps and not shape.gradient:
-        got, want = [got], [output.detach()]
-    else:
-        want = [output.detach(), torch.autograd.grad(output, x, grad[:, rows].double())[0]]
-    what = f"{name} and its definition at {shape}"
-    return check_agreement(what, [y[:, rows] for y in got], want, EXACT[: len(want)])
-
-
-def target(ours: str, shape: Shape) -> float | None:
-    """How many times faster than torch's layer ours should be at equal width."""
-    alone = shape.layers == 1 and not shape.bidirectional and not shape.steps
-    return TARGET if ours == "MinGRU" and alone and shape.time >= LONG else None
-
-
-def bench_shape(shape: Shape, rounds: int, threads: int) -> dict:
-    """Everything at one shape."""
+def bench_shape(shape: Shape, options: argparse.Namespace) -> dict:
+    """Checks and measures everything at one shape."""
     taking_part = contestants(shape)
-    steps = {name: contestant(*entry, shape) for name, entry in taking_part.items()}
-    errors = {
-        name: check_ours(name, *entry, shape, steps[name]()) for name, entry in taking_part.items() if entry[0] in PAIRS
-    }
-    timings = measure(steps, rounds, calls=shape.time if shape.steps else 1)
-    memory = {}
-    if shape.time >= LONG:
-        for name in LAYERS:
-            arguments = ["--threads", str(threads), "--memory-of", name, ",".join(str(int(n)) for n in shape)]
-            memory[name] = in_new_process("training.bench.modules", arguments)
+    steps, errors = {}, {}
+    for name, (module, hidden) in taking_part.items():
+        steps[name], whole = timed_and_whole(module, hidden, shape)
+        if module in PAIRS:
+            errors[name] = whole.check(name, steps[name](), at=f" at {shape}")
+    timings = measure(steps, options.rounds, calls=shape.time if shape.steps else 1)
+    modules, ratios, memory = {}, {}, {}
+    for name, (module, hidden) in taking_part.items():
+        parameters = count(make(module, shape, hidden))
+        modules[name] = {"hidden": hidden, "parameters": parameters, **timings[name]}
+        if module in PAIRS:
+            wanted = target(module, shape) if name == module else None
+            ratios[name] = runner.ratio_of(timings, PAIRS[module], name, wanted)
+        if name == module and shape.time >= LONG:
+            memory[name] = BENCHMARK.memory_in_new_process(options, name, shape)
     return {
         "shape": shape._asdict(),
         "relative_errors": errors,
-        "modules": {
-            name: {"hidden": hidden, "parameters": count(make(layer, shape, hidden)), **timings[name]}
-            for name, (layer, hidden) in taking_part.items()
-        },
+        "modules": modules,
         "memory_mib": memory,
-        "ratios": {
-            name: {
-                "ratio": timings[PAIRS[layer]]["median_ms"] / timings[name]["median_ms"],
-                "target": target(layer, shape) if name == layer else None,
-            }
-            for name, (layer, _) in taking_part.items()
-            if layer in PAIRS
-        },
+        "ratios": ratios,
     }
 
 
-def table(shape: Shape, result: dict) -> str:
-    """One shape for the terminal."""
-    lines = [str(shape)]
+def target(ours: str, shape: Shape) -> float | None:
+    """Returns how many times faster than torch's module ours should be at equal width, where there is a target."""
+    plain = shape.layers == 1 and not shape.bidirectional and not shape.steps
+    return TARGET if ours == "MinGRU" and plain and shape.time >= LONG else None
+
+
+def memory_of(name: str, values: list) -> float:
+    """Returns the MiB that one call of a module adds to the resident memory of this process."""
+    timed_and_whole(name, WARM_UP.hidden, WARM_UP)[0]()  # loads and compiles code
+    shape = Shape(*values)
+    return peak_memory(timed_and_whole(name, shape.hidden, shape)[0])
+
+
+def table(result: dict) -> str:
+    """Returns the results of one shape for the terminal."""
+    lines = [str(Shape(**result["shape"]))]
     for name, entry in result["modules"].items():
-        memory = result["memory_mib"].get(name)
-        memory = "" if memory is None else f"{memory:9.1f} MiB"
-        quartiles = f"({entry['q1_ms']:.3f} to {entry['q3_ms']:.3f})"
         size = f"{entry['parameters']:>11,} parameters"
-        lines.append(f"  {name:<24}{entry['median_ms']:10.3f} ms {quartiles:<24}{size}{memory}")
-    for name, entry in result["ratios"].items():
-        wanted = "" if entry["target"] is None else f"  target {entry['target']:.2f}x"
-        missed = "" if entry["target"] is None or entry["ratio"] >= entry["target"] else "  MISSED"
-        slower = "" if entry["ratio"] >= 1 else "  slower"
-        lines.append(f"  {PAIRS[name.partition(',')[0]]} / {name:<30}{entry['ratio']:10.2f}x{wanted}{missed}{slower}")
-    return "\n".join(lines)
+        lines.append(runner.timing_line(name, entry, 3, size, result["memory_mib"].get(name)))
+    ratios = {f"{PAIRS[name.partition(',')[0]]} / {name}": entry for name, entry in result["ratios"].items()}
+    return "\n".join(lines + runner.ratio_lines(ratios))
 
 
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (default: 1)")
-    parser.add_argument("--rounds", type=int, help="timed rounds (default: 7, with --quick 2)")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it runs; no speed to quote")
-    parser.add_argument(
-        "--output", type=Path, default=RESULTS / "bench_modules.json", help="a PNG is written beside it"
-    )
-    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "SHAPE"), help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    options.rounds = options.rounds or (2 if options.quick else 7)
-    if options.rounds < 2 or options.threads < 1:
-        parser.error("--rounds needs at least 2 and --threads at least 1")
-    return options
+def draw(result: dict, path: Path) -> None:
+    """Draws the times of all modules at every shape of a result file."""
+    groups = {}
+    for entry in result["results"]:
+        times = {name: module["median_ms"] for name, module in entry["modules"].items()}
+        groups[str(Shape(**entry["shape"]))] = times
+    ours = tuple(name for name in result["results"][0]["modules"] if name.startswith("Min"))
+    plot_bars(path, "Modules: forward + backward, or one step", "ms", groups, ours=ours)
 
 
-def main(argv=None) -> dict:
-    """Runs the benchmark, writes its result and its plot; returns what it wrote."""
-    options, begin = parse_arguments(argv), time.perf_counter()
-    with settings(options.threads):
-        if options.memory_of:
-            name, values = options.memory_of
-            *sizes, bidirectional, steps, gradient = map(int, values.split(","))
-            shape = Shape(*sizes, bool(bidirectional), bool(steps), bool(gradient))
-            contestant(name, 64, Shape(2, 256, 8, 64))()  # loads and compiles code; smaller scans go another way
-            memory = peak_memory(contestant(name, shape.hidden, shape))
-            print(memory)
-            return {"memory_mib": memory}
-        results = {
-            **provenance("training.bench.modules", argv),
-            "measured": "float32, medians and quartiles of interleaved rounds; forward + backward, or a step of a rollout",
-            "memory": f"MiB added to the resident memory of a fresh process by one forward + backward, where T >= {LONG}",
-            "backend": resolve_backend(),
-            "rounds": options.rounds,
-            "results": [],
-        }
-        for shape in QUICK_SHAPES if options.quick else SHAPES:
-            result = bench_shape(shape, options.rounds, options.threads)
-            results["results"].append(result)
-            print(table(shape, result), flush=True)
-        results["seconds"] = time.perf_counter() - begin
-    write_json(options.output, results)
-    picture = options.output.with_suffix(".png")
-    groups = {
-        str(Shape(**entry["shape"])): {n: module["median_ms"] for n, module in entry["modules"].items()}
-        for entry in results["results"]
-        if entry["shape"]["time"] >= LONG
+def bench(options: argparse.Namespace) -> dict:
+    """Measures all shapes; returns the content of the result file."""
+    begin = time.perf_counter()
+    shapes = QUICK_SHAPES if options.quick else SHAPES
+    return {
+        "memory": f"{runner.MEMORY}, where T >= {LONG}",
+        "backend": resolve_backend(),
+        "results": runner.in_turn(shapes, lambda shape: bench_shape(shape, options), table),
+        "seconds": time.perf_counter() - begin,
     }
-    ours = tuple(name for name in results["results"][0]["modules"] if name.startswith("Min"))
-    plot_bars(picture, "Modules, forward + backward", "ms", groups, ours=ours)
-    print(f"wrote {options.output} and {picture} after {results['seconds']:.0f} s")
-    return results
+
+
+MEASURED = "float32, medians and quartiles of interleaved rounds; forward + backward, or a step of a rollout"
+BENCHMARK = runner.Benchmark(
+    "training.bench.modules", __doc__, MEASURED, bench, rounds=7, quick=True, draw=draw, memory_of=memory_of
+)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Runs the benchmark; returns the content of the result file."""
+    return BENCHMARK.run(BENCHMARK.parse(argv), argv)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What the benchmarks share: interleaved rounds, the memory of one call, and what every result file says of its machine."""
+"""Measures time in interleaved rounds and the memory of one call, and checks that contestants agree."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import random
 import shlex
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -21,19 +23,21 @@ from training.common.paths import ROOT
 
 
 class Disagreement(RuntimeError):
-    """Contestants that should compute the same don't: their speed means nothing."""
+    """Contestants that should compute the same do not, so their speeds must not be compared."""
 
 
-def check_agreement(name: str, got, want, limits) -> list[float]:
-    """Relative errors of one contestant's results against another's, each the norm of a difference over a norm.
+def check_agreement(
+    name: str, got: Sequence[torch.Tensor], want: Sequence[torch.Tensor], limits: Sequence[float]
+) -> list[float]:
+    """Compares the results of two contestants; returns the norm of each difference over the norm of the wanted result.
 
     Args:
-        name (`str`): Who is compared with whom, for the message.
+        name (`str`): The two contestants and their results, for the message.
         got, want (sequences of `torch.Tensor`): Results, in the same order.
-        limits (sequence of `float`): The largest error allowed for each.
+        limits (sequence of `float`): Largest error of each result.
 
     Raises:
-        Disagreement: Where an error is larger, or no number.
+        Disagreement: An error is larger than its limit, or not a number.
     """
     errors = [(torch.linalg.norm(g - w) / torch.linalg.norm(w)).item() for g, w in zip(got, want, strict=True)]
     if not all(error <= limit for error, limit in zip(errors, limits, strict=True)):
@@ -42,9 +46,10 @@ def check_agreement(name: str, got, want, limits) -> list[float]:
 
 
 @contextmanager
-def settings(threads: int):
-    """This many threads, and no warnings of kernels that some models do without; put back afterwards."""
-    threads_before, verbosity = torch.get_num_threads(), logging.get_verbosity()
+def settings(threads: int) -> Iterator[None]:
+    """Sets the number of threads and hides the warnings of models without their kernels; restores both afterwards."""
+    threads_before = torch.get_num_threads()
+    verbosity = logging.get_verbosity()
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     try:
@@ -55,7 +60,7 @@ def settings(threads: int):
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median and quartiles.
+    """Returns the median and the quartiles.
 
     >>> summary([3.0, 1.0, 2.0])
     {'median_ms': 2.0, 'q1_ms': 1.5, 'q3_ms': 2.5}
@@ -65,8 +70,9 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 
 
 def orders(names: Iterable[str], rounds: int) -> Iterator[list[str]]:
-    """All names once for each round, each time in an order of its own, so that none always comes after the one that leaves the
-    caches or malloc in the worst state; always the same orders.
+    """Yields all names once for each round, in an order that differs between rounds but not between runs.
+
+    With a fixed order, the same contestant would always follow the one that leaves caches or malloc in the worst state.
 
     >>> sorted({tuple(order) for order in orders("ab", 9)})
     [('a', 'b'), ('b', 'a')]
@@ -77,13 +83,16 @@ def orders(names: Iterable[str], rounds: int) -> Iterator[list[str]]:
 
 
 def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -> dict:
-    """Milliseconds of each function, as `summary`: every round runs each once, so that a slow minute slows all, in `orders`.
+    """Times functions in rounds that run each of them once, so that a slow minute of the machine slows all of them.
 
     Args:
         contestants (`dict`): Functions without arguments, by name.
         rounds (`int`): Timed rounds, at least 2.
-        warm_ups (`int`): Rounds before them: first calls build caches and touch memory.
-        calls (`int`): What the time of one call is divided by.
+        warm_ups (`int`): Rounds before these, as first calls build caches and touch memory.
+        calls (`int`): Divisor of the times, for functions that make several calls.
+
+    Returns:
+        The `summary` of each function's milliseconds.
     """
     times = {name: [] for name in contestants}
     for turn, order in enumerate(orders(contestants, warm_ups + rounds)):
@@ -96,7 +105,10 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
 
 
 def release_memory() -> None:
-    """Gives what malloc has kept back to the system, where the C library can: used again it would not be seen."""
+    """Returns memory that malloc has kept to the system, where the C library can do so.
+
+    `peak_memory` would not see it if it were used again.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -110,10 +122,10 @@ def _memory_in_kib(field: str) -> int:
 
 
 def peak_memory(step: Callable) -> float:
-    """MiB by which one call of `step` raises this process's resident memory.
+    """Returns the MiB by which one call of `step` raises the resident memory of this process.
 
-    The kernel's count rather than the profiler's, which knows nothing of the scratch memory of matmul libraries. Meant
-    for a fresh process: memory that an earlier call gave back to malloc would be used again and not be seen.
+    The count is the kernel's, as a profiler misses the scratch memory of matmul libraries. Call it in a fresh process: memory
+    that an earlier call returned to malloc would be used again and not be counted.
     """
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
@@ -126,11 +138,22 @@ def peak_memory(step: Callable) -> float:
     return max(peak - before, 0) / 1024
 
 
-def output_of_new_process(module: str, arguments: list[str]) -> str | None:
-    """What a script prints, run in a process of its own; `None` where the system has no /proc.
+def peak_gpu_memory(step: Callable) -> float:
+    """Returns the MiB of GPU memory that one call of `step` takes in addition to the memory in use before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def in_new_process(module: str, arguments: list[str]) -> Any:
+    """Runs a script in a process of its own and returns what it prints on its last line, in JSON.
+
+    Returns:
+        `None` where the system has no /proc, from which the memory of a process is read.
 
     Raises:
-        RuntimeError: Where the script fails, with what it said.
+        RuntimeError: The script failed; the message holds its errors.
     """
     if not Path("/proc/self/status").exists():
         return None
@@ -138,10 +161,4 @@ def output_of_new_process(module: str, arguments: list[str]) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{module} {shlex.join(arguments)} failed:\n{done.stderr}")
-    return done.stdout
-
-
-def in_new_process(module: str, arguments: list[str]) -> float | None:
-    """The number that a script prints last, otherwise as `output_of_new_process`."""
-    output = output_of_new_process(module, arguments)
-    return None if output is None else float(output.split()[-1])
+    return json.loads(done.stdout.splitlines()[-1])

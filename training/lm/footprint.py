@@ -11,10 +11,25 @@ from transformers import Cache
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.scan_choice import NUMBA_ELEMENTS
-from training.bench.decode import state_bytes
 from training.common.timing import measure, peak_memory
 
 WARM_UPS = 3
+
+
+def state_bytes(cache) -> int:
+    """Returns the bytes of state in a cache, without counters and without the last token that ours keeps."""
+    tensors = []
+    for layer in cache.layers:
+        for value in vars(layer).values():
+            if isinstance(value, dict):
+                values = value.values()
+            elif isinstance(value, list | tuple):
+                values = value
+            else:
+                values = [value]
+            tensors += [x for x in values if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    storages = [x.untyped_storage() for x in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def greedy_steps(model: MinRNNForCausalLM, ids: torch.Tensor) -> tuple[Callable[[], None], Cache]:

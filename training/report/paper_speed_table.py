@@ -1,33 +1,16 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Table and plot of bench_paper.py: both speed-ups, against the step-by-step layers and against torch.nn's, beside the
+"""Table of `training.bench.paper`: both speed-ups, against the step-by-step layers and against torch.nn's, next to the
 paper's."""
 
 from __future__ import annotations
 
-import os
-
+from training.bench.paper_plot import PAIRS, ratio
 from training.report.table_parts import mamba_scan, markdown, where
 
-PAIRS = {"minGRU": "GRU", "minLSTM": "LSTM"}
 # Speed-up over GRU and LSTM in arXiv 2410.01201, on a T4 with a batch of 64, by steps. Numbers with a mark are taken from
 # others' accounts of the paper.
 PAPER = {512: {"minGRU": "175×", "minLSTM": "235×†"}, 4096: {"minGRU": "1324×†", "minLSTM": "1361×†"}}
 PAPER_MEMORY = "1.88×†"  # of minGRU and minLSTM over GRU and LSTM
-COLORS = {"GRU": "#4477aa", "LSTM": "#66ccee", "minGRU": "#cc3311", "minLSTM": "#ee8866", "Mamba": "#777777"}
-
-
-def ratio(entry: dict, slow: str, fast: str, key: str = "layers") -> float | None:
-    """How many times as long as `fast` `slow` takes at one length, or of its memory; `None` where one was left out.
-
-    >>> ratio({"layers": {"a": {"median_ms": 3.0}, "b": {"median_ms": 2.0}}}, "a", "b")
-    1.5
-    """
-    values = entry[key]
-    if slow not in values or fast not in values:
-        return None
-    if key == "layers":
-        return values[slow]["median_ms"] / values[fast]["median_ms"]
-    return values[slow] / values[fast] if values[fast] else None
 
 
 def times(value: float | None) -> str:
@@ -93,60 +76,3 @@ def notes(result: dict) -> str:
         f"(the `{result['preset']}` preset), medians of {result['rounds']} interleaved rounds, or of two for layers that take "
         f"about a second or more. `{result['command']}`. {where(result)}.\n"
     )
-
-
-def terminal(entry: dict) -> str:
-    """One length for the terminal."""
-    lines = [f"T={entry['time']}"]
-    for name, timing in entry["layers"].items():
-        quartiles = f"({timing['q1_ms']:.2f} to {timing['q3_ms']:.2f})"
-        lines.append(f"  {name:<22}{timing['median_ms']:12.2f} ms {quartiles}")
-    for ours, other in PAIRS.items():
-        for baseline in (f"{other}, step by step", f"nn.{other}"):
-            found = ratio(entry, baseline, ours)
-            lines += [] if found is None else [f"  {f'{baseline} / {ours}':<34}{found:10.2f}x"]
-    return "\n".join(lines + [f"  {name:<22}left out: {why}" for name, why in entry["left_out"].items()])
-
-
-def plot(path: str | os.PathLike, result: dict) -> None:
-    """Writes time and memory against the length as a PNG, all axes logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib import ticker
-
-    values = {
-        "forward + backward, ms": lambda entry: {name: t["median_ms"] for name, t in entry["layers"].items()},
-        "memory of one call, MiB": lambda entry: entry["memory_mib"],
-    }
-    values = {label: of for label, of in values.items() if any(map(of, result["lengths"]))}  # what was measured
-    size = (2.2 + 4.4 * len(values), 4.6)
-    figure, panels = plt.subplots(1, len(values), figsize=size, dpi=130, layout="constrained", squeeze=False)
-    names = list(dict.fromkeys(name for entry in result["lengths"] for name in entry["layers"]))
-    for axes, (label, of) in zip(panels[0], values.items()):
-        for name in names:
-            points = [(entry["time"], of(entry)[name]) for entry in result["lengths"] if of(entry).get(name, 0) > 0]
-            family = name.removeprefix("nn.").partition(",")[0]
-            style = {"step by step": ":", "log-space": "--"}.get(name.partition(", ")[2], "-")
-            width = 2.2 if name in PAIRS else 1.5
-            if points:
-                axes.plot(*zip(*points), style, marker="o", ms=3, lw=width, color=COLORS[family], label=name)
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        axes.set(xlabel="steps", ylabel=label)
-        axes.tick_params(axis="x", labelsize=8)
-        axes.grid(color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside right center")
-    figure.suptitle(f"One layer, batch {result['batch']}, {result['channels']} channels, on {_device(result)}")
-    figure.savefig(path)
-    plt.close(figure)
-
-
-def _device(result: dict) -> str:
-    if result["device"] == "cuda":
-        return result["machine"]["accelerator"]
-    return f"{result['machine']['cpu']}, {result['machine']['threads']} of {result['machine']['cores']} cores"

@@ -25,7 +25,7 @@ from minGRU_pytorch.minLSTM import minLSTM
 from transformers import DynamicCache
 
 from hf_minrnn import minrnn_scan
-from training.bench.scan import loop
+from training.bench.contestants import loop
 from training.common.command_line import make_parser, result_file
 from training.common.files import write_json
 from training.common.machine import provenance

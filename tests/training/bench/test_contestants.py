@@ -6,12 +6,12 @@ from support.definition import define, relative_error
 from training.bench import contestants
 
 
-@pytest.mark.parametrize("name", ["minGRU", "minGRU-pytorch", "associative_scan, compiled"])
+@pytest.mark.parametrize("name", ["minGRU", "minGRU, log-space", "minGRU-pytorch", "associative_scan, compiled"])
 def test_the_same_weights_give_the_same_minGRU(name):
-    pytest.importorskip(
-        next((package for prefix, package in contestants.PACKAGES.items() if name.startswith(prefix)), "torch")
-    )
-    make = contestants.AssociativeScan if "associative" in name else contestants.LAYERS[name]
+    pytest.importorskip(contestants.LAYERS[name].package or "torch")
+    make = contestants.LAYERS[name].make
+    if "associative" in name:
+        make = contestants.mingru_with(contestants.associative_scan)
     x = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
     projected = x.double() @ torch.cat(contestants.gate_weights(6)).double().T
     want, _ = define(projected, "mingru")
@@ -23,7 +23,7 @@ def test_the_same_weights_give_the_same_minGRU(name):
 @pytest.mark.parametrize("name", ["minLSTM", "nn.GRU", "nn.LSTM", "Mamba"])
 def test_layers_keep_the_shape(name):
     x = torch.randn(2, 5, 8)
-    assert contestants.LAYERS[name](8)(x).shape == x.shape
+    assert contestants.LAYERS[name].make(8)(x).shape == x.shape
 
 
 def test_what_is_left_out(monkeypatch):
@@ -39,3 +39,21 @@ def test_what_is_left_out(monkeypatch):
     assert contestants.left_out("accelerated-scan", (1, 4096, 8), "cuda") is None
     monkeypatch.setattr(contestants, "find_spec", lambda name: None)
     assert contestants.left_out("minGRU-pytorch, compiled", small, "cpu") == "minGRU_pytorch is not installed"
+
+
+@pytest.mark.parametrize("registry", ["SCANS", "LAYERS", "MODULES", "MODELS"])
+def test_references_are_contestants_of_the_same_kind(registry):
+    entries = getattr(contestants, registry)
+    assert {entry.same_as for entry in entries.values()} <= {None, *entries}
+    assert all(min(entry.limits) > 0 for entry in entries.values())
+
+
+@pytest.mark.parametrize("name", contestants.MODELS)
+def test_models_have_the_size_that_is_asked_for(name, monkeypatch):
+    pytest.importorskip(contestants.MODELS[name].package or "torch")
+    model = contestants.models_of_size([name], 20_000, 16, 50)[name]
+    assert abs(contestants.count(model) - 20_000) < 5_000
+    monkeypatch.setattr(contestants, "find_spec", lambda package: None)
+    assert list(contestants.models_of_size([name], 20_000, 16, 50)) == [name] * (
+        contestants.MODELS[name].package is None
+    )

@@ -7,6 +7,7 @@ from transformers import DynamicCache
 
 from hf_minrnn import cells
 from training.bench import decode as bench_decode
+from training.bench.contestants import models_of_size
 from training.common import timing
 
 TINY = ["--parameters", "20000", "--hidden-size", "16", "--vocab-size", "50", "--rounds", "2"]
@@ -38,10 +39,10 @@ def test_result_file(tmp_path, capsys):
     assert "after     5,000 tokens" in capsys.readouterr().out
 
 
-def test_a_context_read_in_stages_is_the_whole(monkeypatch):
-    model = bench_decode.make_models(20_000, 16, 50)["minGRU"]
+def test_a_context_read_in_stages_is_the_whole():
+    model = models_of_size(bench_decode.NAMES, 20_000, 16, 50)["minGRU"]
     with torch.inference_mode():
-        caches = bench_decode.prefill_all({"minGRU": model}, [3, 8], lambda line: None)
+        caches = bench_decode.prefill_all({"minGRU": model}, [3, 8])
         first, second = (caches["minGRU", n] for n in (3, 8))
     assert (first.get_seq_length(), second.get_seq_length()) == (3, 8)
     assert not torch.equal(first.layers[0].recurrent_states[0], second.layers[0].recurrent_states[0])
@@ -49,8 +50,8 @@ def test_a_context_read_in_stages_is_the_whole(monkeypatch):
 
 def test_llama_stops_where_its_limit_is(monkeypatch):
     monkeypatch.setitem(bench_decode.LIMITS, "Llama", 4)
-    models = bench_decode.make_models(20_000, 16, 50)
-    caches = bench_decode.prefill_all({"Llama": models["Llama"]}, [0, 4, 5], lambda line: None)
+    models = models_of_size(bench_decode.NAMES, 20_000, 16, 50)
+    caches = bench_decode.prefill_all({"Llama": models["Llama"]}, [0, 4, 5])
     assert [context for _, context in caches] == [0, 4]
     assert isinstance(caches["Llama", 4], DynamicCache) and caches["Llama", 4].get_seq_length() == 4
 
@@ -91,3 +92,10 @@ def test_compiled_steps_agree(tmp_path):
     result = bench_decode.main([*TINY, "--contexts", "0", "--output", str(tmp_path / "out.json")])
     assert result["ratios"]["minGRU, compiled / its Linears, 0"]["target"] == 1.1
     assert (tmp_path / "out.png").stat().st_size  # of one context too, where lines are points
+
+
+@pytest.mark.parametrize("contexts", [["5", "3"], ["5", "5"]])
+def test_contexts_must_rise(contexts, capsys):
+    with pytest.raises(SystemExit):
+        bench_decode.main(["--contexts", *contexts])
+    assert f"--contexts {' '.join(contexts)} must be in rising order" in capsys.readouterr().err

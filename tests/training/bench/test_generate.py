@@ -1,11 +1,13 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
+from functools import partial
 
 import pytest
 import torch
 from transformers.utils import logging
 
 from training.bench import generate as bench_generate
+from training.common import timing
 from training.report import tables
 
 TINY = ["--tokens", "5", "--rounds", "2", "--hidden-size", "16", "--num-hidden-layers", "2"]
@@ -68,9 +70,7 @@ def test_the_contestants_decode_greedily():
                 text = torch.cat([text, model(text, use_cache=False).logits[:, -1:].argmax(-1)], 1)
             new = bench_generate.forward_loop(model, prompt, 4)
         assert torch.equal(new, text[:, 6:]) and new.unique().numel() > 1, name
-        _, forwards = bench_generate.count_forwards(
-            model, lambda model=model: bench_generate.generate(model, prompt, 4)
-        )
+        _, forwards = bench_generate.count_forwards(model, partial(bench_generate.generate, model, prompt, 4))
         assert forwards == 4, name
 
 
@@ -104,14 +104,14 @@ def test_no_speed_for_outputs_that_disagree(owner, name, affected, message, monk
     place = getattr(bench_generate, owner) if owner else bench_generate
     monkeypatch.setattr(place, name, other_tokens(getattr(place, name), affected))
     verbosity = logging.get_verbosity()
-    with pytest.raises(SystemExit, match=rf"{message}.* part at new token 5 .*no speed is reported"):
+    with pytest.raises(timing.Disagreement, match=rf"{message}.* differ from new token 5 on .*no speed is reported"):
         bench_generate.main([*TINY, "--output", str(tmp_path / "out.json")])
     assert not capsys.readouterr().out and not list(tmp_path.iterdir())
     assert logging.get_verbosity() == verbosity
 
 
 def test_outputs_of_other_length_disagree():
-    with pytest.raises(SystemExit, match="Llama: 3 and 4 tokens"):
+    with pytest.raises(timing.Disagreement, match="Llama: 3 and 4 tokens"):
         bench_generate.check_equal("Llama", torch.zeros(1, 3), torch.zeros(1, 4))
 
 
@@ -119,7 +119,7 @@ def test_outputs_of_other_length_disagree():
 def test_arguments_that_measure_nothing(argument, capsys):
     with pytest.raises(SystemExit):
         bench_generate.main([argument, "0"])
-    assert "must be positive" in capsys.readouterr().err
+    assert "must be a whole number" in capsys.readouterr().err
 
 
 def test_the_table_says_which_targets_are_met(finished, tmp_path, monkeypatch):

@@ -8,21 +8,22 @@ import torch
 from hf_minrnn import scan_triton
 from hf_minrnn.scan_op import OP_BACKENDS
 from hf_minrnn.scan_reference import backward, forward
+from training.bench import contestants, gpu_cases
 from training.bench import gpu as bench_gpu
-from training.bench import gpu_cases
+from training.bench.contestants import Contestant
 from training.common import timing
 
 
 def test_the_floor_counts_what_must_move():
     elements = 8 * 4096 * 2048
-    assert bench_gpu.floor_bytes("mingru", (8, 4096, 2048), 2) == (6 * elements, 12 * elements)
-    assert bench_gpu.floor_bytes("minlstm", (8, 4096, 2048), 2) == (8 * elements, 16 * elements)
-    assert bench_gpu.floor_bytes("mingru", (8, 4096, 2048), 4) == (12 * elements, 24 * elements)
+    assert contestants.floor_bytes("mingru", (8, 4096, 2048), 2) == (6 * elements, 12 * elements)
+    assert contestants.floor_bytes("minlstm", (8, 4096, 2048), 2) == (8 * elements, 16 * elements)
+    assert contestants.floor_bytes("mingru", (8, 4096, 2048), 4) == (12 * elements, 24 * elements)
 
 
 @pytest.mark.parametrize("channels", [256, 512, 1024])
 def test_equal_parameters(channels):
-    weights = [p.numel() for p in torch.nn.GRU(channels, bench_gpu.equal_parameters(channels)).parameters()]
+    weights = [p.numel() for p in torch.nn.GRU(channels, contestants.equal_parameters(channels)).parameters()]
     assert sum(weights) == pytest.approx(2 * channels**2, rel=0.06)
 
 
@@ -42,22 +43,22 @@ FEW = {**bench_gpu.QUICK, "cases": bench_gpu.QUICK["cases"][:4]}
 
 def test_every_part_runs_and_can_be_written(tmp_path, capsys):
     """On a CPU and with another backend: what is checked, counted and printed does not depend on them."""
-    results = bench_gpu.bench("reference", "cpu", 2, FEW)
+    results = bench_gpu.bench_all("reference", "cpu", 2, FEW)
     assert len(results["relative_errors"]) == len(FEW["cases"]) + 2 * len(FEW["scans"])
     scan = results["scan"][0]["timings"]
-    moved = bench_gpu.floor_bytes("mingru", (1, 8, 4), 4)[1]
+    moved = contestants.floor_bytes("mingru", (1, 8, 4), 4)[1]
     for name in ("mingru backward", "copy, mingru backward"):
         assert scan[name]["gb_per_s"] == pytest.approx(moved / (scan[name]["median_ms"] * 1e-3) / 1e9)
     assert {"minGRU", "minLSTM", "nn.GRU", "nn.GRU, equal parameters"} <= set(results["layers"][0]["timings"])
     assert json.loads(json.dumps(results)) == results and results["targets"] == {}
     assert "6 cases agree with float64" in capsys.readouterr().out
-    bench_gpu.plot(tmp_path / "bench.png", results)
+    bench_gpu.draw(results, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_memory_is_measured_on_a_gpu(monkeypatch):
     monkeypatch.setattr(bench_gpu, "milliseconds", lambda function, calls, device: 1.0)
-    monkeypatch.setattr(bench_gpu, "memory_on_gpu", lambda function: function())
+    monkeypatch.setattr(bench_gpu, "peak_gpu_memory", lambda function: function())
     found = bench_gpu.measure({"a": lambda: 3.0, "b": lambda: 4.0}, 2, "cuda")
     assert {name: entry["memory_mib"] for name, entry in found.items()} == {"a": 3.0, "b": 4.0}
     assert "3.0 MiB" in bench_gpu.table({"shape": [1], "dtype": "x", "timings": found})
@@ -142,7 +143,7 @@ def test_no_speed_for_kernels_that_are_wrong(wrong, monkeypatch, capsys):
     monkeypatch.setitem(OP_BACKENDS, "reference", (wrong_forward, wrong_backward))
     cases = [gpu_cases.Case("mingru", "g", "float32", "mask+resets+reset_state", True, False, 0.0, 2, 9)]
     with pytest.raises(timing.Disagreement, match="no speed is reported"):
-        bench_gpu.bench("reference", "cpu", 2, {**bench_gpu.QUICK, "cases": cases})
+        bench_gpu.bench_all("reference", "cpu", 2, {**bench_gpu.QUICK, "cases": cases})
     assert not capsys.readouterr().out
 
 
@@ -157,9 +158,9 @@ def test_a_peer_that_fails_or_disagrees_is_left_out_and_why(monkeypatch):
     def fails(channels):
         raise ImportError("its library\nis another one")
 
-    wrong = bench_gpu.Layer(torch.nn.Linear(16, 16))
-    peers = {"minGRU-pytorch": lambda channels: wrong, "nn.LSTM": fails}
-    monkeypatch.setattr(bench_gpu, "LAYERS", {**bench_gpu.LAYERS, **peers})
+    wrong = torch.nn.Linear(16, 16)
+    monkeypatch.setitem(contestants.LAYERS, "minGRU-pytorch", Contestant(lambda channels: wrong, same_as="minGRU"))
+    monkeypatch.setitem(contestants.LAYERS, "nn.LSTM", Contestant(fails))
     monkeypatch.setattr(bench_gpu, "left_out", lambda name, shape, device: "asked" if "HGRN" in name else None)
     found = bench_gpu.bench_layers((2, 8, 16), "cpu", 2)
     assert found["left_out"]["nn.LSTM"] == "ImportError: its library" and found["left_out"]["HGRN, chunk"] == "asked"
@@ -207,7 +208,7 @@ def test_the_verdict_says_what_is_missed(monkeypatch, capsys):
     scan.append({"shape": shapes[0], "dtype": "float32", "timings": timings(1.0)})
     times = {"minGRU": 1.0, "nn.GRU": 11.0, "nn.GRU, equal parameters": 9.0, "HGRN, chunk": 0.9}
     layer = {"shape": list(bench_gpu.TARGET_SHAPE), "timings": {n: {"median_ms": t} for n, t in times.items()}}
-    found = bench_gpu.verdict({"scan": scan, "layers": [layer]})
+    found = bench_gpu.targets_of_scans(scan) | bench_gpu.targets_of_layers([layer])
     missed = {name for name, entry in found.items() if entry["ratio"] < entry["target"]}
     assert len(found) == 2 * 2 + 2 + 3
     forwards = {f"{cell} forward / copy at (8, 4096, 2048)" for cell in ("mingru", "minlstm")}

@@ -1,23 +1,23 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import argparse
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from training.bench import contestants
+from training.bench import contestants, runner
 from training.bench import layers as bench_layers
+from training.bench.calls import ForwardBackward, layer_call
 from training.common import timing
 
-FEW = {
-    name: contestants.LAYERS[name]
-    for name in ("minGRU", "minLSTM", "matmul of minGRU", "matmul of minLSTM", "nn.GRU", "HGRN, chunk")
-}
+FEW = (*bench_layers.OURS_ALONE, "nn.GRU", "HGRN, chunk")
 
 
 @pytest.fixture(autouse=True)
 def few_and_no_processes(monkeypatch):
-    monkeypatch.setattr(bench_layers, "LAYERS", FEW)
-    monkeypatch.setattr(bench_layers, "in_new_process", lambda *_: 1.0)
+    monkeypatch.setattr(bench_layers, "NAMES", FEW)
+    monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
 def test_quick_run_writes_what_it_returns(tmp_path, capsys):
@@ -52,7 +52,8 @@ def test_ours_alone(tmp_path):
 
 
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench_layers, "SAME_AS_MINGRU", {"nn.GRU": (1e-3, 1e-3)})
+    wrong = replace(contestants.LAYERS["nn.GRU"], same_as="minGRU")
+    monkeypatch.setitem(contestants.LAYERS, "nn.GRU", wrong)
     with pytest.raises(timing.Disagreement, match=r"nn.GRU and minGRU \(h, gradient\) differ"):
         bench_layers.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
@@ -63,18 +64,20 @@ def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
 def test_no_speed_for_a_scan_that_is_wrong(name, part, monkeypatch, tmp_path, break_scan):
     break_scan(part)
     if name == "minLSTM":  # alone among wrong ones
-        real = bench_layers.check_ours
-        monkeypatch.setattr(bench_layers, "check_ours", lambda who, *rest: real(who, *rest) if who == name else [])
+        real = ForwardBackward.check
+        monkeypatch.setattr(
+            ForwardBackward, "check", lambda call, who, got: real(call, who, got) if who == name else []
+        )
     with pytest.raises(timing.Disagreement, match=rf"{name} and its definition \(h, gradient\) differ"):
         bench_layers.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
 
 
 def test_memory_of_compiled_layers_is_that_of_running(monkeypatch):
-    def contestant(name, shape):
+    def layer_call(name, shape):
         return lambda: seen.append(shape)
 
-    monkeypatch.setattr(bench_layers, "contestant", contestant)
+    monkeypatch.setattr(bench_layers, "layer_call", layer_call)
     monkeypatch.setattr(bench_layers, "release_memory", lambda: seen.append("released"))
     monkeypatch.setattr(bench_layers, "peak_memory", lambda step: seen.append("measured") or step() or 7.0)
     small, shape, seen = (2, 256, 64), (1, 512, 256), []
@@ -86,13 +89,15 @@ def test_memory_of_compiled_layers_is_that_of_running(monkeypatch):
 
 
 def test_memory_of_every_layer_is_written(monkeypatch):
-    monkeypatch.setattr(bench_layers, "LAYERS", {**FEW, "minGRU, compiled": FEW["minGRU"]})
-    result = bench_layers.bench_shape((2, 8, 16), 2, 1, tuple(bench_layers.LAYERS))
+    monkeypatch.setitem(contestants.LAYERS, "minGRU, compiled", replace(contestants.LAYERS["minGRU"], compiled=True))
+    monkeypatch.setattr(bench_layers, "NAMES", (*FEW, "minGRU, compiled"))
+    options = argparse.Namespace(ours=False, rounds=2, threads=1)
+    result = bench_layers.bench_shape((2, 8, 16), options)
     assert set(result["memory_mib"]) == set(result["layers"]) >= {"minGRU, compiled"}
 
 
 def test_gradients_are_compared_too():
-    out, grad = bench_layers.contestant("minGRU", (2, 5, 4))()
+    out, grad = layer_call("minGRU", (2, 5, 4))()
     assert out.shape == grad.shape == (2, 5, 4) and grad.abs().sum() > 0 and not torch.equal(out, grad)
 
 

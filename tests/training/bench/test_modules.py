@@ -6,14 +6,16 @@ import torch
 
 from hf_minrnn import cells
 from training.bench import modules as bench_modules
+from training.bench import runner
 from training.bench.modules import Shape
 from training.common import timing
+from training.common.paths import RESULTS
 from training.report import tables
 
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch):
-    monkeypatch.setattr(bench_modules, "in_new_process", lambda *_: 1.0)
+    monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
 def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
@@ -26,7 +28,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
     for result, shape in zip(results["results"], bench_modules.QUICK_SHAPES, strict=True):
         assert Shape(**result["shape"]) == shape and str(shape) in printed
         modules = result["modules"]
-        assert set(modules) == {*bench_modules.LAYERS, "MinGRU, nn.GRU's size", "MinLSTM, nn.LSTM's size"}
+        assert set(modules) == {*bench_modules.NAMES, "MinGRU, nn.GRU's size", "MinLSTM, nn.LSTM's size"}
         for entry in modules.values():
             assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
         for ours, other in bench_modules.PAIRS.items():
@@ -34,7 +36,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
             assert modules[ours]["hidden"] == modules[other]["hidden"] < sized["hidden"]
             assert modules[ours]["parameters"] < sized["parameters"] <= modules[other]["parameters"]
             assert result["ratios"][ours]["ratio"] == modules[other]["median_ms"] / modules[ours]["median_ms"]
-        assert set(result["memory_mib"]) == (set(bench_modules.LAYERS) if shape.time >= bench_modules.LONG else set())
+        assert set(result["memory_mib"]) == (set(bench_modules.NAMES) if shape.time >= bench_modules.LONG else set())
     # The table says where ours is slower and what misses its target.
     entry = results["results"][3]
     entry["ratios"]["MinGRU"]["ratio"], entry["ratios"]["MinLSTM"]["ratio"] = 1.5, 0.5
@@ -49,8 +51,8 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
 
 def test_single_steps_carry_their_state():
     shape = Shape(2, 5, 3, 4, steps=True)
-    for layer in bench_modules.LAYERS:
-        outputs = bench_modules.contestant(layer, 4, shape)()
+    for layer in bench_modules.NAMES:
+        (outputs,) = bench_modules.timed_and_whole(layer, 4, shape)[0]()
         torch.manual_seed(0)
         module = bench_modules.make(layer, shape, 4)
         with torch.no_grad():
@@ -63,7 +65,7 @@ def test_single_steps_carry_their_state():
 def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, break_scan):
     break_scan(part)
     pair = (layer, bench_modules.PAIRS[layer])
-    monkeypatch.setattr(bench_modules, "LAYERS", {name: bench_modules.LAYERS[name] for name in pair})
+    monkeypatch.setattr(bench_modules, "NAMES", pair)
     monkeypatch.setattr(bench_modules, "PAIRS", dict([pair]))
     with pytest.raises(timing.Disagreement, match=f"{layer} and its definition at B=2 T=8 .* differ"):
         bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
@@ -72,22 +74,23 @@ def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, b
 
 def test_steps_with_gradient_are_the_sequence():
     shape = Shape(2, 5, 3, 4)
-    for layer in bench_modules.LAYERS:
-        steps = bench_modules.contestant(layer, 4, shape._replace(steps=True, gradient=True))()
-        for got, want in zip(steps, bench_modules.contestant(layer, 4, shape)(), strict=True):
+    for layer in bench_modules.NAMES:
+        steps, whole = bench_modules.timed_and_whole(layer, 4, shape._replace(steps=True, gradient=True))
+        assert isinstance(steps.module, bench_modules.OneByOne)
+        for got, want in zip(steps(), whole(), strict=True):
             assert torch.allclose(got, want, atol=1e-5)
 
 
 def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
     real = cells.scan_step
     monkeypatch.setattr(cells, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
-    with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step differ"):
+    with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step \(h, gradient\) differ"):
         bench_modules.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
 
 
 def test_gradients_are_computed():
-    out, grad = bench_modules.contestant("MinLSTM", 4, Shape(2, 5, 3, 4, layers=2, bidirectional=True))()
+    out, grad = bench_modules.timed_and_whole("MinLSTM", 4, Shape(2, 5, 3, 4, layers=2, bidirectional=True))[0]()
     assert out.shape == (5, 2, 8) and grad.shape == (5, 2, 3) and grad.abs().sum() > 0
 
 
@@ -106,5 +109,15 @@ def test_targets():
 
 
 def test_memory_is_measured_by_name_and_shape(capsys):
-    found = bench_modules.main(["--memory-of", "nn.GRU", "2,6,3,4,1,1,0,0"])
+    shape = Shape(2, 6, 3, 4, bidirectional=True)
+    found = bench_modules.main(["--memory-of", json.dumps(["nn.GRU", shape])])
     assert found["memory_mib"] >= 0 and float(capsys.readouterr().out.split()[-1]) == found["memory_mib"]
+
+
+def test_the_picture_shows_every_shape(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(bench_modules, "plot_bars", lambda path, title, unit, groups, ours: drawn.update(groups))
+    result = json.loads((RESULTS / "bench_modules.json").read_text())
+    bench_modules.draw(result, tmp_path / "bench.png")
+    assert list(drawn) == [str(Shape(**entry["shape"])) for entry in result["results"]]
+    assert len(drawn) == len(bench_modules.SHAPES)

@@ -1,11 +1,15 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
+import argparse
 import doctest
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from training.bench import contestants, paper_plot, runner
 from training.bench import paper as bench_paper
+from training.bench.calls import layer_call
 from training.common import timing
 from training.report import paper_speed_table
 
@@ -14,8 +18,8 @@ from training.report import paper_speed_table
 def quick(tmp_path_factory):
     path = tmp_path_factory.mktemp("results") / "new" / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
-        peaks = json.dumps({str(n): 3.0 * n for n in bench_paper.QUICK_LENGTHS})
-        patch.setattr(bench_paper, "output_of_new_process", lambda *_: f"a warning\n{peaks}\n")
+        peaks = {str(n): 3.0 * n for n in bench_paper.QUICK_LENGTHS}
+        patch.setattr(runner, "in_new_process", lambda *_: peaks)
         return path, bench_paper.main(["--quick", "--device", "cpu", "--channels", "16", "--output", str(path)])
 
 
@@ -28,21 +32,22 @@ def test_quick_run_writes_what_it_returns(quick):
     assert result["command"].startswith("python -m training.bench.paper --quick") and result["machine"]["threads"] == 1
     assert [entry["time"] for entry in result["lengths"]] == bench_paper.QUICK_LENGTHS
     for entry in result["lengths"]:
-        assert list(entry["layers"]) == list(bench_paper.MAKERS) and not entry["left_out"]
+        assert list(entry["layers"]) == list(bench_paper.NAMES) and not entry["left_out"]
         assert set(entry["memory_mib"].values()) == {3.0 * entry["time"]}
         for found in entry["layers"].values():
             assert 0 < found["q1_ms"] <= found["median_ms"] <= found["q3_ms"]
-    assert set(result["relative_errors"]) == {name for name, _ in bench_paper.SAME}
+    same = {"GRU, step by step", "LSTM, step by step", "minGRU, log-space", "minLSTM, log-space"}
+    assert set(result["relative_errors"]) == same
 
 
-@pytest.mark.parametrize("name", bench_paper.MAKERS)
+@pytest.mark.parametrize("name", bench_paper.NAMES)
 def test_every_contestant_has_the_shape_of_its_input_and_a_gradient(name):
-    output, gradient = bench_paper.make_step(name, 2, 5, 8, "cpu")()
+    output, gradient = layer_call(name, (2, 5, 8))()
     assert output.shape == gradient.shape == (2, 5, 8) and gradient.abs().sum() > 0
 
 
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench_paper, "SAME", {("minGRU", "nn.GRU"): (1e-3, 1e-3)})
+    monkeypatch.setitem(contestants.LAYERS, "minGRU", replace(contestants.LAYERS["minGRU"], same_as="nn.GRU"))
     with pytest.raises(timing.Disagreement, match=r"minGRU and nn.GRU \(h, gradient\) differ"):
         bench_paper.main(["--quick", "--device", "cpu", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
@@ -60,21 +65,21 @@ def test_the_slow_ones_have_fewer_rounds_and_are_left_out(monkeypatch):
         }
 
     monkeypatch.setattr(bench_paper, "measure", measure)
-    entries = bench_paper.bench(1, [2, 3, 4], 4, rounds=7, limit=3.0, device="cpu")["lengths"]
-    everyone, naive = sorted(bench_paper.MAKERS), ["GRU, step by step"]
+    options = argparse.Namespace(batch=1, lengths=[2, 3, 4], channels=4, rounds=7, limit=3.0, device="cpu")
+    entries = bench_paper.bench_lengths(options)["lengths"]
+    everyone, naive = sorted(bench_paper.NAMES), ["GRU, step by step"]
     rest = [name for name in everyone if name not in naive]
     assert seen[:4] == [(everyone, 7), ([], 2), (rest, 7), (naive, 2)]
     rest.remove("Mamba")
     assert seen[4:] == [(rest, 7), (naive, 2)]
     assert [entry["left_out"] for entry in entries] == [{}, {}, {"Mamba": "0.9 s at 3 steps already"}]
-    assert "Mamba" not in entries[2]["layers"] and list(entries[1]["layers"]) == list(bench_paper.MAKERS)
+    assert "Mamba" not in entries[2]["layers"] and list(entries[1]["layers"]) == list(bench_paper.NAMES)
 
 
 def test_memory_of_one_contestant_in_its_own_process():
-    size = ["--batch", "2", "--channels", "32", "--device", "cpu"]
-    found = timing.output_of_new_process("training.bench.paper", [*size, "--memory-of", "minGRU, log-space", "64,2048"])
-    if found is not None:  # the system tells
-        peaks = json.loads(found.splitlines()[-1])
+    arguments = json.dumps(["minGRU, log-space", 2, 32, [64, 2048]])
+    peaks = timing.in_new_process("training.bench.paper", ["--memory-of", arguments])
+    if peaks is not None:  # the system has /proc
         # At least the output, the gradient and the projection: 2 * 2048 * 32 * 4 numbers of 4 bytes are 2 MiB.
         assert set(peaks) == {"64", "2048"} and 2 < peaks["2048"] < 100 and peaks["64"] < peaks["2048"]
 
@@ -82,8 +87,8 @@ def test_memory_of_one_contestant_in_its_own_process():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rounds", "1"], "--rounds needs at least 2"),
-        (["--batch", "-1"], "must be positive"),
+        (["--rounds", "1"], "--rounds: must be a whole number, 2 or more"),
+        (["--batch", "-1"], "must be a whole number above 0"),
         (["--longest", "63"], "--longest 63 is below the shortest length of 64 steps"),
     ],
 )
@@ -134,9 +139,10 @@ def test_memory_on_a_gpu_is_what_one_call_adds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**20)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 4 * 2**20)
-    assert bench_paper.memory_on_gpu(lambda: None) == 3
+    assert timing.peak_gpu_memory(lambda: None) == 3
 
 
 def test_examples_in_docstrings():
-    found = doctest.testmod(paper_speed_table)
-    assert found.attempted and not found.failed
+    for module in (paper_speed_table, paper_plot):
+        found = doctest.testmod(module)
+        assert found.attempted and not found.failed

@@ -5,6 +5,8 @@ import pytest
 import torch
 from support.definition import define, relative_error
 
+from hf_minrnn.gates import NUM_PARTS
+from training.bench import contestants, runner
 from training.bench import scan as bench_scan
 from training.common import timing
 from training.report import speed_tables
@@ -12,7 +14,7 @@ from training.report import speed_tables
 
 @pytest.fixture
 def no_processes(monkeypatch):
-    monkeypatch.setattr(bench_scan, "in_new_process", lambda *_: 1.0)
+    monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
 def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
@@ -28,14 +30,15 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
     printed = capsys.readouterr().out
     for result, shape in zip(results["results"], bench_scan.QUICK_SHAPES, strict=True):
         assert tuple(result["shape"].values()) == shape
-        for cell_type in bench_scan.PARTS:
+        for cell_type in bench_scan.CELL_TYPES:
             cell, names = result[cell_type], bench_scan.names_of(cell_type, shape)
             assert set(cell["forward_backward"]) == set(names) >= {"torch", "log-space"}
             assert set(cell["forward"]) == set(names) - {"loop"}
             for part, whole in (("forward", False), ("forward_backward", True)):
                 for entry in cell[part].values():
                     assert 0 < entry["q1_ms"] <= entry["median_ms"] <= entry["q3_ms"]
-                    moved = bench_scan.floor_bytes(cell_type, shape, forward_only=not whole)
+                    forward_bytes, backward_bytes = contestants.floor_bytes(cell_type, shape)
+                    moved = forward_bytes + backward_bytes * whole
                     assert entry["floor_gb_per_s"] == pytest.approx(moved / entry["median_ms"] / 1e6)
             both = cell["forward_backward"]
             ratio = cell["ratios"]["log-space / torch"]["ratio"]
@@ -63,8 +66,8 @@ def test_the_table_names_the_backend_of_what_the_op_adds(tmp_path, no_processes)
 
 
 def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path, no_processes):
-    real = bench_scan.log_space
-    monkeypatch.setattr(bench_scan, "log_space", lambda projected, cell_type: real(projected + 0.1, cell_type))
+    real = contestants.log_space
+    monkeypatch.setattr(contestants, "log_space", lambda projected, cell_type: real(projected + 0.1, cell_type))
     with pytest.raises(timing.Disagreement, match=r"log-space and .* differ"):
         bench_scan.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert not list(tmp_path.iterdir())
@@ -72,25 +75,25 @@ def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path, no_processes)
 
 @pytest.mark.parametrize("name, cell_type", [("log-space", "mingru"), ("log-space", "minlstm"), ("loop", "mingru")])
 def test_the_contestants_compute_the_cells(name, cell_type):
-    function = bench_scan.operations([])[name]
+    function = contestants.SCANS[name].make()
     generator = torch.Generator().manual_seed(0)
-    projected = torch.randn(2, 20, bench_scan.PARTS[cell_type] * 3, generator=generator, dtype=torch.float64)
+    projected = torch.randn(2, 20, NUM_PARTS[cell_type] * 3, generator=generator, dtype=torch.float64)
     want, _ = define(projected, cell_type)
     assert relative_error(function(projected, cell_type), want) < 1e-10
 
 
 def test_every_backend_runs_as_itself(monkeypatch):
     seen = []
-    monkeypatch.setattr(bench_scan, "minrnn_scan", lambda p, cell, backend: seen.append(backend) or (p, None))
-    for function in bench_scan.operations(["torch", "numba"]).values():
-        if function not in (bench_scan.log_space, bench_scan.loop):
-            function(torch.zeros(1, 1, 2), "mingru")
+    monkeypatch.setattr(contestants, "minrnn_scan", lambda p, cell, backend: seen.append(backend) or (p, None))
+    for name in ("torch", "numba"):
+        contestants.SCANS[name].make()(torch.zeros(1, 1, 2), "mingru")
     assert seen == ["torch", "numba"]
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
     def memory(name):  # the scan needs at least its output and its gradient: 0.75 MiB
-        return timing.in_new_process("training.bench.scan", ["--memory-of", name, "mingru", "4,256,64"])
+        arguments = json.dumps([name, "mingru", [4, 256, 64]])
+        return timing.in_new_process("training.bench.scan", ["--memory-of", arguments])
 
     ours = memory("torch")
     assert ours is None or 0.5 < ours < memory("log-space") < 100

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.bench import step as bench_step
-from training.bench.decode import make_models
+from training.bench.contestants import models_of_size
 from training.common import timing
 
 TINY = ["--parameters", "20000", "--hidden-size", "16", "--rounds", "2", "--batch", "2", "--time", "8"]
@@ -37,7 +37,7 @@ def test_no_speed_for_a_scan_that_is_wrong(part, tmp_path, break_scan):
 
 
 def test_every_contestant_of_ours_is_compared(monkeypatch, break_scan):
-    models, ids = make_models(20_000, 16, 256), torch.randint(0, 256, (2, 8))
+    models, ids = models_of_size(bench_step.NAMES, 20_000, 16), torch.randint(0, 256, (2, 8))
     assert list(bench_step.check_ours(models, ids)) == ["minGRU", "minGRU, bfloat16", "minLSTM"]
     break_scan("backward")
     monkeypatch.setattr(bench_step, "OURS", ("minLSTM",))
@@ -46,14 +46,14 @@ def test_every_contestant_of_ours_is_compared(monkeypatch, break_scan):
 
 
 def test_steps_train():
-    model = make_models(20_000, 16, 50)["minGRU"]
+    model = models_of_size(["minGRU"], 20_000, 16, 50)["minGRU"]
     step = bench_step.training_step(model, torch.randint(0, 50, (2, 8), generator=torch.Generator().manual_seed(0)))
     losses = [step() for _ in range(30)]
     assert losses[-1] < losses[0]
 
 
 def test_the_identity_is_put_back():
-    model, ids = make_models(20_000, 16, 50)["minGRU"], torch.arange(8)[None]
+    model, ids = models_of_size(["minGRU"], 20_000, 16, 50)["minGRU"], torch.arange(8)[None]
     with torch.no_grad():
         before = bench_step.loss_of(model, ids)
         inside = bench_step.within(bench_step.Identity(), lambda: bench_step.loss_of(model, ids))()

@@ -59,7 +59,7 @@ def test_the_allocator_in_words(monkeypatch):
 
 def test_a_failing_process_is_named(tmp_path, monkeypatch):
     script = tmp_path / "script_of_a_test.py"
-    script.write_text("import sys; print('words', 1.5) if sys.argv[1] == 'good' else sys.exit('no such thing')")
+    script.write_text("import sys; print('words\\n1.5') if sys.argv[1] == 'good' else sys.exit('no such thing')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert timing.in_new_process("script_of_a_test", ["good"]) == 1.5
     with pytest.raises(RuntimeError, match=r"(?s)script_of_a_test bad failed:.*no such thing"):

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from hf_minrnn.gates import g
-from training.bench import calls as bench_calls
+from training.bench import call_counts as bench_calls
 
 
 def test_result_file(tmp_path, capsys):
     path = tmp_path / "out.json"
     result = bench_calls.main(["--output", str(path)])
     assert json.loads(path.read_text()) == result
-    assert result["command"] == f"python -m training.bench.calls --output {path}"
+    assert result["command"] == f"python -m training.bench.call_counts --output {path}"
     for name in bench_calls.CONTESTANTS:
         for case, entry in result["contestants"][name].items():
             own, theirs = entry["hf_minrnn"], entry["transformers"]
