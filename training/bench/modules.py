@@ -58,6 +58,10 @@ class Shape(NamedTuple):
     gradient: bool = False
 
     def __str__(self) -> str:
+        return " ".join(self.words())
+
+    def words(self) -> list[str]:
+        """Returns the sizes, and then what differs from a plain layer."""
         words = [f"B={self.batch} T={self.time} I={self.input} H={self.hidden}"]
         if self.layers > 1:
             words.append(f"layers={self.layers}")
@@ -67,7 +71,7 @@ class Shape(NamedTuple):
             words.append("step by step")
         if self.gradient:
             words.append("with gradient")
-        return " ".join(words)
+        return words
 
 
 SHAPES = [
@@ -194,7 +198,8 @@ def draw(result: dict, path: Path) -> None:
     groups = {}
     for entry in result["results"]:
         times = {name: module["median_ms"] for name, module in entry["modules"].items()}
-        groups[str(Shape(**entry["shape"]))] = times
+        sizes, *more = Shape(**entry["shape"]).words()
+        groups[f"{sizes}\n{' '.join(more)}"] = times
     ours = tuple(name for name in result["results"][0]["modules"] if name.startswith("Min"))
     plot_bars(path, "Modules: forward + backward, or one step", "ms", groups, ours=ours)
 
