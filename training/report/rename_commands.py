@@ -37,7 +37,6 @@ MODULES = {
     "bench_step": "bench.step",
     "bench_paper": "bench.paper",
     "bench_gpu": "bench.gpu",
-    "compare_processes": "bench.processes",
     "compare_modes": "studies.modes",
     "compare_features": "studies.features",
     "ablation": "studies.ablation",

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from hf_minrnn.gates import g
-from training.bench import call_counts as bench_calls
+from training.bench import call_counts
 
 
 def test_result_file(tmp_path, capsys):
     path = tmp_path / "out.json"
-    result = bench_calls.main(["--output", str(path)])
+    result = call_counts.main(["--output", str(path)])
     assert json.loads(path.read_text()) == result
     assert result["command"] == f"python -m training.bench.call_counts --output {path}"
-    for name in bench_calls.CONTESTANTS:
+    for name in call_counts.CONTESTANTS:
         for case, entry in result["contestants"][name].items():
             own, theirs = entry["hf_minrnn"], entry["transformers"]
             assert f"{name}, {case} " in capsys.readouterr().out or (name, case) != ("minGRU", "forward")
@@ -26,21 +26,21 @@ def test_the_calls_of_a_function_are_counted():
         g(torch.zeros(1))
         g(torch.zeros(1))
 
-    counted = bench_calls.count_calls(twice, __file__)
+    counted = call_counts.count_calls(twice, __file__)
     assert counted["hf_minrnn"] == {"calls": 2, "functions": 1, "files": 1}
     assert counted["modeling_file"] == 1 and counted["calls"] >= 3 and counted["transformers"]["calls"] == 0
 
 
 def test_no_hook_is_left():
     linear, x = nn.Linear(2, 2), torch.ones(1, 2)
-    bench_calls.without_shortcuts(lambda: linear(x))()
+    call_counts.without_shortcuts(lambda: linear(x))()
     assert not nn.modules.module._global_forward_hooks
 
 
 def test_counts_do_not_change_from_run_to_run():
-    model = bench_calls.tiny_models()["minGRU"]
+    model = call_counts.tiny_models()["minGRU"]
     first, second = (
-        {case: bench_calls.count_calls(run)["hf_minrnn"] for case, run in bench_calls.cases(model).items()}
+        {case: call_counts.count_calls(run)["hf_minrnn"] for case, run in call_counts.cases(model).items()}
         for _ in range(2)
     )
     assert first == second

@@ -104,6 +104,17 @@ def test_a_checkpoint_is_resumed_by_another_number_of_processes(common, tmp_path
 
 
 @pytest.mark.slow
+def test_a_checkpoint_of_ddp_is_resumed_with_fsdp(common, tmp_path):
+    constant = ["--schedule", "wsd", "--warmup", "0", "--final-ratio", "1", "--learning-rate", "3e-3"]
+    argv = [*common, *constant, "--output-dir", str(tmp_path), "--checkpoint-every", "1000"]
+    two_processes([*argv, "--steps", "30"])
+    two_processes([*argv, "--fsdp", "--resume"])
+    reference = tmp_path / "reference"
+    train_lm.main([*common, *constant, "--batch-size", "4", "--output-dir", str(reference)])
+    np.testing.assert_allclose(losses(tmp_path), losses(reference), rtol=1e-3)
+
+
+@pytest.mark.slow
 def test_sigterm_to_the_launcher_leaves_a_checkpoint(common, tmp_path):
     argv = [*common, "--steps", "4000", "--fsdp", "--output-dir", str(tmp_path), "--checkpoint-every", "1"]
     process = start(argv)
