@@ -60,7 +60,7 @@ class ForwardBackward:
         """
         x, grad = (self.outer_rows(tensor).double() for tensor in (self.x, self.grad))
         want = ForwardBackward(by_definition(self.module), x, grad)()[: len(got)]
-        what = f"{name} and its definition{at} (h, gradient)"
+        what = f"{name} and its definition{at} ({'h' if len(got) == 1 else 'h, gradient'})"
         return check_agreement(what, [self.outer_rows(tensor) for tensor in got], want, EXACT[: len(got)])
 
 

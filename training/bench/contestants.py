@@ -94,25 +94,32 @@ def log_space(projected: torch.Tensor, cell_type: str) -> torch.Tensor:
     return log_space_scan(-F.softplus(logit), -F.softplus(-logit) + log_activation(candidate))
 
 
-def gates_and_candidate(projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the decay, the input gate and the candidate of minGRU with the activation g."""
-    gate, candidate = projected.chunk(2, -1)
-    candidate = torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
-    return torch.sigmoid(-gate), torch.sigmoid(gate), candidate
+def logit_and_candidate(projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the logit of minGRU's input gate, and its candidate after the activation g."""
+    logit, candidate = projected.chunk(2, -1)
+    return logit, torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
 
 
-def loop(projected: torch.Tensor, cell_type: str = "mingru") -> torch.Tensor:
-    """Computes minGRU with the activation g in a loop over time, with autograd."""
-    _, input_gate, candidate = gates_and_candidate(projected)
+def decay_and_added(projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns minGRU as h[t] = decay[t] * h[t-1] + added[t]."""
+    logit, candidate = logit_and_candidate(projected)
+    return torch.sigmoid(-logit), torch.sigmoid(logit) * candidate
+
+
+def loop(projected: torch.Tensor, cell_type: str) -> torch.Tensor:
+    """Computes minGRU with the activation g in a loop over time, with autograd; `cell_type` must be "mingru"."""
+    logit, candidate = logit_and_candidate(projected)
     h, states = torch.zeros_like(candidate[:, 0]), []
-    for gate_t, candidate_t in zip(input_gate.unbind(1), candidate.unbind(1)):
+    for gate_t, candidate_t in zip(torch.sigmoid(logit).unbind(1), candidate.unbind(1)):
         h = torch.lerp(h, candidate_t, gate_t)
         states.append(h)
     return torch.stack(states, 1)
 
 
 REFERENCE_SCAN = "torch"
-SCANS = {name: Contestant(lambda name=name: backend_scan(name), same_as=REFERENCE_SCAN) for name in OP_BACKENDS}
+SCANS: dict[str, Contestant] = {
+    name: Contestant(lambda name=name: backend_scan(name), same_as=REFERENCE_SCAN) for name in OP_BACKENDS
+}
 SCANS |= {
     "log-space": Contestant(lambda: log_space, same_as=REFERENCE_SCAN, limits=LOG_SPACE_LIMITS),
     "loop": Contestant(lambda: loop, same_as=REFERENCE_SCAN, limits=(1e-4, 1e-4)),
@@ -209,18 +216,16 @@ def associative_scan(projected: torch.Tensor) -> torch.Tensor:
     """Computes minGRU with the associative_scan of PyTorch, which is meant to be compiled."""
     from torch._higher_order_ops.associative_scan import associative_scan
 
-    decay, input_gate, candidate = gates_and_candidate(projected)
     mode = "pointwise" if projected.is_cuda else "generic"  # the CPU has no other mode
-    return associative_scan(compose, (decay, input_gate * candidate), 1, combine_mode=mode)[1]
+    return associative_scan(compose, decay_and_added(projected), 1, combine_mode=mode)[1]
 
 
 def accelerated_scan(projected: torch.Tensor) -> torch.Tensor:
     """Computes minGRU with the package accelerated-scan, whose tensors have channels before time."""
     from accelerated_scan.scalar import scan
 
-    decay, input_gate, candidate = gates_and_candidate(projected)
-    added = input_gate * candidate
-    return scan(decay.transpose(1, 2).contiguous(), added.transpose(1, 2).contiguous()).transpose(1, 2)
+    decay, added = (tensor.transpose(1, 2).contiguous() for tensor in decay_and_added(projected))
+    return scan(decay, added).transpose(1, 2)
 
 
 def hgrn(mode: str) -> Callable[[int], nn.Module]:
@@ -279,7 +284,7 @@ def mamba_mixer(channels: int) -> nn.Module:
     return Layer(MambaMixer(MambaConfig(hidden_size=channels, use_mambapy=is_mambapy_available()), layer_idx=0))
 
 
-LAYERS = {
+LAYERS: dict[str, Contestant] = {
     "minGRU": Contestant(mingru),
     "minLSTM": Contestant(minlstm),
     "matmul of minGRU": Contestant(lambda d: Layer(nn.Linear(d, 2 * d))),
@@ -329,7 +334,7 @@ def left_out(name: str, shape: tuple[int, int, int], device: str) -> str | None:
 
 # --- replacements of nn.GRU and nn.LSTM ------------------------------------------------------------------------------
 
-MODULES = {
+MODULES: dict[str, Contestant] = {
     "nn.GRU": Contestant(nn.GRU),
     "MinGRU": Contestant(MinGRU),
     "nn.LSTM": Contestant(nn.LSTM),
@@ -367,7 +372,7 @@ def minlm(num_layers: int, hidden_size: int, vocab_size: int, **options) -> nn.M
     return minLM(num_tokens=vocab_size, dim=hidden_size, depth=num_layers)
 
 
-MODELS = {
+MODELS: dict[str, Contestant] = {
     "minGRU": Contestant(causal_lm("MinRNN", "hf_minrnn", cell_type="mingru")),
     "minLSTM": Contestant(causal_lm("MinRNN", "hf_minrnn", cell_type="minlstm")),
     "Llama": Contestant(llama),

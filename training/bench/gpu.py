@@ -25,6 +25,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -43,10 +44,11 @@ from training.bench import runner
 from training.bench.calls import check_same, layer_call
 from training.bench.contestants import LAYERS, floor_bytes, left_out
 from training.bench.gpu_cases import BF16, FP32, LIMITS, check_case, check_whole, grid
+from training.common import timing
 from training.common.command_line import positive_int, reported
 from training.common.errors import InputError
 from training.common.plots import plot_bars
-from training.common.timing import check_agreement, orders, peak_gpu_memory, summary
+from training.common.timing import check_agreement, peak_gpu_memory
 
 CELL_TYPES = ("mingru", "minlstm")
 OURS = ("minGRU", "minLSTM")
@@ -137,18 +139,17 @@ def measure(contestants: dict, rounds: int, device: str, calls: int = 5, graphs:
     Returns:
         The `summary` of each function's milliseconds, and the MiB that one call adds.
     """
-    times = {name: [] for name in contestants}
     memory = {}
     for name, function in contestants.items():
         milliseconds(function, 2, device)  # compiles
         memory[name] = peak_gpu_memory(function) if device == "cuda" else None
+    in_one_call = 1
     if graphs:
         contestants = {name: recorded(function, calls) for name, function in contestants.items()}
-    for order in orders(contestants, rounds):
-        for name in order:
-            once = milliseconds(contestants[name], 1 if graphs else calls, device)
-            times[name].append(once / calls if graphs else once)
-    return {name: {**summary(values), "memory_mib": memory[name]} for name, values in times.items()}
+        in_one_call = calls
+    timer = partial(milliseconds, calls=calls // in_one_call, device=device)
+    timings = timing.measure(contestants, rounds, warm_ups=0, calls=in_one_call, timer=timer)
+    return {name: {**entry, "memory_mib": memory[name]} for name, entry in timings.items()}
 
 
 def scan_contestants(
@@ -182,8 +183,8 @@ def bench_scan(shape: tuple[int, int, int], dtype: torch.dtype, backend: str, de
             contestants |= {name: function, f"copy, {name}": copy_of(size, device)}
             moved |= {name: size, f"copy, {name}": size}
     timings = measure(contestants, rounds, device, graphs=device == "cuda")
-    for name, timing in timings.items():
-        timing["gb_per_s"] = moved[name] / timing["median_ms"] / 1e6
+    for name, entry in timings.items():
+        entry["gb_per_s"] = moved[name] / entry["median_ms"] / 1e6
     return {"shape": list(shape), "dtype": str(dtype)[6:], "timings": timings}
 
 
@@ -246,9 +247,9 @@ def bench_step(rounds: int) -> dict:
 def table(result: dict) -> str:
     """Returns one result for the terminal."""
     lines = [f"{tuple(result['shape'])} {result['dtype']}"]
-    for name, timing in result["timings"].items():
-        speed = f"{timing['gb_per_s']:9.0f} GB/s" if "gb_per_s" in timing else ""
-        lines.append(runner.timing_line(name, timing, 4, speed, timing["memory_mib"]))
+    for name, entry in result["timings"].items():
+        speed = f"{entry['gb_per_s']:9.0f} GB/s" if "gb_per_s" in entry else ""
+        lines.append(runner.timing_line(name, entry, 4, speed, entry["memory_mib"]))
     return "\n".join(lines + [f"  {name:<30}left out: {why}" for name, why in result.get("left_out", {}).items()])
 
 
@@ -299,7 +300,7 @@ def draw(result: dict, path: Path) -> None:
     """Draws the bandwidth of the scans in a result file."""
     groups = {}
     for entry in result["scan"]:
-        bars = {name: timing["gb_per_s"] for name, timing in entry["timings"].items()}
+        bars = {name: found["gb_per_s"] for name, found in entry["timings"].items()}
         groups[f"{tuple(entry['shape'])}, {entry['dtype']}"] = bars
     ours = tuple(f"{cell_type} {part}" for cell_type in CELL_TYPES for part in ("forward", "backward"))
     plot_bars(path, "Scan on a GPU: GB/s of the memory it must move", "GB/s", groups, ours=ours, scale="linear")

@@ -14,8 +14,8 @@ is the profiler's, from a step of its own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from training.common import packages
 
@@ -44,20 +44,20 @@ SCAN_SHARE = 0.08  # target: at most
 OVER_MINLM = 1.4  # target: at least
 
 
-class Identity:
-    """Context in which the scan of every cell returns the candidate as it is."""
+@contextmanager
+def identity_scan() -> Iterator[None]:
+    """Context, or decorator, in which the scan of every cell returns the candidate as it is."""
+    scan = MinRNNCell.scan
 
-    def __enter__(self):
-        self.scan = MinRNNCell.scan
+    def identity(cell, projected, *_, **__):
+        candidate = projected[..., -cell.hidden_size :]
+        return candidate, candidate[:, -1].float()
 
-        def identity(cell, projected, *_, **__):
-            candidate = projected[..., -cell.hidden_size :]
-            return candidate, candidate[:, -1].float()
-
-        MinRNNCell.scan = identity
-
-    def __exit__(self, *_):
-        MinRNNCell.scan = self.scan
+    MinRNNCell.scan = identity
+    try:
+        yield
+    finally:
+        MinRNNCell.scan = scan
 
 
 def loss_of(model: nn.Module, ids: torch.Tensor, bfloat16: bool = False) -> torch.Tensor:
@@ -101,16 +101,6 @@ def check_ours(models: dict[str, nn.Module], ids: torch.Tensor) -> dict[str, lis
             got = loss_and_gradient(models[name], ids, bfloat16=True)
             errors[rounded] = check_agreement(f"{rounded} {what}", got, want, ROUNDED)
     return errors
-
-
-def within(context: AbstractContextManager, step: Callable) -> Callable:
-    """Returns a function that calls another inside a context."""
-
-    def run():
-        with context:
-            return step()
-
-    return run
 
 
 def scan_share(step: Callable) -> dict[str, float]:
@@ -160,7 +150,7 @@ def bench(options: argparse.Namespace) -> dict:
     steps = {name: training_step(model.train(), ids) for name, model in models.items()}
     errors = check_ours(models, ids)
     for name in OURS:
-        steps[f"{name}, scan replaced by the identity"] = within(Identity(), steps[name])
+        steps[f"{name}, scan replaced by the identity"] = identity_scan()(steps[name])
     steps["minGRU, bfloat16"] = training_step(models["minGRU"], ids, bfloat16=True)
     timings = measure(steps, options.rounds)
     shares = {name: scan_share(steps[name]) for name in OURS}

@@ -77,12 +77,26 @@ def orders(names: Iterable[str], rounds: int) -> Iterator[list[str]]:
     >>> sorted({tuple(order) for order in orders("ab", 9)})
     [('a', 'b'), ('b', 'a')]
     """
-    names, rng = list(names), random.Random(0)
+    names = list(names)
+    rng = random.Random(0)
     for _ in range(rounds):
         yield rng.sample(names, len(names))
 
 
-def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -> dict:
+def milliseconds_of(function: Callable) -> float:
+    """Returns the time of one call."""
+    begin = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def measure(
+    contestants: dict,
+    rounds: int,
+    warm_ups: int = 1,
+    calls: int = 1,
+    timer: Callable[[Callable], float] = milliseconds_of,
+) -> dict:
     """Times functions in rounds that run each of them once, so that a slow minute of the machine slows all of them.
 
     Args:
@@ -90,6 +104,7 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
         rounds (`int`): Timed rounds, at least 2.
         warm_ups (`int`): Rounds before these, as first calls build caches and touch memory.
         calls (`int`): Divisor of the times, for functions that make several calls.
+        timer (`Callable`): Calls a function and returns its milliseconds.
 
     Returns:
         The `summary` of each function's milliseconds.
@@ -97,10 +112,9 @@ def measure(contestants: dict, rounds: int, warm_ups: int = 1, calls: int = 1) -
     times = {name: [] for name in contestants}
     for turn, order in enumerate(orders(contestants, warm_ups + rounds)):
         for name in order:
-            begin = time.perf_counter()
-            contestants[name]()
+            milliseconds = timer(contestants[name])
             if turn >= warm_ups:
-                times[name].append(1e3 * (time.perf_counter() - begin) / calls)
+                times[name].append(milliseconds / calls)
     return {name: summary(values) for name, values in times.items()}
 
 
