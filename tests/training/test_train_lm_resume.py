@@ -159,8 +159,8 @@ def test_a_finished_run_can_be_extended_with_another_learning_rate(finished_run,
     assert json.loads((folder / "results.json").read_text())["changed"] == changed
     card = (folder / "README.md").read_text()
     assert "from step 31 on steps 34 instead of 30; from step 31 on learning_rate 0.0001 instead of 0.01." in card
-    assert "gives these losses again" not in card
-    assert "gives these losses again" in (finished_run[0] / "README.md").read_text()
+    assert "gives the same losses" not in card
+    assert "gives the same losses" in (finished_run[0] / "README.md").read_text()
     assert {group["lr"] for group in load_checkpoint(folder)["optimizer"]["param_groups"]} != {1e-2}
 
 
