@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from training.bench.paper_plot import PAIRS, ratio
 from training.common.rows import groups, numbers
-from training.report.paper_speed_table import PAIRS, PAPER, PAPER_MEMORY, ratio, times
+from training.report.paper_speed_table import PAPER, PAPER_MEMORY, times
 from training.report.paper_tables import COPYING, SHAKESPEARE, spread
 from training.report.table_parts import markdown
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from training.common import packages
@@ -34,7 +33,6 @@ PICTURES = {
     "bench_gpu": "bench.gpu",
     "bench_paper": "bench.paper",
     "bench_paper_gpu": "bench.paper",
-    "compare_processes": "bench.processes",
     "selective_copying_cpu": "paper.selective_copying",
     "chomsky_tasks_small": "paper.chomsky_tasks",
     "recall_cpu": "paper.recall",
@@ -47,10 +45,11 @@ PICTURES = {
 }
 
 
-def draw_function(stem: str) -> Callable[[dict, Path], None] | None:
-    """Returns the function that draws a picture, or `None` if its module has none."""
+def draw(stem: str, path: Path) -> None:
+    """Draws one picture from its result file."""
     module = importlib.import_module(f"training.{PICTURES[stem]}")
-    return getattr(module, "draw", None)
+    result = json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8"))
+    module.draw(result, path)
 
 
 def main(argv: list[str] | None = None) -> list[Path]:
@@ -61,18 +60,11 @@ def main(argv: list[str] | None = None) -> list[Path]:
     unknown = [name for name in names if name not in PICTURES]
     if unknown:
         parser.error(f"there is no picture {unknown[0]!r}: choose from {', '.join(PICTURES)}")
-    drawn = []
-    for name in names:
-        draw = draw_function(name)
-        if draw is None:
-            print(f"cannot draw {name} from its result file: training.{PICTURES[name]} has no function draw")
-            continue
-        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        path = RESULTS / f"{name}.png"
-        draw(result, path)
-        drawn.append(path)
+    paths = [RESULTS / f"{name}.png" for name in names]
+    for path in paths:
+        draw(path.stem, path)
         print(f"wrote {path}")
-    return drawn
+    return paths
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from training.report.paper_tables import spread
-from training.report.table_parts import markdown, verdict_cell, where
+from training.report.table_parts import markdown, where
+from training.studies.modes import verdict_cell
 
 # Of layer_defaults, by task: task and metric.
 DEFAULTS_TASKS = {
@@ -225,13 +226,3 @@ def sizes(result: dict) -> str:
     return markdown([*header, "MiB, checkpointing"], rows) + (
         f"\nMiB: added by one AdamW step on one row of {result['tokens']} tokens in float32. {where(result)}.\n"
     )
-
-
-def processes(result: dict) -> str:
-    """The largest difference of the losses from those of one process."""
-    rows = [
-        [name, f"{run['largest_relative_difference']:.1e}"]
-        for name, run in result["runs"].items()
-        if name != "one process"
-    ]
-    return markdown(["processes", "largest relative difference of a loss"], rows) + f"\n{where(result)}.\n"

@@ -100,22 +100,3 @@ def target_line(targets: list[Target]) -> str:
     short = missed(targets)
     rest = f" Missed: {'; '.join(short)}." if short else ""
     return f"\nTargets of this project: {len(targets) - len(short)} of {len(targets)} reached.{rest}\n"
-
-
-def verdict_cell(ways: dict) -> str:
-    """A mode's verdicts in a few words; of several that are alike the worst, of several that are not each with its ways.
-
-    >>> verdict_cell({"a": {"verdict": "exact", "difference": 0.0}, "b": {"verdict": "refused", "error": "..."}})
-    'a: exact; b: refused'
-    """
-    groups = {}
-    for way, entry in ways.items():
-        groups.setdefault(entry["verdict"], []).append(way)
-    parts = []
-    for verdict, members in groups.items():
-        text = verdict
-        if verdict == "wrong":
-            found = [ways[way]["difference"] for way in members if ways[way]["difference"] is not None]
-            text = f"wrong ({max(found):.2f})" if found else "wrong"
-        parts.append(text if len(groups) == 1 else f"{', '.join(members)}: {text}")
-    return "; ".join(parts)

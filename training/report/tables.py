@@ -22,7 +22,7 @@ from training.common.command_line import make_parser
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.report import ablation_report, claims_table, paper_speed_table, paper_tables, speed_tables, study_tables
-from training.report.table_parts import missed, verdict_cell  # noqa: F401
+from training.report.table_parts import missed
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "training").glob("*.md")))
 MARK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -104,7 +104,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),
     "gpu": lambda: speed_tables.gpu(load("bench_gpu")),
-    "processes": lambda: study_tables.processes(load("compare_processes")),
     "modes": lambda: study_tables.modes(load("compare_modes")),
     "features": lambda: study_tables.features(load("features"), load),
     "ablation": ablation_table,

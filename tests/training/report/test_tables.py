@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from training.report import cards, pictures, study_tables, table_parts, tables
+from training.studies.modes import verdict_cell
 
 README = tables.ROOT / "README.md"
 PAGE = tables.ROOT / "training" / "RESULTS.md"
@@ -157,7 +158,7 @@ def test_the_short_table_of_modes_agrees_with_the_long_one():
     assert lines[0] == ["model", "right padding", "packing", "chunked prefill", "speculative decoding"]
     for name, *words in lines[2:]:
         for mode, word in zip(lines[0][1:], words):
-            cell = table_parts.verdict_cell(result["models"][name]["modes"][mode])
+            cell = verdict_cell(result["models"][name]["modes"][mode])
             assert set(word.split(" or ")) == set(re.findall("exact|wrong|refused", cell))
     assert lines[2] == ["minGRU", *["exact"] * 4]
 
