@@ -9,8 +9,6 @@ activations of one row of 512 tokens. It is measured with and without gradient c
 
 from __future__ import annotations
 
-import json
-
 from training.common import packages
 
 if __name__ == "__main__":
@@ -23,7 +21,7 @@ from training.common.command_line import make_parser, positive_int, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
-from training.common.timing import output_of_new_process, peak_memory, settings
+from training.common.timing import in_new_process, peak_memory, settings
 
 MODULE = "training.studies.sizes"
 TOKENS = 512
@@ -75,9 +73,9 @@ def measure(name: str) -> dict:
         model = MinRNNForCausalLM(config)
     memory = {}
     for mode in ("plain", "checkpointing"):
-        output = output_of_new_process(MODULE, ["--memory-of", name, mode])
-        if output is not None:
-            memory[mode] = json.loads(output.splitlines()[-1])
+        found = in_new_process(MODULE, ["--memory-of", name, mode])
+        if found is not None:
+            memory[mode] = found
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,

@@ -36,7 +36,7 @@ def test_the_committed_rows_are_those_of_the_models():
 
 def test_a_small_model_is_measured_in_processes_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SIZES", {"tiny": (64, 16, 1)})
-    monkeypatch.setattr(sizes, "output_of_new_process", lambda module, arguments: f"noise\n{len(arguments)}.5\n")
+    monkeypatch.setattr(sizes, "in_new_process", lambda module, arguments: len(arguments) + 0.5)
     path = tmp_path / "sizes.json"
     result = sizes.main(["--sizes", "tiny", "--output", str(path)])
     assert result == json.loads(path.read_text())
