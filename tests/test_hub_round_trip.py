@@ -200,7 +200,7 @@ def test_a_run_goes_up_with_its_results_and_without_its_checkpoints(world):
 def test_without_a_repository_no_training_begins(world):
     _, root, found, _, _ = world
     expected = (
-        "SystemExit: training.train_lm: --push-to-hub me/never: the Hub answers 403 (fault in create): take a token "
+        "SystemExit: training.train_lm: --push-to-hub me/never: the Hub answers 403 (fault in create): use a token "
         "that "
     )
     assert found["no repository"].startswith(expected) and found["no repository"].endswith("; or leave it out")

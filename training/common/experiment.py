@@ -145,7 +145,7 @@ class Run:
         InputError: `folder` holds a checkpoint of another run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 all but two are given by name
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
