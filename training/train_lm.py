@@ -134,7 +134,7 @@ def trained_model(
 ) -> MinRNNForCausalLM:
     """Returns one plain float32 model with the trained weights; with --fsdp, only the main process gets them."""
     if not args.fsdp:
-        # prepare has wrapped forward in autocast and compiled it.
+        # Without the autocast that Accelerate wraps around forward, and without torch.compile.
         return accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
     weights = whole_state(trainer.bare, trainer.bare_optimizer)["model"]
     model = build_model(args, data.tokenizer)
