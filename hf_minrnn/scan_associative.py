@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .gates import ScanSpec, coefficients, to_dtype
-from .torch_private import check, is_known_true, is_tracing
+from .torch_private import check, is_exporting, is_known_true, is_tracing
 
 # During export, time may have no value yet. The graph then contains the doublings for the largest possible time, or for this
 # one if there is no bound, and refuses longer inputs. So does torch.jit.trace, whose example may be shorter than later inputs.
@@ -23,7 +23,7 @@ def _longest_of_trace(time) -> int:
 def _doublings(time) -> int:
     if is_tracing():
         return (_longest_of_trace(time) - 1).bit_length()
-    exporting = torch.compiler.is_exporting()
+    exporting = is_exporting()
     # While compiling, a comparison is a guard: new code for every power of two, not for every length.
     holds = is_known_true if exporting else bool
     count = 0
@@ -38,7 +38,7 @@ def _doublings(time) -> int:
 def _shift(value, steps: int, position):
     """Moves every value `steps` later in time. The first `steps` values of the result have no meaning."""
     # A graph for any length must not pad a short input by 2^16 steps.
-    if torch.compiler.is_exporting() or is_tracing():
+    if is_exporting() or is_tracing():
         return value.index_select(1, (position - steps).clamp(min=0))
     return F.pad(value, (0, 0, steps, 0))[:, : value.shape[1]]
 

@@ -22,32 +22,15 @@ from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 
 # Names of the scripts in the former flat folder `training/`, and the modules that replace them.
-MODULES = {
-    "train_lm": "train_lm",
-    "evaluate": "evaluate",
-    "finetune_trainer": "finetune_trainer",
-    "recipes": "report.recipes",
-    "cards": "report.cards",
-    "tables": "report.tables",
-    "bench_scan": "bench.scan",
-    "bench_layers": "bench.layers",
-    "bench_modules": "bench.modules",
-    "bench_decode": "bench.decode",
-    "bench_generate": "bench.generate",
-    "bench_step": "bench.step",
-    "bench_paper": "bench.paper",
-    "bench_gpu": "bench.gpu",
-    "compare_modes": "studies.modes",
-    "compare_features": "studies.features",
-    "ablation": "studies.ablation",
-    "forecast": "studies.forecast",
-    "rl_cartpole": "studies.cartpole",
-    "layer_defaults": "studies.layer_defaults",
-    "selective_copying": "paper.selective_copying",
-    "chomsky_tasks": "paper.chomsky_tasks",
-    "recall": "paper.recall",
-    "shakespeare": "paper.shakespeare",
+BENCHMARKS = ("scan", "layers", "modules", "decode", "generate", "step", "paper", "gpu")
+MODULES = {name: name for name in ("train_lm", "evaluate", "finetune_trainer")}
+MODULES |= {name: f"report.{name}" for name in ("recipes", "cards", "tables")}
+MODULES |= {f"bench_{name}": f"bench.{name}" for name in BENCHMARKS}
+MODULES |= {f"compare_{name}": f"studies.{name}" for name in ("modes", "features")}
+MODULES |= {name: f"studies.{name}" for name in ("ablation", "forecast", "layer_defaults")} | {
+    "rl_cartpole": "studies.cartpole"
 }
+MODULES |= {name: f"paper.{name}" for name in ("selective_copying", "chomsky_tasks", "recall", "shakespeare")}
 COMMAND = re.compile(rf"(python |torchrun [^\n`\"]*?|accelerate launch )training/({'|'.join(MODULES)})\.py\b")
 FILE = re.compile(rf"\btraining/({'|'.join(MODULES)})\.py\b")
 
