@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Decoding loops given as `custom_generate`: ended rows are known wherever a loop moves the rows of the cache."""
+"""Decoding loops given as `custom_generate`: ended rows are tracked when a loop moves the rows of the cache."""
 
 import copy
 import pickle
@@ -13,8 +13,9 @@ STEPS, PAD = 9, 0
 
 
 class Loop:
-    """A greedy or sampling loop. `move` is called with the loop, the ids and the options of the model before each token is
-    fed, and returns both."""
+    """A greedy or sampling loop. Before each token is fed, `move(loop, ids, model_kwargs)` is called, which returns the
+    new ids and model_kwargs.
+    """
 
     def __init__(self, move=None, pads=True, sample=False, before_judging=None):
         self.move, self.pads, self.sample, self.before_judging = move, pads, sample, before_judging
@@ -45,7 +46,7 @@ class Loop:
 
 
 def ending_at_different_times(model, rows, **options):
-    """Prompts and an ending token with which greedy rows end at different times, one of them never."""
+    """Returns prompts and an ending token for which greedy rows end at different times, one of them never."""
     ids = token_ids(rows, 7)
     free = model.generate(ids, max_new_tokens=STEPS, do_sample=False, **options)[:, 7:]
     for token in range(2, 97):
@@ -87,7 +88,7 @@ def model_and_prompts(rows=2):
 
 @pytest.mark.parametrize("static", [False, True])
 def test_widening_to_candidates_with_an_ending_token(static):
-    """As contrastive search does: each token is fed with others, and the rows fed with it stay."""
+    """Like contrastive search: each token is fed together with other candidates, and its rows are kept."""
     model, ids, options = model_and_prompts(3)
     eos, k = options["eos_token_id"], 3
 
@@ -141,7 +142,7 @@ def saved(loop, ids, kw):
 
 
 def looked_ahead(loop, ids, kw):
-    """A copy is fed other tokens and thrown away; it is the loop's own that goes on."""
+    """The loop feeds other tokens to a copy and discards it, then continues with its own cache."""
     saved = copy.deepcopy(kw)
     for _ in range(2):
         inputs = loop.model.prepare_inputs_for_generation(ids[:, -1:] * 0 + 5, next_sequence_length=1, **saved)
