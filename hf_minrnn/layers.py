@@ -26,7 +26,6 @@ class MinRNNBase(nn.Module):
     """Base class of `MinGRU` and `MinLSTM`; arguments as there."""
 
     cell_type: str
-    cells: Any  # nn.ModuleList of cells: torch does not type its elements
     mode: str  # "GRU" or "LSTM", for code that asks torch.nn's layers for the form of their state
 
     def __init__(
@@ -102,7 +101,7 @@ class MinRNNBase(nn.Module):
             for _ in range(self.num_directions):
                 cells.append(CELLS[self.cell_type](size, hidden_size, bias, forget_gate_floor=floor, **options))
             size = self.num_directions * hidden_size
-        self.cells = nn.ModuleList(cells)
+        self.cells: Any = nn.ModuleList(cells)  # Any: torch does not type its elements
 
     @property
     def num_directions(self) -> int:
