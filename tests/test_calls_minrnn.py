@@ -157,7 +157,7 @@ def test_a_patched_call_counts_without_gradients(monkeypatch):
 def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
     real = nn.Linear.forward
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 0.5 * real(self, x))
-    spec = importlib.util.spec_from_file_location("calls_again", calls_minrnn.__file__)
+    spec = importlib.util.spec_from_file_location("hf_minrnn.calls_again", calls_minrnn.__file__)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     parent = Parent(nn.Linear(3, 4))
