@@ -140,7 +140,7 @@ class _Tile:
             self.source = _view_tile(boundaries.source, *place)
             replaced = (self.source >= 0).unsqueeze(-1)
             is_replaced = replaced.flatten(1).any(1).tolist()
-            self.replaced = [mask if any_ else None for mask, any_ in zip(replaced.unbind(), is_replaced)]
+            self.replaced = [mask if found else None for mask, found in zip(replaced.unbind(), is_replaced)]
             if any(is_replaced):
                 self.whole_chunks = replaced.any(0).logical_not()
 
