@@ -23,7 +23,7 @@ except ImportError as error:
 class MinRNNModuleBase(TensorDictModuleBase):
     """Base class of `MinGRUModule` and `MinLSTMModule`; arguments as there."""
 
-    layer_class: type[MinRNNBase]
+    layer_class: type
     layer_name: str  # name of the argument and of the attribute for the layer
     DEFAULT_IN_KEYS = ["recurrent_state"]
     DEFAULT_OUT_KEYS = [("next", "recurrent_state")]
