@@ -15,7 +15,7 @@ from .configuration_minrnn import MinRNNConfig
 from .conv_minrnn import MinRNNCausalConv1d
 from .gates import g
 from .norm_minrnn import MinRNNRMSNorm
-from .scan_choice import resolve_backend, wished_backend
+from .scan_choice import backend_or_auto, resolve_backend
 
 logger = logging.get_logger(__name__)
 
@@ -101,7 +101,7 @@ class MinRNNMixer(nn.Module):
                 reset_state = first_state
         backend = self.cell.backend
         if backend != "auto":  # the model may have been moved to a device or dtype that this backend does not support
-            backend = wished_backend(backend, hidden_states.device, hidden_states.dtype)
+            backend = backend_or_auto(backend, hidden_states.device, hidden_states.dtype)
         h, final_state, *gate = cell(
             hidden_states,
             state,

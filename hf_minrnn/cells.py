@@ -100,7 +100,8 @@ class MinRNNCell(nn.Module):
         device, dtype: As for any `torch.nn` module.
 
     Raises:
-        ValueError: For an unknown option, or a `gate_bias` without a bias.
+        ValueError: For an unknown option or a size or number that does not fit; or a `gate_bias` without a bias.
+        ImportError: For a backend that needs a package that is not installed.
     """
 
     cell_type: str
@@ -152,6 +153,10 @@ class MinRNNCell(nn.Module):
         self.hidden_size = hidden_size
         self.extra_size = extra_size
         self.backend = backend
+        if self.formula not in (None, "mingru", "minlstm"):
+            raise ValueError(
+                f"formula must be 'mingru' or 'minlstm', or None for a scan of its own, got {self.formula!r}"
+            )
         self.spec = make_spec(self.formula or self.cell_type, candidate_activation, normalize_gates, forget_gate_floor)
         if backend != "auto":
             resolve_backend(backend, None)

@@ -62,16 +62,16 @@ def scan(
         rows = w.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
         initial_state = w.new_zeros(rows, w.shape[-1])
     initial_state = initial_state.to(dtype)
-    # A step maps h to h + (end - loss * h), with loss = 1 - decay. Such maps are closed under composition, which is
-    # associative.
+    # A step maps h to h + (end - factor * h), with factor = 1 - decay in every form. Such maps are closed under composition,
+    # which is associative.
     if spec.form == "affine":
-        loss, end = 1 - w, x
+        factor, end = 1 - w, x
     elif spec.form == "lerp":
-        loss, end = w, w * x
+        factor, end = w, w * x
     else:
-        loss, end = w, x
+        factor, end = w, x
     if attention_mask is not None:
-        loss = torch.where(attention_mask.unsqueeze(-1), loss, 0.0)
+        factor = torch.where(attention_mask.unsqueeze(-1), factor, 0.0)
         end = torch.where(attention_mask.unsqueeze(-1), end, 0.0)
     position = torch.arange(time, device=w.device)
     if is_tracing():  # cut from a longer one, because nothing else would refuse a longer input
@@ -92,11 +92,11 @@ def scan(
     for k in range(_doublings(time)):
         # Maps from before `first` become the identity, by selection: a NaN there cannot spread.
         inside = reach >= 1 << k
-        before_loss = torch.where(inside, _shift(loss, 1 << k, position), 0.0)
+        before_factor = torch.where(inside, _shift(factor, 1 << k, position), 0.0)
         before_end = torch.where(inside, _shift(end, 1 << k, position), 0.0)
-        end = before_end + (end - loss * before_end)
-        loss = before_loss + (loss - before_loss * loss)
-    h = start + (end - loss * start)
+        end = before_end + (end - factor * before_end)
+        factor = before_factor + (factor - before_factor * factor)
+    h = start + (end - factor * start)
     if cu_seqlens is not None:
         last = torch.cat([initial_state[:1], h[0]])[cu_seqlens[1:]]
         final_state = torch.where((cu_seqlens[1:] > cu_seqlens[:-1])[:, None], last, initial_state)

@@ -54,10 +54,10 @@ def _takes(backend: str, device: torch.device | str | None, dtype: torch.dtype |
     return True
 
 
-def wished_backend(backend: str, device: torch.device, dtype: torch.dtype) -> str:
+def backend_or_auto(backend: str, device: torch.device | str, dtype: torch.dtype) -> str:
     """Returns `backend`, or "auto" with a warning if it does not take this device or dtype. For models, which move.
 
-    >>> wished_backend("torch", "cpu", torch.float32), wished_backend("numba", "meta", torch.float32)
+    >>> backend_or_auto("torch", "cpu", torch.float32), backend_or_auto("numba", "meta", torch.float32)
     ('torch', 'auto')
     """
     if _takes(backend, device, dtype):
@@ -211,8 +211,7 @@ def explain_backend(
     'torch: no kernels for this device'
     """
     name, reason = _choose(backend, device, dtype, shape)
-    if (
-        name not in ("torch", "triton") and shape is not None and is_one_step(shape[1])
-    ):  # triton has a kernel for one step
+    is_step = shape is not None and is_one_step(shape[1])
+    if is_step and name not in ("torch", "triton"):  # triton has a kernel for one step
         reason += "; one step is plain torch"
     return f"{name}: {reason}"

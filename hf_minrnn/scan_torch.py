@@ -140,7 +140,7 @@ class _Tile:
             self.source = _view_tile(boundaries.source, *place)
             replaced = (self.source >= 0).unsqueeze(-1)
             is_replaced = replaced.flatten(1).any(1).tolist()
-            self.replaced = [mask if any_ else None for mask, any_ in zip(replaced.unbind(), is_replaced)]
+            self.replaced = [mask if found else None for mask, found in zip(replaced.unbind(), is_replaced)]
             if any(is_replaced):
                 self.whole_chunks = replaced.any(0).logical_not()
 
@@ -151,21 +151,13 @@ class _Tile:
             return self.work[name].copy_(value)
         return value
 
-    def replace(self, state, i: int):
-        """The state before step i after boundaries, by selection: a NaN from before a boundary cannot leak."""
-        replaced = self.replaced[i]
-        if replaced is None:
-            return state
-        return torch.where(replaced, self.table[self.source[i].clamp(min=0)], state)
+    def replace(self, state, mask, i: int):
+        """The state before step i, replaced where `mask`, `replaced[i]`, is True. By selection: no NaN in `state` can leak."""
+        return torch.where(mask, self.table[self.source[i].clamp(min=0)], state)
 
     def grad_replaced(self, grads, at):
         """Gradients of the states that replace those before the steps `at`, from the gradients of every h."""
         return self.decay(grads[at], self.w[at], out=None)
-
-    def fill_replaced(self, x, i: int, value: float):
-        """Writes `value` to x where the state is replaced before step i."""
-        if self.replaced[i] is not None:
-            x.masked_fill_(self.replaced[i], value)
 
     def decay(self, x, w, out):
         """x times the decay of a step."""
@@ -205,12 +197,15 @@ class _Tile:
         if self.chunks > 1:
             end = torch.zeros_like(out[0])
             factor = torch.full_like(end, float(self.is_affine))
-            for i in range(self.length):
-                end = step(self.replace(end, i), ws[i], xs[i], form, out=end)
+            for i, mask in enumerate(self.replaced):
+                start = end if mask is None else self.replace(end, mask, i)
+                step(start, ws[i], xs[i], form, out=end)
                 self.extend(factor, i)
             state = self.carry(end, factor, state[:, 0], range(self.chunks))
-        for i, h in enumerate(out.unbind()):
-            state = step(self.replace(state, i), ws[i], xs[i], form, out=h)
+        for i, (mask, h) in enumerate(zip(self.replaced, out.unbind())):
+            if mask is not None:
+                state = self.replace(state, mask, i)
+            state = step(state, ws[i], xs[i], form, out=h)
         return state[:, -1]
 
     def run_back(self, grad, grads):
@@ -225,12 +220,16 @@ class _Tile:
             factor = torch.full_like(end, float(self.is_affine))
             for i in steps:
                 self.decay(end.add_(gs[i]), ws[i], out=end)
-                self.fill_replaced(end, i, 0.0)
+                mask = self.replaced[i]
+                if mask is not None:
+                    end.masked_fill_(mask, 0.0)
                 self.extend(factor, i)
             grad = self.carry(end, factor, grad[:, 0], range(self.chunks - 1, -1, -1))
         for i in steps:
             self.decay(gs[i].add_(grad), ws[i], out=grad)
-            self.fill_replaced(grad, i, 0.0)
+            mask = self.replaced[i]
+            if mask is not None:
+                grad.masked_fill_(mask, 0.0)
         return grad[:, 0]
 
     def previous(self, h, state):
@@ -240,9 +239,9 @@ class _Tile:
         out[1:] = _view_tile(h, *self.place)[:-1]
         out[0, :, 1:] = h[:, begin + length - 1 : begin + chunks * length - 1 : length]
         out[0, :, 0] = state
-        for i in range(length):
-            if self.replaced[i] is not None:
-                out[i] = self.replace(out[i], i)
+        for i, mask in enumerate(self.replaced):
+            if mask is not None:
+                out[i] = self.replace(out[i], mask, i)
         return out
 
 

@@ -120,7 +120,7 @@ def _forward_tile(
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
     MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
     FLOAT: tl.constexpr = enter.dtype
-    parts, _befores, _gains, masks, is_reset = load_tile(
+    parts, _befores, _grad_hs, masks, is_reset = load_tile(
         tensors, None, None, t, t, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
     factor, state = enter_factor, enter  # phase 2
@@ -201,14 +201,14 @@ def scan_fwd(
 
 
 @jit
-def _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL: tl.constexpr):
+def _backward_runs(factor, grad, parts, grad_hs, masks, is_reset, scale, CELL: tl.constexpr):
     # Phase 2 of a tile: walks runs backwards from the gradient `grad`. Returns the factor of each run, begun as `factor`, and
     # the gradient before its first step.
     AFFINE: tl.constexpr = CELL == "linear"
     FLOAT: tl.constexpr = grad.dtype
-    for u in tl.static_range(len(gains) - 1, -1, -1):
+    for u in tl.static_range(len(grad_hs) - 1, -1, -1):
         w = step_factor(parts[0][u].to(FLOAT), parts[1][u].to(FLOAT), scale, CELL)
-        total = grad + gains[u].to(FLOAT)
+        total = grad + grad_hs[u].to(FLOAT)
         new_factor, new = extend(factor, w, AFFINE), retreat(total, w, AFFINE)
         if len(masks) > 0:
             new_factor = tl.where(masks[u], new_factor, factor)
@@ -241,7 +241,7 @@ def _backward_tile(
     PARTS: tl.constexpr = 3 if LSTM else 2
     MASKED: tl.constexpr = TAIL or D % BLOCK_D != 0
     FLOAT: tl.constexpr = enter.dtype
-    parts, befores, gains, masks, is_reset = load_tile(
+    parts, befores, grad_hs, masks, is_reset = load_tile(
         tensors, h, grad_h, t, sequence_begin, end, column, CELL, STRIDE, D, RUNS, RUN_STEPS, BLOCK_D, TAIL
     )
     factor, grad = enter_factor, enter  # phase 2
@@ -249,7 +249,7 @@ def _backward_tile(
         factor = tl.full([RUNS, BLOCK_D], 1 if AFFINE else 0, FLOAT)
         grad = tl.zeros([RUNS, BLOCK_D], FLOAT)
     if RUNS > 1 or grad_projected is None:
-        factor, grad = _backward_runs(factor, grad, parts, gains, masks, is_reset, scale, CELL)
+        factor, grad = _backward_runs(factor, grad, parts, grad_hs, masks, is_reset, scale, CELL)
     leave_factor, leave = factor, grad
     if RUNS > 1:  # phase 3
         grad, leave_factor, leave = run_starts(factor, grad, enter_factor, enter, AFFINE, RUNS, True)
@@ -265,7 +265,7 @@ def _backward_tile(
                 before = tl.where(at > sequence_begin, before, initial_value)
             if len(is_reset) > 0:
                 before = tl.where(is_reset[u], reset_value, before)
-            total = grad + gains[u].to(FLOAT)
+            total = grad + grad_hs[u].to(FLOAT)
             grad_gate1, grad_gate2, grad_candidate = part_gradients(
                 total, before, gate1, gate2, candidate, scale, CELL, WITH_G
             )

@@ -262,7 +262,7 @@ def load_tile(
 
     Returns:
         Tuples with one tensor for each step of a run. `parts`: a tuple each of gate1, gate2 and candidate. `befores`: states
-        before the steps, empty without h. `gains`: gradients of h, empty without grad_h. `masks`: False at padding and beyond
+        before the steps, empty without h. `grad_hs`: gradients of h, empty without grad_h. `masks`: False at padding and beyond
         the end, empty if every step counts. `is_reset`: True at resets, empty without resets.
     """
     projected, attention_mask, resets = tensors
@@ -272,12 +272,12 @@ def load_tile(
     place = tl.cast(t, tl.int64) * D + (run * D + column)
     if h is not None:
         states = h + (tl.cast(t, tl.int64) - 1) * D + (run * D + column)
-    gate1s, gate2s, candidates, befores, gains, masks, is_reset = (), (), (), (), (), (), ()
+    gate1s, gate2s, candidates, befores, grad_hs, masks, is_reset = (), (), (), (), (), (), ()
     for u in tl.static_range(RUN_STEPS):
         at = t + run + u
         mask = (column < D) & (at < end)
         if grad_h is not None:
-            gains = gains + (read(grad_h + place + u * D, mask, MASKED),)
+            grad_hs = grad_hs + (read(grad_h + place + u * D, mask, MASKED),)
         gate1, gate2, candidate = read_parts(source, mask, u * STRIDE, CELL, D, MASKED)
         gate1s = gate1s + (gate1,)
         gate2s = gate2s + (gate2,)
@@ -294,4 +294,4 @@ def load_tile(
             masks = masks + (at < end,)
         if resets is not None:
             is_reset = is_reset + (read_flag(resets, at, end, TAIL),)
-    return (gate1s, gate2s, candidates), befores, gains, masks, is_reset
+    return (gate1s, gate2s, candidates), befores, grad_hs, masks, is_reset

@@ -70,8 +70,8 @@ def _joined_bounds(cu_seqlens, time):
     size = cu_seqlens.shape[0]
     for bounds in cu_seqlens:
         check_bounds(bounds, time)
-    firsts = cu_seqlens[:, :-1] + time * torch.arange(size, device=cu_seqlens.device).unsqueeze(1)
-    return torch.cat([firsts.flatten(), firsts.new_full((1,), size * time)])
+    begins = cu_seqlens[:, :-1] + time * torch.arange(size, device=cu_seqlens.device).unsqueeze(1)
+    return torch.cat([begins.flatten(), begins.new_full((1,), size * time)])
 
 
 def _in_channels(op, names, results, size, tensors, mapped, options):

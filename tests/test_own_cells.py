@@ -155,6 +155,17 @@ def test_a_step_that_does_not_belong_to_the_scan_is_refused():
     assert FasterStep(3, 4).step(torch.ones(1, 3))[0].shape == (1, 4)
 
 
+@pytest.mark.parametrize("name", ["linear", "gru"])
+def test_the_inherited_scan_only_computes_the_cells_of_minrnn_scan(name):
+    """A linear scan would ignore the cell's options without a word."""
+
+    class Unknown(MinRNNCell):
+        cell_type, num_parts, formula = "unknown", 2, name
+
+    with pytest.raises(ValueError, match=f"formula must be 'mingru' or 'minlstm', .* got '{name}'"):
+        Unknown(3, 4, forget_gate_floor=0.5)
+
+
 def test_a_cell_that_overrides_project_alone_is_one(restore_registry):
     @register_cell
     class Squashed(MinGRUCell):
