@@ -199,14 +199,11 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.is_initialized = True
         self.device = recurrent_states.device
         self.dtype = recurrent_states.dtype
-        self._count(num_new_tokens)
+        self.cumulative_length += num_new_tokens  # in place if it is the tensor of a static cache
         return self.recurrent_states[state_idx]
 
     def _store(self, states: dict, new: torch.Tensor, state_idx: int):
         states[state_idx] = new
-
-    def _count(self, num_new_tokens: int):
-        self.cumulative_length += num_new_tokens
 
     def get_seq_length(self) -> int:
         """Returns the number of tokens seen."""
@@ -417,9 +414,6 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
                 mark_static_address(states[state_idx])
                 mark_static_address(self.cumulative_length)
         states[state_idx].copy_(new.detach())
-
-    def _count(self, num_new_tokens: int):
-        self.cumulative_length.add_(num_new_tokens)
 
     def carried(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Returns the states; copies if gradients are enabled, as the next update overwrites what backward needs."""
