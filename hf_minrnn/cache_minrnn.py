@@ -321,7 +321,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             attention_mask (`torch.Tensor` of shape `(batch, time)`, *optional*): 0 at padding.
         """
         last = self.last_tokens
-        if last is None or last.shape[0] != sequences.shape[0]:
+        if last is None or last.shape != (len(sequences), 1):  # the last forward may have had other rows or no tokens
             return False
         index = int(self.get_seq_length()) - 1
         differs = sequences[:, index] != last[:, 0].to(sequences.device)

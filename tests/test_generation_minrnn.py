@@ -393,6 +393,15 @@ def test_a_cache_of_single_forwards_recognizes_its_text():
     )
 
 
+def test_a_forward_without_tokens_leaves_a_cache_that_can_be_continued():
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(2, 6)
+    with torch.no_grad():
+        cache = model(ids[:, :4]).past_key_values
+        model(ids[:, :0], past_key_values=cache)
+    out = model.generate(ids, past_key_values=cache, max_new_tokens=3, do_sample=False)
+    assert torch.equal(out, greedy(model, ids, 3))
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "static", "returned"])
 def test_the_cache_of_a_beam_search_cannot_be_continued(kind):
     model, ids, in_dict = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6), kind == "returned"
