@@ -64,7 +64,7 @@ class EndedRows:
         if done.shape[0] == 1:  # decoding stops when its only row ends
             return
         for layer in self.layers:
-            # A verdict that is still stored belongs to a copy that was put aside. It has not been fed since.
+            # A copy with a stored verdict has not been fed since, so this verdict is about the other copies.
             if layer.ending is None and layer.batch_size == done.shape[0]:
                 layer.ending = done.unsqueeze(1)
 
@@ -243,7 +243,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.history = []
 
     def record_for_assistant(self) -> None:
-        """Records more tokens, and keeps them after a crop, as a draft model needs it."""
+        """Records more tokens and keeps them after a crop, as the cache of a draft model must."""
         self.recorded_tokens = self.kept_tokens = ASSISTANT_TOKENS
 
     def crop(self, tokens_to_remove: int) -> None:
