@@ -64,7 +64,7 @@ class EndedRows:
         if done.shape[0] == 1:  # decoding stops when its only row ends
             return
         for layer in self.layers:
-            # A verdict that is still stored belongs to a copy that was put aside. It has not been fed since.
+            # A copy with a stored verdict has not been fed since, so this verdict is about the other copies.
             if layer.ending is None and layer.batch_size == done.shape[0]:
                 layer.ending = done.unsqueeze(1)
 
@@ -199,14 +199,11 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.is_initialized = True
         self.device = recurrent_states.device
         self.dtype = recurrent_states.dtype
-        self._count(num_new_tokens)
+        self.cumulative_length += num_new_tokens  # in place if it is the tensor of a static cache
         return self.recurrent_states[state_idx]
 
     def _store(self, states: dict, new: torch.Tensor, state_idx: int):
         states[state_idx] = new
-
-    def _count(self, num_new_tokens: int):
-        self.cumulative_length += num_new_tokens
 
     def get_seq_length(self) -> int:
         """Returns the number of tokens seen."""
@@ -246,7 +243,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.history = []
 
     def record_for_assistant(self) -> None:
-        """Records more tokens, and keeps them after a crop, as a draft model needs it."""
+        """Records more tokens and keeps them after a crop, as the cache of a draft model must."""
         self.recorded_tokens = self.kept_tokens = ASSISTANT_TOKENS
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -324,7 +321,7 @@ class MinRNNCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             attention_mask (`torch.Tensor` of shape `(batch, time)`, *optional*): 0 at padding.
         """
         last = self.last_tokens
-        if last is None or last.shape[0] != sequences.shape[0]:
+        if last is None or last.shape != (len(sequences), 1):  # the last forward may have had other rows or no tokens
             return False
         index = int(self.get_seq_length()) - 1
         differs = sequences[:, index] != last[:, 0].to(sequences.device)
@@ -417,9 +414,6 @@ class MinRNNStaticCacheLayer(MinRNNCacheLayer):
                 mark_static_address(states[state_idx])
                 mark_static_address(self.cumulative_length)
         states[state_idx].copy_(new.detach())
-
-    def _count(self, num_new_tokens: int):
-        self.cumulative_length.add_(num_new_tokens)
 
     def carried(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Returns the states; copies if gradients are enabled, as the next update overwrites what backward needs."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Imports everything that this package uses of transformers, and lists the private names among it.
+"""Imports everything that this package uses of transformers, and lists the private names that it uses.
 
 If an import fails, the error says in one line which version is needed. If a private name is missing in a later version of
 transformers, a warning names it, with the effect; see `PRIVATE_NAMES`.
@@ -143,33 +143,37 @@ def missing_private_names() -> dict[str, str]:
     """Returns the private names that the installed transformers does not have, as `Class.name`, with the effects."""
     missing = {}
     for owner, names in PRIVATE_NAMES.items():
-        bases = globals()[owner].__mro__
+        cls = globals()[owner]
         for name, effect in names.items():
-            annotated = any(name in vars(base).get("__annotations__", ()) for base in bases)
-            if not annotated and not hasattr(bases[0], name):
+            if not hasattr(cls, name) and not _is_annotated(cls, name):
                 missing[f"{owner}.{name}"] = effect
     return missing
 
 
-def hook_problem(base: type, override: type, name: str) -> str | None:
-    """Returns why the method `name` of `override` cannot stand in for that of `base`, or `None` if it can.
+def _is_annotated(cls: type, name: str) -> bool:
+    # Not vars(base)["__annotations__"]: Python 3.14 has no such entry.
+    return any(name in inspect.get_annotations(base) for base in cls.__mro__)
 
-    The parameters that the override names must be parameters of the base method, in the same places unless they are
-    keyword-only, and the override must take all others.
+
+def hook_problem(base: type, override: type, name: str) -> str | None:
+    """Returns why the method `name` of `override` cannot replace that of `base`, or `None` if it can.
+
+    Each parameter that the override names must be a parameter of the base method, at the same position unless it is
+    keyword-only. The override must take all other parameters of the base method, too.
     """
     theirs = list(inspect.signature(getattr(base, name)).parameters)
     ours = inspect.signature(getattr(override, name)).parameters.values()
-    for place, parameter in enumerate(ours):
+    for position, parameter in enumerate(ours):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.name not in theirs:
-            return f"without {parameter.name}"
-        if parameter.kind is not parameter.KEYWORD_ONLY and theirs.index(parameter.name) != place:
-            return f"with {parameter.name} in another place"
+            return f"has no parameter {parameter.name}"
+        if parameter.kind is not parameter.KEYWORD_ONLY and theirs.index(parameter.name) != position:
+            return f"has {parameter.name} at another position"
     takes_more = any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in ours)
     added = set(theirs) - {parameter.name for parameter in ours}
     if added and not takes_more:
-        return f"with the new parameter {min(added)}"
+        return f"has the new parameter {min(added)}"
     return None
 
 
@@ -184,7 +188,7 @@ def guard_problems(override: type) -> list[str]:
         if effect == GUARD and hasattr(GenerationMixin, name):
             problem = hook_problem(GenerationMixin, override, name)
             if problem is not None:
-                problems.append(f"GenerationMixin.{name} is {problem}")
+                problems.append(f"GenerationMixin.{name} {problem}")
     return problems
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""`generate` for recurrent models: transformers' own, with guards that keep every mode of it from corrupting a state."""
+"""`generate` of transformers, with guards so that none of its modes corrupts the recurrent state."""
 
 # transformers types `self` of its methods as a protocol that models do not satisfy.
 # pyright: reportAttributeAccessIssue=false
@@ -60,8 +60,8 @@ def _check_continuation(given: torch.Tensor | None, cache: Cache, mask: torch.Te
     layer = _first_layer(cache)
     if layer is not None and layer.of_beams:
         raise ValueError(
-            "past_key_values is what a beam search left: its rows are the beams that it was following, not the texts that it "
-            "returned; give the texts without a cache"
+            "past_key_values comes from a beam search, so its rows are beams and not the texts that were returned: give the "
+            "texts without a cache"
         )
     new = given.shape[1]
     columns = new if mask is None else mask.shape[-1]
@@ -75,8 +75,8 @@ def _check_continuation(given: torch.Tensor | None, cache: Cache, mask: torch.Te
         return 0
     if layer is not None and not embedded and layer.differs_from(given, mask):
         raise ValueError(
-            f"past_key_values has seen {seen} tokens, but not those that stand first in the {new} given: for new tokens "
-            f"only, give an attention_mask of {seen + new} columns"
+            f"past_key_values has seen {seen} tokens, which are not the first {seen} of the {new} tokens given: give the text "
+            f"that it has seen, or for {new} new tokens an attention_mask of {seen + new} columns"
         )
     return seen
 
@@ -103,7 +103,7 @@ def _stop_recording(caches: list[Cache | None]) -> None:
 def _check_packing(kwargs: dict) -> None:
     for name in ("cu_seq_lens_q", "seq_idx", "resets"):
         if kwargs.get(name) is not None:
-            raise ValueError(f"generate writes one sequence a row, and cannot take {name}: give each a row of its own")
+            raise ValueError(f"generate takes one sequence per row and no {name}: give each sequence a row of its own")
 
 
 def _check_mask(mask: torch.Tensor | None) -> None:
@@ -168,7 +168,7 @@ def _tracked_rows() -> Iterator[None]:
 
 
 class MinRNNGenerationMixin(GenerationMixin):
-    """Adds to `generate`: it rejects calls that would silently give wrong results, keeps padding out of the state of ended
+    """Extends `generate`: it rejects calls that would silently give wrong results, keeps padding out of the state of ended
     rows, and returns a cache that no longer records.
     """
 
@@ -272,9 +272,8 @@ class MinRNNGenerationMixin(GenerationMixin):
         )
         cache = model_kwargs.get("past_key_values")
         if generation_mode != GenerationMode.ASSISTED_GENERATION:
-            _set_prompt_offset(
-                cache, 0
-            )  # in the other modes, transformers leaves out the tokens that the cache has seen
+            # In the other modes, transformers leaves out the tokens that the cache has seen.
+            _set_prompt_offset(cache, 0)
         if model_kwargs.get("inputs_embeds") is not None:
             generation_config.prefill_chunk_size = None  # transformers would cut the mask but not the embeddings
         if generation_config.is_assistant:

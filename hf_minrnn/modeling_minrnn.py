@@ -213,6 +213,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         self.norm = MinRNNRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         names = ("cell_type", "hidden_size", "state_size", "conv_kernel_size", "conv_position", "normalize_gates")
         self.made_by = tuple((name, getattr(config, name)) for name in names)
+        self.bidirectional = config.bidirectional  # reading a config takes a noticeable part of the time for one token
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -259,7 +260,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         batch, time, _ = hidden_states.shape
         if past_key_values is None:
             past_key_values = self._new_cache(use_cache)
-        elif self.config.bidirectional:
+        elif self.bidirectional:
             raise ValueError("a bidirectional model reads whole texts and carries no state: leave past_key_values out")
         layers = self.layers
         num_layers = self.config.num_hidden_layers
@@ -313,7 +314,7 @@ class MinRNNModel(MinRNNPreTrainedModel):
         return inputs_embeds
 
     def _new_cache(self, use_cache):
-        if self.config.bidirectional:
+        if self.bidirectional:
             return None
         if use_cache is None:
             use_cache = self.config.use_cache

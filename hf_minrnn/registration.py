@@ -145,8 +145,8 @@ def _change(name: str) -> None:
         CHANGES[name](sys.modules[name])
     except AttributeError as error:  # another version of transformers; most of this package works without the tables
         warnings.warn(
-            f"hf_minrnn could not register its models in {name} ({error}). {name.split('.')[0]} may be too old or too new "
-            "for this version of hf_minrnn.",
+            f"hf_minrnn could not register its models in {name} ({error}): {name.split('.')[0]} may be too old or too new, "
+            "install a version that hf_minrnn was tested with",
             stacklevel=2,
         )
 

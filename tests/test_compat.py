@@ -110,6 +110,23 @@ def test_override_has_the_parameters_of_the_hook(name):
     assert compat.hook_problem(compat.GenerationMixin, MinRNNGenerationMixin, name) is None
 
 
+HOOK_PROBLEMS = {
+    "the same": (lambda self, a, b: a, None),
+    "others as arguments": (lambda self, a, *args: a, None),
+    "others by name": (lambda self, *args, b, **kwargs: b, None),
+    "renamed": (lambda self, x, b: x, "has no parameter x"),
+    "moved": (lambda self, b, *args: b, "has b at another position"),
+    "added": (lambda self, a: a, "has the new parameter b"),
+}
+
+
+@pytest.mark.parametrize("case", HOOK_PROBLEMS)
+def test_a_hook_with_other_parameters_is_a_problem(case):
+    method, problem = HOOK_PROBLEMS[case]
+    base = type("Base", (), {"hook": lambda self, a, b: a})
+    assert compat.hook_problem(base, type("Override", (base,), {"hook": method}), "hook") == problem
+
+
 def test_every_override_of_generation_is_listed():
     public = {"generate", "heal_tokens", "init_continuous_batching"}
     own = {name for name in vars(MinRNNGenerationMixin) if not name.startswith("__")}
@@ -247,7 +264,7 @@ def output():
 
 HOOKS = compat.PRIVATE_NAMES["GenerationMixin"]
 GUARDS = [name for name, effect in HOOKS.items() if effect == compat.GUARD]
-MOVED = "_prepare_cache_for_generation is with generation_mode in another place"
+MOVED = "_prepare_cache_for_generation has generation_mode at another position"
 PATCH = compat.TESTED_TRANSFORMERS.rpartition(".")[0] + ".99"
 VERSIONS = ["5.100.0", "6.0.0.dev0", PATCH, compat.TESTED_TRANSFORMERS]
 CHANGES = (

@@ -251,7 +251,7 @@ def test_prompts_that_do_not_fit_the_cache_are_rejected():
             with pytest.raises(ValueError, match="past_key_values has seen 7 tokens"):
                 model.generate(past_key_values=cache, max_new_tokens=2, **inputs)
         for name in ("seq_idx", "cu_seq_lens_q", "resets"):
-            with pytest.raises(ValueError, match=f"cannot take {name}"):
+            with pytest.raises(ValueError, match=f"and no {name}: give"):
                 model.generate(ids, max_new_tokens=2, **{name: torch.zeros_like(ids)})
         assert cache.get_seq_length() == 7
 
@@ -393,6 +393,15 @@ def test_a_cache_of_single_forwards_recognizes_its_text():
     )
 
 
+def test_a_forward_without_tokens_leaves_a_cache_that_can_be_continued():
+    model, ids = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(2, 6)
+    with torch.no_grad():
+        cache = model(ids[:, :4]).past_key_values
+        model(ids[:, :0], past_key_values=cache)
+    out = model.generate(ids, past_key_values=cache, max_new_tokens=3, do_sample=False)
+    assert torch.equal(out, greedy(model, ids, 3))
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "static", "returned"])
 def test_the_cache_of_a_beam_search_cannot_be_continued(kind):
     model, ids, in_dict = build("mingru", eos_token_id=None, pad_token_id=None), token_ids(1, 6), kind == "returned"
@@ -405,7 +414,7 @@ def test_the_cache_of_a_beam_search_cannot_be_continued(kind):
     found = model.generate(ids, past_key_values=cache, **options)
     texts, cache = (found.sequences, found.past_key_values) if in_dict else (found, cache)
     for given in (cache, copy.deepcopy(cache)):
-        with pytest.raises(ValueError, match="is what a beam search left"):
+        with pytest.raises(ValueError, match="comes from a beam search"):
             model.generate(texts, past_key_values=given, max_new_tokens=2)
     cache.reset()
     out = model.generate(ids, past_key_values=cache, max_new_tokens=4, do_sample=False)

@@ -113,6 +113,16 @@ def test_trains_saves_and_loads(kind, bidirectional, tmp_path):
     assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], outputs(kind, model(ids))[0])
 
 
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_config_may_ask_for_tuples(kind):
+    model, ids = build(kind), token_ids(2, 6)
+    wanted = outputs(kind, model(ids))
+    model.config.return_dict = False
+    found = model(ids)
+    assert isinstance(found, tuple) and all(map(torch.equal, found, wanted))
+    assert all(map(torch.equal, outputs(kind, model(ids, return_dict=True)), wanted))
+
+
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
 def test_other_problems_of_sequence_classification(problem):
     model, ids = build("sequence", problem_type=problem), token_ids(2, 5)

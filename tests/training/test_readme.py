@@ -84,6 +84,13 @@ def test_every_source_file_has_a_line_in_the_tree():
     assert files == set(re.findall(r"^  ([\w/]+\.py) ", CONTRIBUTING, flags=re.MULTILINE))
 
 
+def test_the_sdist_contains_what_its_tests_read():
+    targets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    for document in DOCUMENTS:
+        name = f"/{document.relative_to(ROOT).as_posix()}"
+        assert any(name == path or name.startswith(f"{path}/") for path in targets["sdist"]["include"]), name
+
+
 def test_pypi_shows_no_relative_link():
     hook = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"][
         "fancy-pypi-readme"
