@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from support.definition import define
+from support.definition import defined_scan
 from torch import nn
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
@@ -33,7 +33,7 @@ def test_sequence_steps_and_definition_agree(cell, options):
     x, state = torch.randn(3, 20, 5), torch.randn(3, 7)
     h, final = cell(x, state)
     spec = cell.spec._asdict()
-    exact, exact_final = define(cell.in_proj(x).detach(), spec.pop("cell_type"), state, **spec)
+    exact, exact_final = defined_scan(cell.in_proj(x).detach(), spec.pop("cell_type"), state, **spec)
     assert torch.allclose(h.double(), exact, atol=1e-5) and torch.allclose(final.double(), exact_final, atol=1e-5)
     steps = []
     for t in range(20):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 
@@ -73,7 +73,7 @@ def test_each_layer_has_its_floor(kind, bidirectional):
     assert {cell.spec.forget_gate_floor for cell in same.cells} == {0.25}
     x = torch.randn(1, 6, 3)
     projected = layer.cells[0].project(x)[0]
-    want = define(projected, **layer.cells[0].spec._asdict())[0]
+    want = defined_scan(projected, **layer.cells[0].spec._asdict())[0]
     assert relative_error(layer.cells[0](x)[0], want) < 1e-5
 
 

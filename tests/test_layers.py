@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from support.definition import assert_same, define, relative_error
+from support.definition import assert_runs_close, defined_scan, relative_error
 from support.scan_cases import BACKENDS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
@@ -53,7 +53,7 @@ def defined(layer, x, h0=None, resets=None):
             state = None if h0 is None else h0[len(finals)][None]
             reset = None if starts is None else starts[None]
             options = cell.spec._asdict()
-            h, last = define(
+            h, last = defined_scan(
                 projected[None, :, : cell.spec.num_parts * CHANNELS], initial_state=state, resets=reset, **options
             )
             h = h[0]
@@ -98,7 +98,7 @@ def test_equals_the_definition(kind, options, backend):
         got, want = run(layer, x, h0, starts), defined(layer, x, h0, starts)
         for one, other in zip(got, want):
             assert relative_error(one, other) < 1e-12
-        assert_same(gradients(layer, [x, h0], got), gradients(layer, [x, h0], want), 1e-11)
+        assert_runs_close(gradients(layer, [x, h0], got), gradients(layer, [x, h0], want), 1e-11)
 
 
 @both
@@ -126,7 +126,7 @@ def test_packed_sequences_equal_each_alone(kind, bidirectional, enforce_sorted):
             want_h = torch.stack([h for _, h in alone], 1)
             assert relative_error(h_n, want_h) < 1e-12
             mine = gradients(layer, [*rows, h0], [*got, h_n])
-            assert_same(mine, gradients(layer, [*rows, h0], [*[o for o, _ in alone], want_h]), 1e-11)
+            assert_runs_close(mine, gradients(layer, [*rows, h0], [*[o for o, _ in alone], want_h]), 1e-11)
 
 
 @both
@@ -291,7 +291,7 @@ def test_packed_sequences_compile_in_one_graph(kind, enforce_sorted):
             results.append([result[0].data, state_of(result)])
         for one, other in zip(*results):
             assert relative_error(one, other) < 1e-12
-        assert_same(gradients(layer, [h0], results[0]), gradients(layer, [h0], results[1]), 1e-11)
+        assert_runs_close(gradients(layer, [h0], results[0]), gradients(layer, [h0], results[1]), 1e-11)
 
 
 @both

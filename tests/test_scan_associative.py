@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from support.definition import define
+from support.definition import defined_scan
 
 from hf_minrnn import scan_associative
 from hf_minrnn.scan import minrnn_scan
@@ -32,7 +32,7 @@ def test_a_longer_input_than_the_graph_reaches_is_refused(monkeypatch):
     monkeypatch.setattr(scan_associative, "MAX_SYMBOLIC_TIME", 16)
     module = export(None).module()
     projected = torch.randn(1, 16, 6)
-    torch.testing.assert_close(module(projected), define(projected, "mingru")[0].float())
+    torch.testing.assert_close(module(projected), defined_scan(projected, "mingru")[0].float())
     with pytest.raises((RuntimeError, AssertionError)):
         module(torch.randn(1, 17, 6))
 
@@ -43,9 +43,9 @@ def test_a_trace_takes_longer_inputs_than_its_example(monkeypatch):
     traced = torch.jit.trace(Scan(), (torch.randn(2, 5, 6),))
     longer = torch.jit.trace(Scan(), (torch.randn(1, 70, 6),))
     projected = torch.randn(1, 70, 6)
-    torch.testing.assert_close(longer(projected), define(projected, "mingru")[0].float())
+    torch.testing.assert_close(longer(projected), defined_scan(projected, "mingru")[0].float())
     for time in (1, 5, 6, 33, 64):
         projected = torch.randn(2, time, 6)
-        torch.testing.assert_close(traced(projected), define(projected, "mingru")[0].float())
+        torch.testing.assert_close(traced(projected), defined_scan(projected, "mingru")[0].float())
     with pytest.raises(RuntimeError):
         traced(torch.randn(2, 65, 6))

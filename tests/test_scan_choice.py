@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.definition import define
+from support.definition import defined_scan
 from support.model_cases import build, token_ids
 from support.scan_cases import BACKENDS, random_inputs
 
@@ -127,7 +127,7 @@ def test_the_scan_runs_what_was_chosen(calls, missing, request):
         request.getfixturevalue("without_numba")
         scan_choice._warned.append("said")
     projected, state = random_inputs("minlstm")
-    want = define(projected, "minlstm", state)[0]
+    want = defined_scan(projected, "minlstm", state)[0]
     torch.testing.assert_close(minrnn_scan(projected, "minlstm", state)[0], want)
     torch._dynamo.reset()
     compiled = torch.compile(minrnn_scan, fullgraph=True, backend="aot_eager")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.definition import assert_same, define, loss_weights, run
+from support.definition import assert_runs_close, defined_scan, loss_weights, run_with_gradients
 from support.scan_cases import (
     Case,
     cell_options,
@@ -133,7 +133,7 @@ def test_export_with_dynamic_batch_and_time(backend, strict, longest):
         projected, state = random_inputs("minlstm", rows, steps, 3, torch.float32, seed=steps)
         mask = make_features("mask", rows, steps)["attention_mask"]
         for got, want in zip(
-            module(projected, state, mask), define(projected, "minlstm", state, attention_mask=mask), strict=True
+            module(projected, state, mask), defined_scan(projected, "minlstm", state, attention_mask=mask), strict=True
         ):
             torch.testing.assert_close(got, want.float(), rtol=1e-5, atol=1e-5)
 
@@ -151,7 +151,7 @@ def test_gradient_checkpointing(backend, reentrant):
 
     if reentrant:  # refuses torch.autograd.grad
         outs = []
-        for scan in (checkpointed, define):
+        for scan in (checkpointed, defined_scan):
             inputs = [x.clone().requires_grad_() for x in (projected, state)]
             out = scan(inputs[0], "minlstm", inputs[1])
             torch.autograd.backward(out, loss_weights(*out))
@@ -159,7 +159,11 @@ def test_gradient_checkpointing(backend, reentrant):
         for got, want in zip(*outs, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
     else:
-        assert_same(run(checkpointed, projected, "minlstm", state), run(define, projected, "minlstm", state), 1e-10)
+        assert_runs_close(
+            run_with_gradients(checkpointed, projected, "minlstm", state),
+            run_with_gradients(defined_scan, projected, "minlstm", state),
+            1e-10,
+        )
 
 
 @every_backend
@@ -211,7 +215,7 @@ def forward_derivative(backend, argument, time=6):
         return minrnn_scan(p, "mingru", s, resets=resets, reset_state=r, backend=backend)
 
     def exact(p, s, r):
-        return define(p, "mingru", s, resets=resets, reset_state=r)
+        return defined_scan(p, "mingru", s, resets=resets, reset_state=r)
 
     return scan, inputs, tuple(tangents), torch.autograd.functional.jvp(exact, inputs, tuple(tangents))[1]
 
@@ -272,7 +276,7 @@ def test_vmap_is_right(backend):
     many = torch.stack([random_inputs("minlstm", seed=seed)[0] for seed in range(3)])
     got = torch.func.vmap(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0])(many)
     for p, h in zip(many, got, strict=True):
-        torch.testing.assert_close(h, define(p, "minlstm")[0])
+        torch.testing.assert_close(h, defined_scan(p, "minlstm")[0])
 
 
 @every_op_backend
@@ -303,7 +307,7 @@ def test_functional_gradients(backend):
     every = torch.func.vmap(gradient)(many)
     for projected, got in zip(many, every, strict=True):
         learned = projected.clone().requires_grad_()
-        (want,) = torch.autograd.grad(define(learned, "minlstm")[0].square().sum(), learned)
+        (want,) = torch.autograd.grad(defined_scan(learned, "minlstm")[0].square().sum(), learned)
         torch.testing.assert_close(got, want)
         torch.testing.assert_close(gradient(projected), want)
 
@@ -370,7 +374,7 @@ def copy_sources(folder, name, changed=None):
 def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     projected, _ = random_inputs("mingru", dtype=torch.float32)
-    want = define(projected, "mingru")[0].float()
+    want = defined_scan(projected, "mingru")[0].float()
     namespaces = {NAMESPACE}
     for source in SOURCES:
         copy_sources(tmp_path, f"changed_{source.stem}", source.name)
@@ -434,5 +438,5 @@ h.sum().backward()
 assert torch.equal(h, expected) and x.grad.isfinite().all()
 print("fine")
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert run.stdout.strip() == "fine", run.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "fine", done.stderr

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from training.bench import contestants
 
@@ -14,7 +14,7 @@ def test_the_same_weights_give_the_same_minGRU(name):
         make = contestants.mingru_with(contestants.associative_scan)
     x = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
     projected = x.double() @ torch.cat(contestants.gate_weights(6)).double().T
-    want, _ = define(projected, "mingru")
+    want, _ = defined_scan(projected, "mingru")
     with torch.no_grad():
         got = torch.compile(make(6), backend="eager")(x) if "associative" in name else make(6)(x)
     assert relative_error(got, want) < 1e-5

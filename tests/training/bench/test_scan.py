@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from hf_minrnn.gates import NUM_PARTS
 from training.bench import contestants, runner
@@ -78,7 +78,7 @@ def test_the_contestants_compute_the_cells(name, cell_type):
     function = contestants.SCANS[name].make()
     generator = torch.Generator().manual_seed(0)
     projected = torch.randn(2, 20, NUM_PARTS[cell_type] * 3, generator=generator, dtype=torch.float64)
-    want, _ = define(projected, cell_type)
+    want, _ = defined_scan(projected, cell_type)
     assert relative_error(function(projected, cell_type), want) < 1e-10
 
 
