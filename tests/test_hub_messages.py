@@ -6,13 +6,13 @@ import re
 import shutil
 
 import pytest
-from support.hub_stand_in import ROOT, WITH, WITHOUT, Hub
+from support.hub_stand_in import ROOT, WITH_PACKAGE_START, WITHOUT_PACKAGE_START, Hub
 from support.model_cases import build
 
 from training.lm.tokenization import build_tokenizer
 
 PUSHES = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import torch
 from support.model_cases import build, token_ids
@@ -76,7 +76,7 @@ SILENT = ("local", "config", "tokenizer", "folder", "with code")
 
 # Each from a repository of its own, so that none finds the code of another in the cache.
 LOADS = (
-    WITHOUT
+    WITHOUT_PACKAGE_START
     + """
 import io, logging, re
 from huggingface_hub import ModelCard

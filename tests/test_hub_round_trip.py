@@ -13,7 +13,7 @@ import shutil
 
 import pytest
 import torch
-from support.hub_stand_in import ROOT, TOKEN, WITH, WITHOUT, Hub
+from support.hub_stand_in import ROOT, TOKEN, WITH_PACKAGE_START, WITHOUT_PACKAGE_START, Hub
 from support.model_cases import build, token_ids
 from transformers import AutoModelForCausalLM, pipeline
 
@@ -34,7 +34,7 @@ FOLDERS |= {"sharded": "sharded", "trainer": "trainer"} | ({"tuned": "tuned"} if
 CARDS = ["script", "later", *(["tuned"] if PEFT else [])]  # that say how to use the model
 
 DOORS = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import torch
 torch.set_num_threads(1)
@@ -84,7 +84,7 @@ if os.environ["PEFT"] == "True":
 )
 
 BARE = (
-    WITHOUT
+    WITHOUT_PACKAGE_START
     + """
 import contextlib, io, re
 

@@ -66,7 +66,7 @@ class Case(NamedTuple):
         }
 
     def inputs(self, dtype=torch.float32):
-        """Returns `(projected, initial_state, features)` in `dtype`. The values are float32 numbers, so float64 holds the same."""
+        """Returns `(projected, initial_state, features)` in `dtype`. The values are drawn in float32, so float64 has the same."""
         generator = torch.Generator().manual_seed(self.time * 131 + self.channels)
         features = make_features(self.feature, self.batch, self.time, self.channels)
         if "reset_state" in features:
@@ -198,7 +198,7 @@ def assert_matches_definition(got, case, dtype, truncated=False):
 
 @contextmanager
 def poisoned():
-    """Fills new memory with NaN, so that a value that is read before it is written shows. Yields a list with the number of calls."""
+    """Fills new memory with NaN, which shows if it is read before it is written. Yields a list with the number of calls."""
     count = [0]
 
     def poison(make):

@@ -11,7 +11,7 @@ import shutil
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from support.hub_stand_in import WITH, Hub
+from support.hub_stand_in import WITH_PACKAGE_START, Hub
 from support.model_cases import build
 from transformers import AutoTokenizer, LlamaConfig
 
@@ -23,7 +23,7 @@ from training.lm.tokenization import build_tokenizer
 
 PEFT = importlib.util.find_spec("peft") is not None
 MADE = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import re
 import torch

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.hub_stand_in import HANG_UP, TOKEN, WITH, Hub
+from support.hub_stand_in import DROP_CONNECTION, TOKEN, WITH_PACKAGE_START, Hub
 from support.model_cases import build
 from transformers import LlamaConfig
 
@@ -44,10 +44,10 @@ ANSWERS = {
 FAULTS = [
     (kind, answer) for kind in ("create", "tree", "commit") for answer in ANSWERS if (kind, answer) != ("tree", 500)
 ]
-FAULTS += [("commit", HANG_UP)]
+FAULTS += [("commit", DROP_CONNECTION)]
 
 PUSHES = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import huggingface_hub
 from hf_minrnn.tools.command import main
