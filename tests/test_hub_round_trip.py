@@ -66,7 +66,7 @@ argv = [*QUICK, "--dataset", "pets.txt", "--steps", "2", "--no-baselines", "--ou
 train_lm.main([*argv, "script", "--push-to-hub", "me/script"])
 fault(create=[403])
 found["no repository"] = attempt(train_lm.main, [*argv, "never", "--push-to-hub", "me/never"])
-fault(commit=["hang up"])
+fault(commit=["drop connection"])
 found["later"] = attempt(train_lm.main, [*argv, "later", "--push-to-hub", "me/later"])
 found["repeated"] = main(found["later"].partition("Then: hf-minrnn ")[2].split())
 

@@ -66,7 +66,7 @@ class Case(NamedTuple):
         }
 
     def inputs(self, dtype=torch.float32):
-        """Returns `(projected, initial_state, features)` in `dtype`. The values are drawn in float32, so float64 has the same."""
+        """Returns `(projected, initial_state, features)` in `dtype`. The numbers are exact in float32 and float64."""
         generator = torch.Generator().manual_seed(self.time * 131 + self.channels)
         features = make_features(self.feature, self.batch, self.time, self.channels)
         if "reset_state" in features:

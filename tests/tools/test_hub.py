@@ -83,7 +83,7 @@ for kind, answer in json.loads(os.environ["FAULTS"]):
 fault(upload=[None, 403])  # of two shards or more
 push("half", "sharded-others", "me/half")
 push("half, again", "sharded-others", "me/half")
-fault(upload=["hang up"])  # which huggingface_hub tries again by itself
+fault(upload=["drop connection"])  # huggingface_hub retries it
 push("cut once", "own-code-others", "me/cut-once")
 command("command", "model", "me/by-command", "--private", "--revision", "v1", "--message", "By hand")
 fault(commit=[500])
