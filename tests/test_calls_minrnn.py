@@ -80,7 +80,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
-def test_the_same_as_calling(kind):
+def test_forwards_give_the_result_of_a_call(kind):
     parent = Parent(CHILDREN[kind]())
     with torch.no_grad():
         (child,) = forwards(parent, "child")
@@ -126,7 +126,7 @@ PATCHED = (nn.Linear, nn.Embedding, MinRNNRMSNorm, MinGRUCell, MinRNNMLP, MinRNN
 
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("kind", PATCHED, ids=lambda kind: kind.__name__)
-def test_a_patched_class_counts_with_and_without_gradients(kind, tokens, monkeypatch):
+def test_a_patched_forward_is_used_with_and_without_gradients(kind, tokens, monkeypatch):
     """Libraries that replace the forward of a class must not lose it where gradients are off."""
     model, ids = build("mingru"), token_ids(1, tokens)
     model(ids)  # a kernel that is compiled at the first call must not be part of the comparison
@@ -143,7 +143,7 @@ def test_a_patched_class_counts_with_and_without_gradients(kind, tokens, monkeyp
     assert torch.allclose(with_gradients, without, atol=1e-5) and not torch.allclose(plain, without, atol=1e-5)
 
 
-def test_a_patched_call_counts_without_gradients(monkeypatch):
+def test_a_patched_module_call_is_used_without_gradients(monkeypatch):
     """torch.fx and profilers replace `nn.Module.__call__`."""
     model, ids, seen, real = build("mingru"), token_ids(1, 1), set(), nn.Module.__call__
     monkeypatch.setattr(
@@ -154,7 +154,7 @@ def test_a_patched_call_counts_without_gradients(monkeypatch):
     assert seen >= {module for module in model.modules() if not isinstance(module, (nn.ModuleList, MinRNNLayer))}
 
 
-def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
+def test_a_forward_patched_before_the_import_is_used(monkeypatch):
     real = nn.Linear.forward
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 0.5 * real(self, x))
     spec = importlib.util.spec_from_file_location("calls_again", calls_minrnn.__file__)
@@ -165,7 +165,7 @@ def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
         assert torch.equal(again.forwards(parent, "child")[0](X), 0.5 * real(parent.child, X))
 
 
-def test_a_class_with_a_call_of_its_own_is_called():
+def test_a_class_with_its_own_call_is_called():
     class Called(nn.Linear):
         def __call__(self, x):
             return super().__call__(x) + 1
@@ -175,7 +175,7 @@ def test_a_class_with_a_call_of_its_own_is_called():
         assert torch.equal(forwards(parent, "child")[0](X), parent.child(X))
 
 
-def test_an_output_is_what_its_class_makes():
+def test_make_output_equals_the_constructor():
     values = {"loss": None, "logits": torch.ones(2), "past_key_values": "cache"}
     made, wanted = make_output(CausalLMOutputWithPast, **values), CausalLMOutputWithPast(**values)
     assert type(made) is type(wanted) and list(made.items()) == list(wanted.items()) and vars(made) == vars(wanted)
@@ -186,7 +186,7 @@ def test_an_output_is_what_its_class_makes():
     assert torch.utils._pytree.tree_map(lambda x: x, made).keys() == made.keys()
 
 
-def test_a_trace_has_the_parts_in_it():
+def test_a_trace_contains_the_submodules():
     class Around(Parent):
         def forward(self, x):
             (child,) = forwards(self, "child")
@@ -217,7 +217,7 @@ class Stack(nn.Module):
         return out, state, last
 
 
-def test_symbolic_trace_makes_one_node_of_each():
+def test_symbolic_trace_makes_one_node_per_layer():
     model = Stack()
     x, hx = torch.randn(2, 6, 3), torch.randn(2, 2, 4)
     inputs = (x, hx, torch.rand(2, 6) > 0.7, torch.rand(2, 6) > 0.3)
@@ -231,7 +231,7 @@ def test_symbolic_trace_makes_one_node_of_each():
     torch.testing.assert_close(traced(*other)[0], model(*other)[0])  # nothing of the example is left in it
 
 
-def test_symbolic_trace_sees_a_state_of_a_known_input():
+def test_symbolic_trace_of_a_state_with_a_constant_input():
     class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
@@ -244,7 +244,7 @@ def test_symbolic_trace_sees_a_state_of_a_known_input():
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(h, h), model(h, h))
 
 
-def test_a_subclass_with_a_forward_of_its_own_is_no_leaf():
+def test_a_subclass_with_its_own_forward_is_not_a_leaf():
     """One node would do twice what the subclass does."""
 
     class Scaled(MinGRU):

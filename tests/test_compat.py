@@ -145,7 +145,7 @@ def test_every_private_attribute_is_listed():
             assert not unlisted, f"{path.name} uses private names of transformers that compat.py does not list"
 
 
-def test_what_generate_reads_exists():
+def test_attributes_that_generate_reads_exist():
     assert compat.MaxLengthCriteria(3, max_position_embeddings=2).max_position_embeddings == 2
     assert compat.GenerationMode.ASSISTED_GENERATION
     assert compat.DynamicCache().layers == [] and callable(compat.Cache.is_recording_past)
@@ -274,7 +274,7 @@ def test_without_a_guard_only_safe_calls_generate(output, problem):
 
 
 @pytest.mark.parametrize("name", [name for name in HOOKS if name not in GUARDS])
-def test_without_another_hook_a_warning_tells_the_effect(output, name):
+def test_without_another_hook_a_warning_says_the_effect(output, name):
     warning, trained, generated, left, *others = output[f"{name} is missing"]
     wanted = f"{compat.VERSIONS}: GenerationMixin.{name} is missing: {HOOKS[name]}. {compat.INSTALL_TESTED}"
     assert warning == f"warning: {wanted}"

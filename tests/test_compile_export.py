@@ -48,7 +48,7 @@ def test_compiles_in_one_graph_forward_and_backward(name, compiler):
     [("mingru", 1, 4)] + [pytest.param(*x, marks=pytest.mark.slow) for x in (("minlstm", 1, 4), ("mingru", 3, 2))],
 )
 @needs_compiler
-def test_inductor_keeps_the_residual_stream_beside_the_convolution(cell, time, ratio):
+def test_inductor_does_not_overwrite_the_residual_stream_in_the_convolution(cell, time, ratio):
     """An MLP so many times as wide needs memory of the size of the convolution's inputs, of which x is a part."""
     torch._dynamo.reset()
     options = {"cell_type": cell, "intermediate_size": ratio * 16, "conv_kernel_size": 4, "conv_position": "residual"}
@@ -98,7 +98,7 @@ def test_exports_with_dynamic_batch_and_length(name, given, backend):
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference", "numba"])
-def test_a_compiled_scan_refuses_wrong_bounds(backend):
+def test_a_compiled_scan_rejects_wrong_cu_seqlens(backend):
     """Its bounds are looked at as it runs: a kernel that trusted them would leave its memory."""
     if backend == "numba":
         pytest.importorskip("numba")

@@ -36,7 +36,7 @@ def test_equals_the_definition_and_torch(bias, time):
 
 
 @pytest.mark.parametrize("cuts", [(1, 2, 3), (5,), (0, 9)], ids=str)
-def test_carried_on_equals_whole(cuts):
+def test_pieces_with_a_carried_state_equal_the_whole(cuts):
     conv, x = build(), torch.randn(2, 10, 5, dtype=torch.float64)
     conv_state, parts = None, []
     for begin, end in zip((0, *cuts), (*cuts, 10)):
@@ -45,7 +45,7 @@ def test_carried_on_equals_whole(cuts):
     assert torch.allclose(torch.cat(parts, 1), conv(x)[0])
 
 
-def test_looks_past_padding_anywhere():
+def test_padding_anywhere_is_skipped():
     conv, x, conv_state = build(), torch.randn(4, 12, 5, dtype=torch.float64), torch.randn(4, 3, 5, dtype=torch.float64)
     mask = torch.rand(4, 12, generator=torch.Generator().manual_seed(1)) > 0.5
     mask[0], mask[1, 6:] = False, False
@@ -62,7 +62,7 @@ def test_a_conv_state_does_not_keep_the_input_alive():
     assert conv_state.untyped_storage().nbytes() == 3 * 5 * 8
 
 
-def test_packed_sequences_see_nothing_of_each_other():
+def test_packed_sequences_are_independent():
     conv, x, conv_state = build(), torch.randn(3, 14, 5, dtype=torch.float64), torch.randn(3, 3, 5, dtype=torch.float64)
     resets = torch.zeros(3, 14, dtype=torch.bool)
     resets[0, [5, 6, 8]], resets[1, 0], resets[2, 12] = True, True, True
@@ -118,7 +118,7 @@ def test_recorded_conv_states_are_those_before_each_step(record, masked):
 @pytest.mark.parametrize("kernel_size", [1, 2, 4])
 @pytest.mark.parametrize("time", [0, 1, 2, 7])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatch):
+def test_the_form_for_compilers_computes_the_same(kernel_size, time, dtype, monkeypatch):
     conv, x = MinRNNCausalConv1d(5, kernel_size, bias=True).to(dtype), torch.randn(2, time, 5, dtype=dtype)
     for parameter in conv.parameters():
         torch.nn.init.normal_(parameter)
@@ -139,7 +139,7 @@ def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatc
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, "autocast"])
-def test_rounds_once_however_it_reads(dtype):
+def test_steps_and_packed_rows_round_like_the_whole(dtype):
     """Steps and packed rows have the numbers of whole texts: products rounded one by one are others in two of five places."""
     conv, x = MinRNNCausalConv1d(64, 4, bias=True), torch.randn(2, 30, 64)
     for parameter in conv.parameters():

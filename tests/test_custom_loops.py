@@ -218,7 +218,7 @@ MOVES = [
 
 
 @pytest.mark.parametrize("how, source", [*MOVES, ("states", [1, 1])], ids=str)
-def test_a_row_copied_over_an_ended_one_goes_on(how, source):
+def test_a_row_copied_over_an_ended_row_continues(how, source):
     """As in sequential Monte Carlo and best-of-n sampling. The states are those of the texts in the rows."""
     model = build("mingru", eos_token_id=None)
     ids = token_ids(2, 7)
@@ -233,7 +233,7 @@ def test_a_row_copied_over_an_ended_one_goes_on(how, source):
     check_states(model, loop.cache, texts(out, eos), out.shape[1])
 
 
-def test_a_loop_that_does_not_pad_goes_on_with_ended_rows():
+def test_a_loop_that_does_not_pad_continues_ended_rows():
     """As with Llama: a row reads every token that it is fed, even if it has ended."""
     model, ids, options = model_and_prompts()
     loop = Loop(pads=False)
@@ -323,7 +323,7 @@ def test_a_loop_that_feeds_several_tokens_at_once():
     check_states(model, feed.cache, [out[0, :8].tolist(), out[1].tolist()], 12)
 
 
-def test_a_copy_put_aside_keeps_its_own_record():
+def test_a_copy_of_the_cache_keeps_its_own_record():
     """A loop goes back to a copy: rows that ended in between have not ended there, even if they write the padding token."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
 
@@ -393,7 +393,7 @@ def test_the_record_ends_with_the_call(fails):
     assert inputs["attention_mask"] is None
 
 
-def test_a_cache_given_to_two_calls_starts_a_record_of_its_own():
+def test_a_cache_used_in_two_calls_starts_a_new_record():
     model, ids, options = model_and_prompts()
     first = model.generate(ids, return_dict_in_generate=True, **options)
     assert no_record(first.past_key_values)

@@ -291,7 +291,7 @@ NOT_HERE = {
 
 
 @pytest.mark.skipif(transformers_version != TESTED_TRANSFORMERS, reason="other versions have other fields")
-def test_every_field_of_the_generation_config_is_looked_at():
+def test_every_field_of_the_generation_config_is_tested():
     here = {field for options, _, _ in WRITING.values() for field in options}
     elsewhere = {field for fields in NOT_HERE.values() for field in fields.split()}
     assert set(vars(GenerationConfig())) - elsewhere <= here
@@ -330,7 +330,7 @@ def test_prompt_lookup_takes_its_longest_match_and_no_static_cache():
             model.generate(ids, prompt_lookup_num_tokens=3, cache_implementation=name, **options)
 
 
-def test_attentions_that_are_asked_for_are_none():
+def test_requested_attentions_are_none():
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     out = model.generate(ids, max_new_tokens=3, output_attentions=True, return_dict_in_generate=True)
     assert out.attentions is None

@@ -54,7 +54,7 @@ def test_padded_rows_equal_the_rows_alone(kind, name, side, bidirectional):
 
 
 @BOTH
-def test_without_a_mask_the_padding_token_tells_where_a_text_begins_and_ends(bidirectional):
+def test_without_a_mask_padding_tokens_mark_the_padding(bidirectional):
     model, ids = build("sequence", bidirectional=bidirectional), token_ids(3, 9)
     ids[0, 6:] = ids[1, :4] = model.config.pad_token_id
     alone = [model(ids[:1, :6]).logits, model(ids[1:2, 4:]).logits, model(ids[2:]).logits]
@@ -82,7 +82,7 @@ def test_an_answer_is_never_in_padding(side, bidirectional):
 @pytest.mark.parametrize(
     "packing", [{"seq_idx": torch.tensor([[0, 0, 1, 1]])}, {"cu_seq_lens_q": torch.tensor([0, 2, 4])}]
 )
-def test_a_label_for_several_packed_texts_is_refused(packing):
+def test_a_label_for_several_packed_texts_is_rejected(packing):
     with pytest.raises(ValueError, match=f"{next(iter(packing))}: a row has one label"):
         build("sequence")(token_ids(1, 4), **packing)
 
@@ -149,7 +149,7 @@ def turned(model):
 
 
 @pytest.mark.parametrize("name", ["minlstm-mixer", "no-conv", "bare"])  # one on the residual stream looks back only
-def test_bidirectional_is_the_same_from_both_ends(name):
+def test_bidirectional_is_symmetric_in_time(name):
     model, ids = build("token", name, bidirectional=True), token_ids(2, 11)
     assert close(turned(model)(ids.flip(1)).logits.flip(1), model(ids).logits)
 
@@ -179,7 +179,7 @@ def test_bidirectional_carries_no_state():
         MinRNNForCausalLM(model.config)
 
 
-def test_a_row_of_several_texts_has_no_one_label():
+def test_packing_of_any_kind_is_rejected_with_one_label():
     model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
     jumping = torch.tensor([[0, 1, 2, 0, 1, 2]])
     starts = torch.tensor([[False, False, False, True, False, False]])
@@ -198,7 +198,7 @@ def test_a_row_of_several_texts_has_no_one_label():
         model(ids, position_ids=torch.arange(9)[None])
 
 
-def test_packed_positions_are_refused_where_padding_tokens_make_the_mask():
+def test_packed_positions_are_rejected_if_padding_tokens_make_the_mask():
     model, ids, pad = build("sequence"), token_ids(1, 6), 0
     with pytest.raises(ValueError, match="position_ids: a row has one label"):
         model(ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]))
@@ -207,7 +207,7 @@ def test_packed_positions_are_refused_where_padding_tokens_make_the_mask():
     assert torch.equal(model(ids, position_ids=positions).logits, model(ids).logits)
 
 
-def test_a_compiled_head_that_cannot_look_keeps_packed_texts_apart():
+def test_a_compiled_head_without_the_check_separates_packed_texts():
     model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

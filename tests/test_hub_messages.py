@@ -124,11 +124,11 @@ def test_a_push_without_code_warns_once_and_names_the_remedy(world, name):
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_what_needs_no_code_or_has_it_does_not_warn(world, name):
+def test_a_push_that_needs_no_code_or_has_it_does_not_warn(world, name):
     assert world[0][name] == []
 
 
-def test_the_first_load_is_quiet_as_the_readme_and_the_card_load(world):
+def test_the_examples_of_the_readme_and_the_card_load_without_warnings(world):
     """Without a revision, transformers warns of each file of code."""
     loads = world[1]
     warnings = [line for line in loads["no revision"] if "A new version of the following files" in line]

@@ -200,7 +200,7 @@ def test_a_process_without_the_package_loads_every_head(world, name):
     assert carries(world["root"] / name) and same(world[name], world["heads"][name])
 
 
-def test_the_package_registers_what_remote_code_does():
+def test_the_package_registers_the_classes_of_remote_code():
     for auto_class, reference in AUTO_MAP.items():
         name = reference.rpartition(".")[2]
         assert getattr(hub_minrnn, name) is getattr(hf_minrnn, name)
@@ -208,11 +208,11 @@ def test_the_package_registers_what_remote_code_does():
             assert getattr(transformers, auto_class)._model_mapping[MinRNNConfig] is getattr(hf_minrnn, name)
 
 
-def test_a_process_without_the_package_loads_what_trainer_saved(world):
+def test_a_process_without_the_package_loads_a_model_saved_by_trainer(world):
     assert same(world["trainer/checkpoint-1"], world["trained"])
 
 
-def test_a_process_without_the_package_loads_what_a_class_that_carries_its_code_saved(world):
+def test_a_process_without_the_package_loads_a_model_of_a_class_that_carries_its_code(world):
     assert same(world["by-class"], world["class"])
 
 
@@ -231,7 +231,7 @@ def test_a_base_model_is_the_base_of_every_auto_class(world):
     assert torch.equal(world["base"][0], world["model"][0])
 
 
-def test_what_such_a_process_saves_loads_in_the_next(world):
+def test_a_model_saved_by_remote_code_loads_in_another_process(world):
     assert same(world["again"], world["model"])
     assert torch.equal(world["again-base"][0], world["model"][0])
 
@@ -247,7 +247,7 @@ def test_revisions_of_one_repository_do_not_mix(world, name):
     assert same(world[f"hub {name}"], world[f"{name}/model"])
 
 
-def test_nothing_is_carried_without_the_call(tmp_path):
+def test_without_carry_code_no_code_is_saved(tmp_path):
     build("mingru").save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.py")) and "auto_map" not in json.loads((tmp_path / "config.json").read_text())
 
@@ -276,7 +276,7 @@ def test_a_class_carries_the_code_of_all_its_models_and_of_no_others(monkeypatch
     assert not list((tmp_path / "later").glob("*.py"))
 
 
-def test_with_the_package_its_own_code_is_used_and_carried_on(world, tmp_path):
+def test_with_the_package_its_own_code_is_used_and_saved(world, tmp_path):
     for auto in (AutoModel, AutoModelForCausalLM):
         model = auto.from_pretrained(world["root"] / "causal", trust_remote_code=True)
         assert type(model).__module__ == "hf_minrnn.modeling_minrnn"
@@ -284,7 +284,7 @@ def test_with_the_package_its_own_code_is_used_and_carried_on(world, tmp_path):
     assert carries(tmp_path)
 
 
-def test_the_call_of_transformers_carries_as_much(monkeypatch, tmp_path):
+def test_register_for_auto_class_saves_all_code(monkeypatch, tmp_path):
     monkeypatch.setattr(MinRNNForCausalLM, "_auto_class", None)
     MinRNNForCausalLM.register_for_auto_class("AutoModelForCausalLM")
     build("mingru").save_pretrained(tmp_path / "model")
@@ -295,7 +295,7 @@ def test_the_call_of_transformers_carries_as_much(monkeypatch, tmp_path):
     assert carries(tmp_path / "config")
 
 
-def test_entries_of_other_classes_stay():
+def test_auto_map_entries_of_other_classes_are_kept():
     own = {"AutoConfig": "configuration_minrnn.MinRNNConfig", "AutoModel": "mine.Mine", "AutoTokenizer": ["a.B", None]}
     assert MinRNNConfig(auto_map=own).to_dict()["auto_map"] == AUTO_MAP | {
         "AutoModel": "mine.Mine",
@@ -303,7 +303,7 @@ def test_entries_of_other_classes_stay():
     }
 
 
-def test_pushing_takes_the_code_along(monkeypatch, tmp_path):
+def test_a_push_includes_the_code(monkeypatch, tmp_path):
     pushed = []
 
     def upload(self, working_dir, repo_id, files_timestamps, **kwargs):
@@ -326,7 +326,7 @@ def test_pushing_takes_the_code_along(monkeypatch, tmp_path):
     assert all(CODE | {"config.json"} <= names for _, names in pushed)
 
 
-def test_the_door_reaches_every_file_and_needs_little():
+def test_the_entry_point_of_remote_code_reaches_every_file_and_needs_few_packages():
     door = PACKAGE / "hub_minrnn.py"
     assert {Path(path).name for path in get_relative_import_files(door)} | {door.name} == CODE
     needed = {name for file in CODE for name in get_imports(PACKAGE / file)} - set(sys.stdlib_module_names)

@@ -149,7 +149,7 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_process_without_the_package_loads_what_was_pushed(world, name):
+def test_a_process_without_the_package_loads_every_pushed_model(world, name):
     hub, root, _, bare, _ = world
     folder = root / FOLDERS[name]
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_revisions_are_pinned_by_commit(world):
     assert torch.equal(bare[commits[1]], bare["folder"][0])
 
 
-def test_a_run_goes_up_with_its_results_and_without_its_checkpoints(world):
+def test_a_run_is_pushed_with_its_results_and_without_its_checkpoints(world):
     hub, root, _, _, _ = world
     files = hub.files("me/script")
     assert {"results.json", "loss.png", "samples.txt"} <= files.keys()
@@ -207,7 +207,7 @@ def test_without_a_repository_no_training_begins(world):
     assert not (root / "never").exists()
 
 
-def test_a_push_that_fails_leaves_the_run_and_the_command_that_repeats_it(world):
+def test_a_failed_push_keeps_the_run_and_prints_the_command_to_repeat_it(world):
     hub, root, found, _, _ = world
     said = found["later"]
     assert said.startswith(
@@ -236,7 +236,7 @@ def test_trainer_pushes_the_code(world):
 
 
 @pytest.mark.skipif(not PEFT, reason="peft is not installed")
-def test_the_example_s_push_is_explained_and_repeated(world):
+def test_a_failed_push_of_the_example_is_explained_and_repeated(world):
     hub, root, found, _, _ = world
     assert found["not tuned"].startswith(
         "SystemExit: --push-to-hub tuned: the Hub answers 401 (fault in create): log in"

@@ -74,7 +74,7 @@ def recording(model):
         (lambda model: {"attention_mask": torch.full((2, 6), 0.5)}, "floats 0 and 1"),
     ],
 )
-def test_bad_input_is_refused_by_name(inputs, message):
+def test_bad_input_is_rejected_by_name(inputs, message):
     model = build("mingru")
     given = inputs(model)
     if given and "input_ids" not in given:
@@ -94,13 +94,13 @@ def test_position_ids_of_one_sequence_are_accepted():
     assert torch.equal(padded, model(IDS, attention_mask=mask).logits)
 
 
-def test_masks_may_be_floats_that_are_zero_and_one():
+def test_masks_may_be_floats_of_zero_and_one():
     model, mask = build("mingru"), torch.ones(2, 6)
     mask[0, :2] = 0
     assert torch.equal(model(IDS, attention_mask=mask).logits, model(IDS, attention_mask=mask.long()).logits)
 
 
-def test_labels_of_the_logits_that_are_kept():
+def test_labels_of_kept_logits():
     model = build("mingru")
     kept = model(IDS, logits_to_keep=3, labels=IDS[:, 3:])
     wanted = torch.nn.functional.cross_entropy(kept.logits[:, :-1].flatten(0, 1), IDS[:, 4:].flatten())
@@ -135,7 +135,7 @@ TRACED = {
 
 
 @pytest.mark.parametrize("kind", TRACED)
-def test_what_the_example_of_a_trace_has_not_is_not_left_out(kind):
+def test_a_trace_keeps_inputs_that_are_trivial_in_its_example(kind):
     """An example without padding or packing must not make a graph without them."""
     name, example, given = TRACED[kind]
     model = build("mingru")
@@ -156,7 +156,7 @@ def test_what_the_example_of_a_trace_has_not_is_not_left_out(kind):
     assert not torch.allclose(traced(IDS, example)[real], want[real], atol=1e-2)
 
 
-def test_fake_tensors_and_vmap_have_no_values_to_look_at():
+def test_fake_tensors_and_vmap_skip_checks_of_values():
     model = build("mingru")
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = torch.zeros(2, 6, dtype=torch.long)
@@ -169,7 +169,7 @@ def test_fake_tensors_and_vmap_have_no_values_to_look_at():
         assert torch.allclose(each(IDS, MASK)[MASK.bool()], want[MASK.bool()], atol=1e-5)
 
 
-def test_a_compiled_model_takes_floats_that_are_zero_and_one():
+def test_a_compiled_model_takes_a_mask_of_floats():
     model = build("no-conv")
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

@@ -74,7 +74,7 @@ def run(name, dtype, backend, **inputs):
     return mode.seen
 
 
-def test_mps_takes_the_torch_backend():
+def test_mps_uses_the_torch_backend():
     assert scan.resolve_backend("auto", "mps") == scan.resolve_backend("auto", torch.device("mps")) == "torch"
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_in_float64_and_every_operation_is_implemented(name, dtype, b
 
 @pytest.mark.parametrize("backend", ["auto", "associative"])
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
-def test_neither_is_in_scans_over_packed_sequences(cell_type, backend):
+def test_scans_over_packed_sequences_are_implemented_without_float64(cell_type, backend):
     projected = torch.randn(1, 40, 12, requires_grad=True)
     bounds, resets = torch.tensor([0, 11, 11, 40]), torch.rand(1, 40) < 0.1
     with NoFloat64() as mode:
@@ -98,7 +98,7 @@ def test_neither_is_in_scans_over_packed_sequences(cell_type, backend):
     assert not {operation for operation in mode.seen if not runs_on_mps(operation)}
 
 
-def test_the_norm_that_no_cpu_runs_is_implemented():
+def test_the_fused_norm_is_implemented_on_mps():
     # Where a gradient is wanted, torch composes the norm on MPS as on the CPU.
     assert runs_on_mps("aten._fused_rms_norm.default")
 

@@ -13,7 +13,7 @@ from hf_minrnn.norm_minrnn import MinRNNRMSNorm
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(7,), (1, 1, 64), (3, 5, 7), (2, 0, 4)], ids=str)
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_with_and_without_gradients_it_is_the_same(dtype, shape, scale):
+def test_the_norm_is_the_same_with_and_without_gradients(dtype, shape, scale):
     torch.manual_seed(0)
     norm = MinRNNRMSNorm(shape[-1], eps=1e-6).to(dtype)
     torch.nn.init.normal_(norm.weight)
@@ -34,7 +34,7 @@ def test_with_and_without_gradients_it_is_the_same(dtype, shape, scale):
 
 @pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)], ids=str)
 @pytest.mark.parametrize("eps", [1e-6, 1e-2])
-def test_another_dtype_than_the_weight_gives_the_same_without_a_warning(dtypes, eps):
+def test_input_and_weight_of_different_dtypes_equal_torch_without_a_warning(dtypes, eps):
     norm, x = MinRNNRMSNorm(4, eps=eps).to(dtypes[1]), torch.randn(2, 4).to(dtypes[0])
     torch.nn.init.normal_(norm.weight)
     want = torch.nn.functional.rms_norm(x, (4,), norm.weight, eps)
@@ -51,7 +51,7 @@ def test_another_dtype_than_the_weight_gives_the_same_without_a_warning(dtypes, 
     assert torch.equal(got, want) and got.dtype == want.dtype
 
 
-def test_what_sees_through_a_tensor_gets_the_ordinary_norm():
+def test_tracers_and_transforms_get_the_ordinary_norm():
     norm, x, other = MinRNNRMSNorm(4), torch.randn(1, 4), torch.randn(1, 4)
     assert norm.eps is None
     with torch.no_grad():

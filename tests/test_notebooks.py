@@ -27,12 +27,12 @@ def pictures(cells) -> list[int]:
     return [sum("image/png" in output.get("data", {}) for output in of_cell) for of_cell in outputs]
 
 
-def test_they_are_numbered():
+def test_the_notebooks_are_numbered():
     assert [path.stem[:2] for path in NOTEBOOKS] == [f"{n}_" for n in range(1, 7)]
 
 
 @each_notebook
-def test_begins_with_its_title(path):
+def test_a_notebook_begins_with_its_title(path):
     first = read(path)[0]
     assert first["cell_type"] == "markdown" and first["source"].startswith(f"# {path.stem[0]}. ")
 
@@ -53,7 +53,7 @@ def test_outputs_are_pictures_and_plain_text_without_errors_and_warnings(path):
 
 
 @each_notebook
-def test_is_small_and_names_no_path_of_a_machine(path):
+def test_a_notebook_is_small_and_contains_no_machine_paths(path):
     assert path.stat().st_size < 400_000
     texts = []
     for cell in read(path):
@@ -106,12 +106,12 @@ def execute(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @each_notebook
-def test_runs_from_a_clean_kernel(path, execute):
+def test_a_notebook_runs_in_a_new_kernel(path, execute):
     assert pictures(execute(path).cells) == pictures(read(path))
 
 
 @pytest.mark.slow
-def test_shares_a_model_and_loads_it_from_the_hub(execute, tmp_path, monkeypatch):
+def test_the_notebook_on_sharing_pushes_a_model_and_loads_it(execute, tmp_path, monkeypatch):
     with Hub() as hub:
         for name, value in hub.environment(tmp_path / "home").items():
             monkeypatch.setenv(name, value)

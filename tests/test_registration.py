@@ -202,7 +202,7 @@ def printed(folder):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_orders(printed, order):
+def test_any_import_order_registers_the_models(printed, order):
     assert printed[order].endswith("checked\n"), printed[order]
 
 
@@ -217,7 +217,7 @@ CANNOT_BE_IMPORTED = {
 }
 
 
-def test_model_files_that_cannot_be_imported_fail_where_they_are_used_and_nothing_else_does(folder):
+def test_model_files_that_cannot_be_imported_only_fail_when_they_are_used(folder):
     program = f"""
 from hf_minrnn import MinGRU
 import transformers
@@ -265,7 +265,7 @@ print("checked")
         assert text.endswith("checked\n"), text
 
 
-def test_another_version_without_the_tables_warns_and_can_be_imported(monkeypatch):
+def test_a_version_without_the_tables_only_gives_a_warning(monkeypatch):
     for name in registration.CHANGES:
         module = type(sys)(name)
         monkeypatch.setitem(sys.modules, name, module)
@@ -276,14 +276,14 @@ def test_another_version_without_the_tables_warns_and_can_be_imported(monkeypatc
             registration._change(name)
 
 
-def test_what_is_set_on_transformers_itself_comes_first(monkeypatch):
+def test_an_attribute_set_on_transformers_takes_precedence(monkeypatch):
     monkeypatch.setattr(transformers, "MinRNNModel", int, raising=True)
     assert transformers.MinRNNModel is int
     monkeypatch.undo()
     assert transformers.MinRNNModel is hf_minrnn.MinRNNModel and not hasattr(transformers.models.llama, "MinRNNModel")
 
 
-def test_the_names_are_those_of_the_classes():
+def test_registered_names_are_the_names_of_the_classes():
     for name in (registration.CONFIG, *registration.MODELS.values()):
         value = getattr(hf_minrnn, name)
         assert value.__name__ == name and pickle.loads(pickle.dumps(value)) is value
@@ -326,7 +326,7 @@ print("checked")
     assert printed.endswith("checked\n"), printed
 
 
-def test_what_type_checkers_see_is_what_there_is():
+def test_the_imports_for_type_checkers_are_complete():
     tree = ast.parse(Path(hf_minrnn.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {node.module: [alias.name for alias in node.names] for node in block.body}

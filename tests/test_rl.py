@@ -72,7 +72,7 @@ class AsTorchRLCalls(nn.Module):
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("shape", [(TIME,), (ROWS, TIME), (2, ROWS, TIME)], ids=str)
 @pytest.mark.parametrize("stored", [False, True])
-def test_keys_and_shapes_are_grumodules(shape, recurrent, stored):
+def test_keys_and_shapes_equal_those_of_grumodule(shape, recurrent, stored):
     results = []
     for kind in (GRUModule, MinGRUModule):
         data = rollout_data(shape)
@@ -89,7 +89,7 @@ def test_keys_and_shapes_are_grumodules(shape, recurrent, stored):
 
 
 @pytest.mark.parametrize("slices", [False, True])
-def test_equals_torchrls_own_module_around_the_same_layer(slices):
+def test_equals_the_module_of_torchrl_with_the_same_layer(slices):
     ours = make(MinGRUModule)
     theirs = GRUModule(gru=AsTorchRLCalls(ours.gru), **KEYS)
     data = rollout_data()
@@ -203,7 +203,7 @@ def test_compiles_in_one_graph_with_a_stored_state(kind, stored):
 
 @pytest.mark.parametrize("grad", [False, True])
 @both
-def test_without_looking_at_what_is_stored(kind, grad):
+def test_results_are_the_same_if_stored_values_cannot_be_read(kind, grad):
     """As under vmap, where values cannot be read."""
     module, data = make(kind, default_recurrent_mode=True), rollout_data()
     for now in (data, slices_data(torch.float64)):
@@ -315,12 +315,12 @@ def test_a_rollout_in_an_environment(kind):
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_refused_arguments(arguments, words):
+def test_invalid_arguments_are_rejected(arguments, words):
     with pytest.raises((ValueError, TypeError), match=words):
         MinGRUModule(FEATURES, CHANNELS, **arguments)
 
 
-def test_refused_calls():
+def test_invalid_calls_are_rejected():
     with pytest.raises(ValueError, match="gru must be a MinGRU, got MinLSTM"):
         MinGRUModule(gru=MinLSTM(2, 3, batch_first=True), in_key="x", out_key="y")
     module = make(MinGRUModule, default_recurrent_mode=True)

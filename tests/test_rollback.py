@@ -85,7 +85,7 @@ def test_any_forwards_and_rollbacks(name, rounds, data):
 
 
 @pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
-def test_going_back_behind_padding(name):
+def test_rollback_over_padding(name):
     model, ids = build(name), token_ids(2, 8)
     mask = torch.tensor([[0, 0, 1, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1, 1, 0]])
     for back in range(9):
@@ -283,7 +283,7 @@ def test_assisted_generation_from_a_padded_prompt():
         assert torch.equal(out[:, 11:], plain[:, 7:])
 
 
-def test_assisted_generation_continues_a_cache_and_gives_it_back():
+def test_assisted_generation_continues_and_returns_a_cache():
     model, draft, ids = build("mingru", **NO_TOKENS), draft_of("mingru", "near"), token_ids(1, 11)
     with torch.no_grad():
         cache = model(ids[:, :7]).past_key_values

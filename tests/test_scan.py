@@ -169,7 +169,7 @@ def test_scan_step_is_a_scan_of_one_step(cell):
 
 
 @every_backend
-def test_nothing_to_do(backend):
+def test_empty_inputs(backend):
     """No steps, no rows or no channels: the state passes through, gradient included."""
     for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
         projected, state = random_inputs("mingru", batch, time, channels)
@@ -358,7 +358,7 @@ def test_errors_of_the_linear_scan(args, options, message):
 
 
 @every_backend
-def test_auto_and_names_give_the_same(backend):
+def test_auto_and_named_backends_give_the_same_results(backend):
     projected, state = random_inputs("mingru")
     got, want = minrnn_scan(projected, "mingru", state, backend=backend), minrnn_scan(projected, "mingru", state)
     for one, two in zip(got, want, strict=True):
@@ -366,7 +366,7 @@ def test_auto_and_names_give_the_same(backend):
 
 
 @pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
-def test_tensors_on_another_device_are_refused(name):
+def test_tensors_on_another_device_are_rejected(name):
     """With a tensor on "meta" the op would return memory that was never written."""
     projected = torch.randn(1, 6, 8)
     given = {

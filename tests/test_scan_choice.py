@@ -48,7 +48,7 @@ def test_auto_on_a_gpu(monkeypatch):
     assert explain_backend("auto", "cuda") == "torch: triton is missing: pip install triton"
 
 
-def test_triton_where_it_cannot_run(monkeypatch):
+def test_requests_for_triton_where_it_cannot_run(monkeypatch):
     monkeypatch.setattr(scan_triton, "INTERPRETED", False)
     monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", True)
     with pytest.raises(
@@ -82,19 +82,19 @@ def test_the_reason_for_one_step_says_what_runs():
     assert explain_backend("torch", shape=step) == "torch: asked for by name"
 
 
-def test_numba_where_it_cannot_run():
+def test_requests_for_numba_where_it_cannot_run():
     with pytest.raises(ValueError, match=r"backend 'numba' needs .* on a CPU, got None on cuda"):
         resolve_backend("numba", "cuda")
     with pytest.raises(ValueError, match=r"backend 'numba' needs float32, .* got torch.float8_e4m3fn on cpu"):
         resolve_backend("numba", dtype=torch.float8_e4m3fn)
 
 
-def test_missing_numba_is_an_error_where_it_is_asked_for(without_numba):
+def test_missing_numba_is_an_error_if_numba_is_requested(without_numba):
     with pytest.raises(ImportError, match=r"No module named 'numba': pip install numba"):
         minrnn_scan(torch.zeros(1, 5, 4), "mingru", backend="numba")
 
 
-def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
+def test_missing_numba_is_reported_once_and_only_where_it_would_run(without_numba):
     small = (2, 127, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -31,7 +31,7 @@ shapes = {"time": st.integers(2, 40), "channels": st.integers(1, 5), "seed": st.
 @every_cell
 @laws
 @given(**shapes, data=st.data())
-def test_split_anywhere_and_carried_on_is_the_whole(cell, backend, time, channels, seed, data):
+def test_two_parts_with_a_carried_state_equal_the_whole(cell, backend, time, channels, seed, data):
     at = data.draw(st.integers(0, time), label="at")
     projected, state = random_inputs(cell, 2, time, channels, seed=seed)
     options = {**cell_options(cell), "backend": backend}
@@ -87,7 +87,7 @@ def test_a_decay_of_zero_gives_b_and_one_gives_its_sum(backend, time, channels, 
 @every_cell
 @laws
 @given(**shapes, data=st.data())
-def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data):
+def test_packed_sequences_equal_separate_scans(cell, backend, time, channels, seed, data):
     cuts = data.draw(st.lists(st.integers(0, time), max_size=5), label="cuts")
     bounds = [0, *sorted(cuts), time]
     projected, _ = random_inputs(cell, 1, time, channels, seed=seed)
@@ -111,7 +111,7 @@ def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data
 @pytest.mark.parametrize("given_state", [False, True], ids=["to zeros", "to a state"])
 @laws
 @given(**shapes, data=st.data())
-def test_resets_are_separate_runs(cell, backend, given_state, time, channels, seed, data):
+def test_resets_equal_separate_scans(cell, backend, given_state, time, channels, seed, data):
     """The state is replaced before the step with the reset, not after it."""
     at = sorted(set(data.draw(st.lists(st.integers(0, time - 1), max_size=5), label="at")))
     projected, state = random_inputs(cell, 1, time, channels, seed=seed)

@@ -195,7 +195,7 @@ def test_second_derivatives_of_the_associative_backend(cell):
 
 
 @every_op_backend
-def test_second_derivatives_of_the_op_are_refused(backend):
+def test_second_derivatives_of_the_op_are_rejected(backend):
     projected, state = random_inputs("mingru")
     projected.requires_grad_()
     h, _ = minrnn_scan(projected, "mingru", state, backend=backend)
@@ -237,7 +237,7 @@ def test_forward_mode_works_without_the_op(backend, argument):
 
 @every_argument
 @every_op_backend
-def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend, argument):
+def test_forward_mode_through_the_op_is_rejected_and_never_silently_zero(backend, argument):
     scan, inputs, tangents, _ = forward_derivative(backend, argument)
 
     def of_one(x):
@@ -254,7 +254,7 @@ def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend,
 
 
 @every_op_backend
-def test_forward_mode_through_the_backward_is_refused_and_never_silently_lost(backend):
+def test_forward_mode_through_the_backward_is_rejected_and_never_silently_lost(backend):
     projected, state = random_inputs("mingru")
     h, _ = minrnn_scan(projected.requires_grad_(), "mingru", state, backend=backend)
     with forward_ad.dual_level():
@@ -272,7 +272,7 @@ def test_forward_mode_of_one_step(backend, argument):
 
 
 @every_backend
-def test_vmap_is_right(backend):
+def test_vmap_equals_a_loop(backend):
     many = torch.stack([random_inputs("minlstm", seed=seed)[0] for seed in range(3)])
     got = torch.func.vmap(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0])(many)
     for p, h in zip(many, got, strict=True):
@@ -280,7 +280,7 @@ def test_vmap_is_right(backend):
 
 
 @every_op_backend
-def test_what_is_not_differentiated_goes_through_the_op(backend):
+def test_the_op_works_for_inputs_without_gradients(backend):
     projected, _ = random_inputs("minlstm")
     want, weight = minrnn_scan(projected, "minlstm")[0], torch.tensor(2.0, dtype=projected.dtype)
 
@@ -292,7 +292,7 @@ def test_what_is_not_differentiated_goes_through_the_op(backend):
 
 
 @every_op_backend
-def test_functional_gradients_through_the_op_are_refused(backend):
+def test_functional_gradients_through_the_op_are_rejected(backend):
     projected, _ = random_inputs("minlstm")
     gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].sum())
     for transformed in (gradient, torch.func.vmap(gradient)):
@@ -317,7 +317,7 @@ def test_functional_gradients(backend):
 )
 @every_op_backend
 @every_cell
-def test_one_step_passes_by_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
+def test_one_step_does_not_call_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
     real, calls = scan_module.scan_op, []
     monkeypatch.setattr(scan_module, "scan_op", lambda *args: calls.append(args) or real(*args))
     projected, state = random_inputs(cell, 3, 1, 5, dtype)
@@ -371,7 +371,7 @@ def copy_sources(folder, name, changed=None):
         (folder / name / source.name).write_text(text, encoding="utf-8")
 
 
-def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch):
+def test_each_revision_of_the_sources_has_its_own_op(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     projected, _ = random_inputs("mingru", dtype=torch.float32)
     want = defined_scan(projected, "mingru")[0].float()
@@ -405,7 +405,7 @@ def test_the_scan_files_need_torch_only(tmp_path):
     assert out.stdout.strip() == "True", out.stderr
 
 
-def test_the_namespace_is_made_of_the_sources():
+def test_the_namespace_is_computed_from_the_sources():
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES))).hexdigest()
     assert NAMESPACE.startswith("hf_minrnn_") and len(NAMESPACE) == len("hf_minrnn_") + 16
     assert digest.startswith(NAMESPACE.removeprefix("hf_minrnn_"))

@@ -44,7 +44,7 @@ def test_values_and_gradients(case, dtype, backend):
 @every_backend
 @every_cell
 @pytest.mark.parametrize("time", [1, 40])
-def test_one_state_at_every_step_is_that_state(cell, backend, time):
+def test_the_same_state_at_every_step_equals_a_single_state(cell, backend, time):
     projected, state = random_inputs(cell, 2, time, 3)
     options = {**cell_options(cell), "resets": torch.arange(time) % 7 == torch.tensor([[0], [4]]), "backend": backend}
     cell_type = options.pop("cell_type")

@@ -261,7 +261,7 @@ def test_any_strides(monkeypatch):
 
 
 @runs_kernels
-def test_nothing_to_do():
+def test_empty_inputs():
     for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
         projected, state = random_inputs("mingru", batch, time, channels)
         assert_runs_close(
@@ -373,7 +373,7 @@ def test_step_rejects_states_that_it_cannot_update():
 
 @runs_kernels
 @pytest.mark.parametrize("wrong", [[0, 4, 90], [-5, 4, 9], [3, 4, 4]])
-def test_wrong_bounds_do_not_lead_out_of_the_tensors(wrong):
+def test_wrong_cu_seqlens_do_not_cause_access_outside_the_tensors(wrong):
     """On a GPU they are not checked before: a kernel stays within the length, and steps of no sequence are not written."""
     projected, spec = torch.randn(1, 9, 6, device=DEVICE), ScanSpec("mingru")
     bounds = torch.tensor(wrong, dtype=torch.int32, device=DEVICE)

@@ -53,7 +53,7 @@ def test_torch_has_the_name(name):
     assert hasattr(eval(owner, {"torch": torch}), attribute), missing
 
 
-def test_the_names_mean_what_they_are_used_for():
+def test_the_private_names_behave_as_expected():
     def marked():
         pass
 

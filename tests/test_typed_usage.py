@@ -22,12 +22,12 @@ def test_the_documented_calls_run(tmp_path):
         CELL_TYPES[:] = [name for name in CELL_TYPES if name != "average"]
 
 
-def test_every_public_name_is_used():
+def test_every_public_name_is_in_typed_usage():
     text = Path(typed_usage.__file__).read_text()
     assert not [name for name in hf_minrnn.__all__ if text.count(name) < 2]  # once to import it
 
 
-def test_public_methods_have_signatures_of_their_own():
+def test_public_methods_have_their_own_signatures():
     """functools.wraps gives a method the type of what it wraps, `self` included: checkers then refuse every call of it."""
     found = {}
     for cls in CLASSES:
@@ -44,7 +44,7 @@ def test_public_methods_have_signatures_of_their_own():
         assert parameters[0].name == "self" and parameters[0].kind is not parameters[0].VAR_POSITIONAL, name
 
 
-def test_what_is_overridden_takes_what_transformers_takes():
+def test_overrides_take_the_parameters_of_transformers():
     for name in ("save_pretrained", "push_to_hub"):
         theirs = inspect.signature(getattr(PreTrainedModel, name)).parameters
         ours = inspect.signature(getattr(hf_minrnn.MinRNNPreTrainedModel, name)).parameters

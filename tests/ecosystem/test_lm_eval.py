@@ -128,7 +128,7 @@ def by_api(world):
     return evaluate(world[0])
 
 
-def test_choices_are_scored_as_the_logits_say(world, by_api):
+def test_choices_have_the_log_likelihoods_of_the_logits(world, by_api):
     _, model, tokenizer, _ = world
     likelihoods = []
     for row, found in zip(ROWS, by_api[1]["choose"], strict=True):
@@ -140,7 +140,7 @@ def test_choices_are_scored_as_the_logits_say(world, by_api):
     assert by_api[0]["choose"]["acc,none"] == sum(right) / 2
 
 
-def test_a_text_is_scored_whole(world, by_api):
+def test_a_rolling_log_likelihood_covers_the_whole_text(world, by_api):
     _, model, tokenizer, _ = world
     wanted = [log_likelihood(model, tokenizer, "", row["text"])[0] for row in ROWS]
     assert [value for (value,) in by_api[1]["perplexity"]] == pytest.approx(wanted, rel=1e-4)
@@ -151,7 +151,7 @@ def test_a_text_is_scored_whole(world, by_api):
     assert all(value != pytest.approx(one, rel=1e-4) for value, one in zip(cut, wanted, strict=True))
 
 
-def test_what_is_written_ends_where_it_should(world, by_api):
+def test_generation_ends_at_a_stop_string(world, by_api):
     _, model, tokenizer, stop = world
     for row, (found,) in zip(ROWS, by_api[1]["write"], strict=True):
         wanted = written(model, tokenizer, row["context"])
@@ -160,7 +160,7 @@ def test_what_is_written_ends_where_it_should(world, by_api):
 
 
 @pytest.mark.slow
-def test_the_command_with_remote_code_finds_the_same(world, by_api):
+def test_the_command_with_remote_code_gives_the_same_results(world, by_api):
     root = world[0]
     arguments = [
         *("run", "--model", "hf", "--model_args", f"pretrained={root / 'model'},dtype=float32,trust_remote_code=True"),

@@ -97,7 +97,7 @@ def folders(tmp_path_factory):
 
 @every_model
 @every_kind
-def test_every_projection_is_called_as_it_is(name, kind, folders):
+def test_quantized_models_equal_models_with_the_dequantized_weights(name, kind, folders):
     model = load(folders / name, quantization_config=KINDS[kind]())
     standing_for, found = small(name), projections(model)
     assert found.keys() == projections(standing_for).keys() and type(model.lm_head) is nn.Linear
@@ -126,7 +126,7 @@ def test_every_projection_is_called_as_it_is(name, kind, folders):
 
 
 @every_model
-def test_the_tolerance_is_below_what_anything_broken_costs(name):
+def test_the_tolerance_is_below_the_error_of_any_broken_part(name):
     model, least = small(name), 1.5 * TOLERANCE["bitsandbytes"]
     want = model(IDS).logits
     for key, part in projections(model).items():
@@ -140,7 +140,7 @@ def test_the_tolerance_is_below_what_anything_broken_costs(name):
 
 @every_model
 @every_kind
-def test_what_is_saved_loads_as_it_was(name, kind, folders, tmp_path):
+def test_a_saved_quantized_model_loads_unchanged(name, kind, folders, tmp_path):
     model = load(folders / name, quantization_config=KINDS[kind]())
     # Before it first runs: where the CPU has AVX512-BF16, bitsandbytes then rounds the scales of 4 bits to bfloat16 for good.
     model.save_pretrained(tmp_path)

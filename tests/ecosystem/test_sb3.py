@@ -41,7 +41,7 @@ def test_a_policy_trains_with_minlstm():
     assert action.shape == (1,) and state[0].shape == (1, 1, 16)
 
 
-def test_steps_with_episode_starts_are_the_sequences_of_each_episode():
+def test_steps_with_episode_starts_equal_separate_episodes():
     policy = agent(MinLSTMPolicy).policy
     layer, features = policy.lstm_actor, torch.randn(10, 4)
     starts = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 0, 0])

@@ -101,7 +101,7 @@ def test_packed_rows_equal_the_sequences_alone(kind, source, mark, count, tmp_pa
 
 @pytest.mark.parametrize("mark", MARKS)
 @pytest.mark.parametrize("adapted", [False, True], ids=["whole", "LoRA"])
-def test_training_gives_the_weights_that_the_sequences_alone_give(mark, adapted, tmp_path):
+def test_training_gives_the_same_weights_as_separate_sequences(mark, adapted, tmp_path):
     def trained(data, batch_size):
         model = model_for("causal").train()
         if adapted:
@@ -125,7 +125,7 @@ def test_training_gives_the_weights_that_the_sequences_alone_give(mark, adapted,
     assert all(close(x, y) for x, y in zip(packed, trained(alone, 1)))
 
 
-def test_a_row_of_several_texts_with_one_label_is_refused_rather_than_mixed(tmp_path):
+def test_a_row_of_several_texts_with_one_label_is_rejected(tmp_path):
     model = build("mingru", MinRNNForSequenceClassification, num_labels=3)
     for mark in MARKS:
         data = [{"input_ids": IDS[0].tolist(), "labels": 1, mark: MARKS[mark][0]}]
@@ -142,7 +142,7 @@ def test_the_collator_of_a_tokenizer_adds_a_mask_and_keeps_these_marks(mark, tmp
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected(model, "causal", 2)[1].item(), rel=1e-4)
 
 
-def test_labels_that_are_shifted_already_are_passed_on_where_they_are_named(tmp_path):
+def test_shifted_labels_are_used_if_label_names_contains_them(tmp_path):
     model, data = model_for("causal"), rows("causal")
     plain = trainer_of(model, data, tmp_path, 2).evaluate()["eval_loss"]  # without them there is a loss as well
     shifted = [dict(row, shift_labels=[*row["labels"][1:], -100], labels=row["input_ids"]) for row in data]

@@ -87,7 +87,7 @@ TRAINERS = {
 
 @pytest.mark.parametrize("given", ["path", "model"])
 @pytest.mark.parametrize("name", TRAINERS)
-def test_trainers_take_what_save_pretrained_wrote(tmp_path, name, given):
+def test_every_trainer_trains_a_saved_model(tmp_path, name, given):
     folder, (examples, options) = tmp_path / "model", TRAINERS[name]
     build("mingru", pad_token_id=0).save_pretrained(folder)
     start = AutoModelForCausalLM.from_pretrained(folder)
@@ -109,7 +109,7 @@ def test_trainers_take_what_save_pretrained_wrote(tmp_path, name, given):
         assert all(torch.equal(before[key], value.float()) for key, value in trainer.ref_model.state_dict().items())
 
 
-def test_a_reward_model_of_a_language_model(tmp_path):
+def test_a_reward_model_from_a_saved_language_model(tmp_path):
     build("mingru", pad_token_id=0).save_pretrained(tmp_path)
     config = trl.RewardConfig(str(tmp_path / "out"), **ONE_STEP)
     pairs = Dataset.from_list(PAIRS)

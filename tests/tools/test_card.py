@@ -175,7 +175,7 @@ def test_the_adapter_of_a_folder_has_no_base_model_until_it_is_named(tmp_path):
         write_card(tmp_path / "lora")
 
 
-def test_a_card_that_somebody_wrote_or_edited_is_kept(tmp_path):
+def test_a_card_written_or_edited_by_hand_is_kept(tmp_path):
     save(tmp_path)
     path = write_card(tmp_path, license="mit", base_model="me/base", name="Mine")
     first = path.read_text()

@@ -371,7 +371,7 @@ def test_a_folder_with_missing_files_is_one_line(whole, tmp_path, kind, damage, 
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PushError, match="file is a file: give the folder of a saved model"):
         push_folder(tmp_path / "file", "me/model")

@@ -26,7 +26,7 @@ def test_layers_keep_the_shape(name):
     assert contestants.LAYERS[name].make(8)(x).shape == x.shape
 
 
-def test_what_is_left_out(monkeypatch):
+def test_contestants_that_are_left_out(monkeypatch):
     large, small = (8, 512, 512), (1, 512, 256)
     assert "GPU" in contestants.left_out("HGRN, chunk", small, "cpu") or "not installed" in contestants.left_out(
         "HGRN, chunk", small, "cpu"
@@ -49,7 +49,7 @@ def test_references_are_contestants_of_the_same_kind(registry):
 
 
 @pytest.mark.parametrize("name", contestants.MODELS)
-def test_models_have_the_size_that_is_asked_for(name, monkeypatch):
+def test_models_have_the_requested_size(name, monkeypatch):
     pytest.importorskip(contestants.MODELS[name].package or "torch")
     model = contestants.models_of_size([name], 20_000, 16, 50)[name]
     assert abs(contestants.count(model) - 20_000) < 5_000

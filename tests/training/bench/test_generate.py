@@ -50,7 +50,7 @@ def test_ratios_and_targets(finished):
     assert targets == {"generate / Llama": 0.75, "generate / Mamba": 0.75, "loop / Llama": 0.5, "loop / Mamba": None}
 
 
-def test_what_is_printed(finished):
+def test_the_printed_table_marks_missed_targets(finished):
     result = json.loads(finished[0].read_text(encoding="utf-8"))
     for name, entry in result["ratios"].items():
         entry["ratio"] = 0.1 if "minGRU" in name else 9.0

@@ -53,7 +53,7 @@ def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_slow_ones_have_fewer_rounds_and_are_left_out(monkeypatch):
+def test_slow_contestants_have_fewer_rounds_and_are_left_out_at_longer_lengths(monkeypatch):
     seen = []
     slow = {"GRU, step by step": iter((700.0, 1400.0, 2800.0)), "Mamba": iter((100.0, 900.0))}
 
@@ -92,7 +92,7 @@ def test_memory_of_one_contestant_in_its_own_process():
         (["--longest", "63"], "--longest 63 is below the shortest length of 64 steps"),
     ],
 )
-def test_bad_numbers_are_refused(options, message, capsys):
+def test_bad_numbers_are_rejected(options, message, capsys):
     with pytest.raises(SystemExit):
         bench_paper.parse_arguments([*options, "--device", "cpu"])
     assert message in capsys.readouterr().err
