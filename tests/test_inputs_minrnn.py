@@ -135,8 +135,8 @@ TRACED = {
 
 
 @pytest.mark.parametrize("kind", TRACED)
-def test_a_trace_keeps_inputs_that_are_trivial_in_its_example(kind):
-    """An example without padding or packing must not make a graph without them."""
+def test_a_trace_keeps_arguments_without_effect_on_its_example(kind):
+    """A graph traced with an example without padding or packing still handles both."""
     name, example, given = TRACED[kind]
     model = build("mingru")
 
@@ -156,7 +156,7 @@ def test_a_trace_keeps_inputs_that_are_trivial_in_its_example(kind):
     assert not torch.allclose(traced(IDS, example)[real], want[real], atol=1e-2)
 
 
-def test_fake_tensors_and_vmap_skip_checks_of_values():
+def test_values_of_fake_and_vmapped_tensors_are_not_read():
     model = build("mingru")
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = torch.zeros(2, 6, dtype=torch.long)
