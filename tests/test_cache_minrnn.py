@@ -122,7 +122,7 @@ def test_keys_and_values_are_rejected():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 def test_detached_segments_of_a_long_text(kind, checkpointing):
-    """With detach_cache, the logits are those of the whole text and the gradients those of the segment from a given state."""
+    """With detach_cache, the logits equal those of the whole text, and gradients end at the segment's first token."""
     model, ids, cache = build("no-conv").train(), token_ids(2, 12), make_for("no-conv", kind)
     if checkpointing:
         model.gradient_checkpointing_enable()
@@ -134,7 +134,7 @@ def test_detached_segments_of_a_long_text(kind, checkpointing):
         assert output.past_key_values is cache
         assert (output.logits - whole[:, begin : begin + 4]).abs().max() < 1e-4
         model.zero_grad()
-        output.logits.square().sum().backward()  # it would raise from the second segment on if it reached the first
+        output.logits.square().sum().backward()  # raises if it reaches an earlier segment
         grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         fresh = make_for("no-conv", "dynamic")
         if begin:

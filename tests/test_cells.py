@@ -71,7 +71,7 @@ def test_a_sequence_of_one_step_is_a_step(dtype, record, extra):
     if extra:
         assert torch.equal(rest[0][:, 0], want[2])
     with torch.no_grad():
-        h.add_(1.0)  # what a caller does to the output does not reach the state
+        h.add_(1.0)  # changing the output does not change the state
     torch.testing.assert_close(after, states)
 
 
@@ -89,7 +89,7 @@ def test_record_returns_the_state_after_each_of_the_last_steps(dtype):
 
 @pytest.mark.parametrize(("cell", "options"), OPTIONS, ids=str)
 def test_one_call_per_step_has_the_gradients_of_the_sequence(cell, options):
-    """Training loops that call a layer once for every step differentiate through many calls."""
+    """A training loop that calls a layer once per step differentiates through many calls."""
     cell, x = build(cell, options), torch.randn(2, 9, 5)
     state = torch.randn(2, 7, requires_grad=True)
     whole = torch.autograd.grad(cell(x, state)[0].square().sum(), [state, *cell.parameters()])
@@ -214,7 +214,7 @@ def test_bfloat16_and_double():
         assert h.dtype == dtype and final.dtype == state
 
 
-# --- the gate bias -----------------------------------------------------------------------------------------------------
+# --- gate bias ---------------------------------------------------------------------------------------------------------
 
 HOLDERS = {
     "MinGRUCell": (lambda **options: MinGRUCell(5, 7, **options), -2.0),
@@ -257,7 +257,7 @@ def test_reset_gate_bias_restores_the_gate_bias(make, start):
         assert (linear.bias[:7] == start).all() and not linear.bias[7:].any()
     bare = make()
     before = [weight.clone() for weight in bare.parameters()]
-    bare.reset_gate_bias()  # has none to set
+    bare.reset_gate_bias()  # without gate_bias it does nothing
     assert all(type(linear) is nn.Linear for linear in linears(bare))
     assert all(torch.equal(weight, old) for weight, old in zip(bare.parameters(), before))
 

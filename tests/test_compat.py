@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The names of transformers that are not public API: they exist, and a missing one is reported."""
+"""Private names of transformers that the package uses: they exist, and a missing one is reported."""
 
 import ast
 import importlib
@@ -214,7 +214,7 @@ for name, call in calls.items():
 """
 
 
-# Runs every change, then USE, in a process of its own, forked from one that has imported transformers: that takes seconds.
+# Runs each change, then USE, in a fork of a process that has imported transformers, because the import takes seconds.
 FORKS = """
 import contextlib, json, os, sys, traceback, warnings
 results = {}
@@ -238,7 +238,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def output():
-    """The lines that USE prints after each change."""
+    """Returns the lines that USE prints after each change."""
     program = f"{RENAME}\nCHANGES, USE = {CHANGES!r}, {USE!r}\n{FORKS}"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -310,7 +310,7 @@ def test_slice_logits_to_keep():
 
 
 def import_error(folder, files):
-    """Returns the last line of a failed import of compat.py next to a package transformers that consists of these files."""
+    """Imports compat.py with a package `transformers` that consists of these files. Returns the last line of the error."""
     for name, text in files.items():
         path = folder / "transformers" / name
         path.parent.mkdir(exist_ok=True)
@@ -330,7 +330,7 @@ spec.loader.exec_module(importlib.util.module_from_spec(spec))
 VERSION = '__version__ = "{}"\n'
 INSTALL = f'pip install "transformers=={compat.TESTED_TRANSFORMERS}"'
 NEEDED = f"ImportError: hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later"
-# The files of a package transformers, and the beginning and the end of the error.
+# Files of a package `transformers`, and the beginning and the end of the error.
 BROKEN = "import package_that_is_missing\n"
 IMPORT_ERRORS = {
     "missing": ({}, f"{NEEDED}, and transformers is not installed: ", INSTALL),

@@ -19,7 +19,7 @@ def decays_without_input(layer):
     for cell in layer.cells:
         with torch.no_grad():
             cell.in_proj.weight.zero_()
-            cell.in_proj.bias[-cell.hidden_size :] = 0  # the candidate's
+            cell.in_proj.bias[-cell.hidden_size :] = 0  # the bias of the candidate
         found.append(cell.step(torch.zeros(1, cell.input_size), torch.ones(1, cell.hidden_size))[1][0])
     return torch.stack(found)
 

@@ -44,7 +44,7 @@ def defined(layer, x, h0=None, resets=None):
             inputs, starts = x, resets
             if direction:
                 inputs = x.flip(0)
-                # Backwards an episode begins with the step before the next one's first.
+                # Read backwards, an episode begins with its last step.
                 starts = None if resets is None else torch.cat([resets[1:], resets.new_zeros(1)]).flip(0)
             projected = inputs @ cell.in_proj.weight.T
             if cell.in_proj.bias is not None:
@@ -391,5 +391,5 @@ def test_packed_sequences_with_another_default_device():
     packed = pack_sequence([torch.randn(5, 4), torch.randn(3, 4)])
     layer = MinGRU(4, 8)
     want = layer(packed)[0].data
-    with torch.device("meta"):  # the lengths of a PackedSequence are on the CPU all the same
+    with torch.device("meta"):  # the lengths of a PackedSequence are still on the CPU
         assert torch.equal(layer(packed)[0].data, want)

@@ -20,7 +20,7 @@ def restore_registry():
 
 
 def signed_cell(name="signed"):
-    """A cell whose decay lies in (-1, 1)."""
+    """Returns the class of a cell whose decay is in (-1, 1)."""
 
     class Signed(MinRNNCell):
         cell_type, num_parts = name, 2
@@ -91,7 +91,7 @@ def test_a_config_of_an_unknown_cell_says_how_to_register_it(restore_registry, t
 @pytest.mark.parametrize("method", ["project", "scan", "step and scan"])
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
 def test_overrides_of_a_subclass_are_used_in_training_and_decoding(cell_type, method, restore_registry):
-    """Reading token by token must give the same as reading the sequence, whichever part of a cell is replaced."""
+    """Reading token by token equals reading the whole sequence, for any overridden method of a cell."""
     base = CELLS[cell_type]
 
     class Changed(base):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""`import hf_minrnn` makes its models known to transformers, whichever of the two is imported first, and where."""
+"""`import hf_minrnn` registers its models in transformers, for any order and place of the two imports."""
 
 import ast
 import importlib.util
@@ -47,8 +47,8 @@ def folder(tmp_path_factory):
     return path
 
 
-# Runs every program in a process of its own, forked from one that has imported what transformers imports, and not transformers:
-# that takes seconds, each time.
+# Runs each program in a fork of a process that has imported the dependencies of transformers, but not transformers. Importing
+# them for each program would take seconds.
 FORKS = """
 import contextlib, importlib, json, os, sys, traceback, warnings
 warnings.simplefilter("ignore")
@@ -75,7 +75,7 @@ print(json.dumps(results))
 
 
 def run(programs):
-    """Returns what each program prints, by its name."""
+    """Returns the output of each program, by its name."""
     given = json.dumps({name: CHECK + program for name, program in programs.items()})
     result = subprocess.run([sys.executable, "-c", FORKS], input=given, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -190,7 +190,7 @@ import sys
 import hf_minrnn
 assert not {"transformers", "peft"} & set(sys.modules) and set(hf_minrnn.__all__) <= set(dir(hf_minrnn))
 import transformers.models.auto.modeling_auto
-for name in hf_minrnn.registration.CHANGES:  # nothing of the finder is left on what it has found
+for name in hf_minrnn.registration.CHANGES:  # the finder leaves no loader of its own on the modules
     assert name.startswith("peft") or type(sys.modules[name].__spec__.loader).__name__ == "SourceFileLoader", name
 assert {name for name in sys.modules if name.startswith("hf_minrnn.")} == {"hf_minrnn.registration"}
 """
@@ -206,7 +206,7 @@ def test_any_import_order_registers_the_models(printed, order):
     assert printed[order].endswith("checked\n"), printed[order]
 
 
-# The problem, and the error message.
+# The code that causes the problem, and the error message.
 CANNOT_BE_IMPORTED = {
     "a file of this package is missing": ("import sys; sys.modules['hf_minrnn.compat'] = None", "hf_minrnn.compat"),
     "transformers is too old": (

@@ -72,7 +72,7 @@ def test_values_and_gradients(case, dtype, backend, monkeypatch):
         got = run_with_gradients(
             minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features
         )
-    assert count[0] >= 2 or backend == "associative"  # which makes no memory of its own
+    assert count[0] >= 2 or backend == "associative"  # it never calls torch.empty
     assert_matches_definition(got, case, dtype)
 
 
@@ -367,7 +367,7 @@ def test_auto_and_named_backends_give_the_same_results(backend):
 
 @pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
 def test_tensors_on_another_device_are_rejected(name):
-    """With a tensor on "meta" the op would return memory that was never written."""
+    """With a tensor on "meta" the op would return uninitialized memory."""
     projected = torch.randn(1, 6, 8)
     given = {
         "initial_state": torch.zeros(1, 4),
@@ -385,7 +385,7 @@ def test_tensors_on_another_device_are_rejected(name):
             minrnn_scan(projected, "mingru", backend=backend, **features)
 
 
-REMEDIES = {  # what is refused, what the error says, and that followed
+REMEDIES = {  # wrong arguments, the error, and the arguments after following its advice
     "batch": (
         lambda p, cu: minrnn_scan(p, "mingru", cu_seqlens=cu),
         "flatten the batch first",

@@ -214,7 +214,8 @@ def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
     assert torch.equal(dirty["d_initial"][1:], clean["d_initial"][1:])
     if kind == "resets to a state":
         assert torch.equal(dirty["d_reset"], clean["d_reset"]) and clean["d_reset"].all()
-        options["reset_state"] = torch.full_like(state[0], poison)  # it stands on the far side of what follows
+        # The reset state only affects later steps. From here on, the earlier ones are compared.
+        options["reset_state"] = torch.full_like(state[0], poison)
     weights = [w.clone() for w in loss_weights(clean["h"], clean["final"])]
     weights[0][:, at:] = poison
     weights[1][-1] = poison

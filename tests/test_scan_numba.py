@@ -105,7 +105,7 @@ want, state = scan_numba.forward(*arguments)
 
 
 def test_all_tasks_run_when_no_thread_can_be_started(many_threads, monkeypatch):
-    """As under a limit of processes, where the pool keeps the tasks that it could not start."""
+    """This happens under a limit on processes. The pool keeps the tasks for which it could not start threads."""
     case = Case("mingru", "g", 3, 37, 5)
     projected, state, _ = case.inputs(torch.float32)
     monkeypatch.setattr(scan_numba, "_pools", {})

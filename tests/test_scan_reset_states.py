@@ -54,7 +54,7 @@ def test_the_same_state_at_every_step_equals_a_single_state(cell, backend, time)
     )
     many["d_reset"] = many["d_reset"].sum((0, 1))
     assert_runs_close(many, one, 1e-12)
-    with torch.no_grad():  # one step takes another way
+    with torch.no_grad():  # a single step takes another path
         h, _ = minrnn_scan(projected, cell_type, state, reset_state=state[0].expand(2, time, 3), **options)
     assert relative_error(h, one["h"]) < 1e-12
 

@@ -216,7 +216,7 @@ def test_float16_saturates(monkeypatch):
 @pytest.mark.parametrize("place", [2, 8])  # of the NaN, in twelfths of the time; the boundary is in the middle
 @pytest.mark.parametrize("tiling, n", [pytest.param(None, 6, marks=SLOW), ("two runs, chunks", 2)])
 def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
-    """Not into the run with the boundary, and not into the runs and chunks beyond it, forward and backward."""
+    """Neither the run with the boundary nor later runs and chunks see the NaN, forward and backward."""
     if tiling:
         set_tiling(monkeypatch, tiling)
     time = torch.arange(12 * n)
@@ -374,7 +374,7 @@ def test_step_rejects_states_that_it_cannot_update():
 @runs_kernels
 @pytest.mark.parametrize("wrong", [[0, 4, 90], [-5, 4, 9], [3, 4, 4]])
 def test_wrong_cu_seqlens_do_not_cause_access_outside_the_tensors(wrong):
-    """On a GPU they are not checked before: a kernel stays within the length, and steps of no sequence are not written."""
+    """On a GPU the offsets are not checked first. A kernel stays within the length, and skips steps of no sequence."""
     projected, spec = torch.randn(1, 9, 6, device=DEVICE), ScanSpec("mingru")
     bounds = torch.tensor(wrong, dtype=torch.int32, device=DEVICE)
     with poisoned():

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The ways in which transformers and accelerate change, split, place and load a model."""
+"""Resized embeddings, shards, device maps, dtypes and meta tensors, as transformers and accelerate use them."""
 
 import json
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tools that look a class up as an attribute of transformers load what `save_pretrained` wrote, without the code."""
+"""Tools that look classes up as attributes of transformers load a model that was saved without its code."""
 
 import pytest
 import torch
@@ -49,5 +49,5 @@ def test_mlflow(folder, tmp_path, monkeypatch):
 
 
 def test_transformers_has_the_class_that_mlflow_looks_up():
-    # mlflow.transformers.load_model: getattr(transformers, the class name in its MLmodel file), with no config read before.
+    # mlflow.transformers.load_model calls getattr(transformers, class name in its MLmodel file) before it reads a config.
     assert transformers.MinRNNForCausalLM is MinRNNForCausalLM

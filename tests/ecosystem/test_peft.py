@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""PEFT: LoRA on the targets that the README names, and every method with the targets that it has by default."""
+"""PEFT: LoRA on the targets that the README names, and every method on its default targets."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def adapted(name="mingru", **options):
     return model
 
 
-# What a method's config needs on models as small as these.
+# Options that a method needs for models as small as these.
 OPTIONS = {
     "AdaLora": {"total_step": 10},
     "C3A": {"block_size": 12},

@@ -93,7 +93,7 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
         written[folder] = found["generated_text"]
     assert written[output] == " sees"
     prompt = re.search(r'writer\("(.*)", max_new_tokens=60\)', (output / "README.md").read_text())[1]
-    assert prompt in ("the cat sees", "the dog sees")  # its card continues a text of its own kind
+    assert prompt in ("the cat sees", "the dog sees")  # the example in its card continues a text like the training data
     assert len(written[base]) == 40
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The documents say what is there: their examples run, their links and commands lead to files, their trees are complete."""
+"""Checks of the documents: examples run, links and commands lead to files, and the tree of files is complete."""
 
 import importlib.util
 import re

@@ -107,7 +107,7 @@ MODES = {
 
 
 class Killed(BaseException):
-    """What no handler of the script knows."""
+    """An exception that the script does not handle."""
 
 
 @pytest.mark.parametrize(

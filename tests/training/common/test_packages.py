@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A script whose packages are not installed says so in one line, before anything else; with them its --help works."""
+"""A script first reports missing packages in one line. If they are installed, its --help works."""
 
 import ast
 import json

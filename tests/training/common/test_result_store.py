@@ -27,7 +27,7 @@ def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
     written = json.loads(path.read_text())
     assert list(written["rows"]) == ["a", "b"] and written["experiment"] == "y"
     assert "a: already in rows.json" in capsys.readouterr().out
-    other = ResultStore(path, {"experiment": "y"})  # of a second process, which makes rows of its own
+    other = ResultStore(path, {"experiment": "y"})  # of a second process, which adds other rows
     results.row("c", {}, "python c", work)
     other.row("d", {}, "python d", work)
     assert other.row("c", {}, "python c", work)["command"] == "python c" and len(calls) == 4

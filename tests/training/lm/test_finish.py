@@ -59,7 +59,7 @@ def test_the_printed_commands_and_program_work(text_file, tmp_path, monkeypatch,
     assert run(again)["steps"] == steps and Path(copy, "results.json").exists()
     if "--steps" in budget:
         assert losses(copy) == losses(folder)
-    assert parts(capsys.readouterr().out)[1][-1] not in (folder, copy)  # a further one has a folder of its own
+    assert parts(capsys.readouterr().out)[1][-1] not in (folder, copy)  # the new run has another folder
 
     exec(program, {})
     prompt = prompt_of(program)

@@ -26,7 +26,7 @@ def saved(finished_run):
 
 
 def ends(batch, tokenizer):
-    """How many labels are the end of a text; the label of a row's first token has no logits and does not count."""
+    """Counts the labels that are the end of a text. The label of a row's first token has no logits and does not count."""
     return (batch["labels"][:, 1:] == tokenizer.eos_token_id).sum().item()
 
 

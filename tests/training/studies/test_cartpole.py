@@ -61,7 +61,7 @@ def test_a_rollout_in_one_pass_equals_its_steps(layer):
         found.append([*results, *torch.autograd.grad(loss, [start, *policy.parameters()])])
     for got, want in zip(*found):
         assert relative_error(got, want) < 1e-10
-    assert not found[0][2][0, 0].any() and found[0][2][0, 1].any()  # the reset row's state is not looked at
+    assert not found[0][2][0, 0].any() and found[0][2][0, 1].any()  # the state of a row that is reset has no effect
 
 
 @both
