@@ -98,7 +98,6 @@ def test_gradients_of_the_gates_pass_gradcheck():
 def test_a_workspace_reuses_its_memory():
     work = Workspace(torch.zeros(3))
     assert work["a"] is work["a"] and work["a"] is not work["b"] and work["a"].shape == (3,)
-    assert Workspace()["a"] is None
 
 
 def test_number_of_parts():

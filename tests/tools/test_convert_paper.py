@@ -116,7 +116,7 @@ def test_gates_that_are_not_normalized(case, tmp_path):
 
 
 def test_selective_copying_as_published(tmp_path):
-    """The minLSTM of the official code with 64 dimensions, expansion 6, 3 layers and 16 tokens. It adds the forget bias itself."""
+    """The minLSTM of the official code (64 dimensions, expansion 6, 3 layers, 16 tokens), which adds the forget bias itself."""
     generator = torch.Generator().manual_seed(3)
     shapes = {"embedding.weight": (16, 64), "final_norm.weight": (64,), "head.weight": (16, 64)}
     for n in range(3):
