@@ -73,7 +73,7 @@ def test_reasons(without_numba):
         assert explain_backend(shape=LARGE) == "torch: numba cannot run: No module named 'numba': pip install numba"
 
 
-def test_the_reason_for_one_step_says_what_runs():
+def test_the_reason_for_one_step_names_its_implementation():
     step, plain = (64, 1, 1024), "; one step is plain torch"
     assert resolve_backend(shape=step) == "numba"
     assert explain_backend(shape=step) == "numba: kernels compiled for this CPU" + plain
@@ -122,7 +122,7 @@ def calls(monkeypatch):
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["with numba", "without"])
-def test_the_scan_runs_what_was_chosen(calls, missing, request):
+def test_the_scan_runs_the_chosen_backend(calls, missing, request):
     if missing:
         request.getfixturevalue("without_numba")
         scan_choice._warned.append("said")

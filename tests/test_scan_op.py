@@ -381,7 +381,7 @@ def test_each_revision_of_the_sources_has_its_own_op(tmp_path, monkeypatch):
         copy = importlib.import_module(f"changed_{source.stem}.scan")
         namespaces.add(sys.modules[f"changed_{source.stem}.scan_op"].NAMESPACE)
         torch.testing.assert_close(copy.minrnn_scan(projected, "mingru")[0], want)
-    assert len(namespaces) == len(SOURCES) + 1, "a change of some file left the op's name as it was"
+    assert len(namespaces) == len(SOURCES) + 1, "changing some file did not change the op's name"
     # Two revisions with different formulas in one process.
     copy_sources(tmp_path, "other")
     gates_file = tmp_path / "other" / "gates.py"

@@ -64,7 +64,7 @@ def test_a_growing_cache_is_not_measured(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
+def test_no_speed_for_a_wrongly_read_text(tmp_path, break_scan):
     break_scan("forward")
     with pytest.raises(timing.Disagreement, match=r"minGRU after 5 tokens and its definition \(logits\) differ"):
         bench_decode.main([*TINY, "--contexts", "5", "--no-compile", "--output", str(tmp_path / "out.json")])
@@ -72,7 +72,7 @@ def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
 
 
 @pytest.mark.parametrize("name", bench_decode.OURS)
-def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
+def test_no_speed_for_wrong_steps(name, monkeypatch, tmp_path):
     real = cells.scan_step
     wrong = {"minGRU": "mingru", "minLSTM": "minlstm"}[name]
 

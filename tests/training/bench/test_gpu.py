@@ -14,7 +14,7 @@ from training.bench.contestants import Contestant
 from training.common import timing
 
 
-def test_the_floor_counts_what_must_move():
+def test_floor_bytes_counts_the_bytes_that_must_move():
     elements = 8 * 4096 * 2048
     assert contestants.floor_bytes("mingru", (8, 4096, 2048), 2) == (6 * elements, 12 * elements)
     assert contestants.floor_bytes("minlstm", (8, 4096, 2048), 2) == (8 * elements, 16 * elements)
@@ -42,7 +42,7 @@ FEW = {**bench_gpu.QUICK, "cases": bench_gpu.QUICK["cases"][:4]}
 
 
 def test_every_part_runs_and_can_be_written(tmp_path, capsys):
-    """On a CPU and with another backend: what is checked, counted and printed does not depend on them."""
+    """Runs on a CPU with another backend. The checks, counts and the printed text do not depend on either."""
     results = bench_gpu.bench_all("reference", "cpu", 2, FEW)
     assert len(results["relative_errors"]) == len(FEW["cases"]) + 2 * len(FEW["scans"])
     scan = results["scan"][0]["timings"]
@@ -64,7 +64,7 @@ def test_memory_is_measured_on_a_gpu(monkeypatch):
     assert "3.0 MiB" in bench_gpu.table({"shape": [1], "dtype": "x", "timings": found})
 
 
-# --- what is compared ------------------------------------------------------------------------------------------------
+# --- comparisons -----------------------------------------------------------------------------------------------------
 
 
 def test_a_few_cases_cover_every_pair_of_choices():
@@ -126,10 +126,10 @@ def test_timed_shapes_are_compared_in_their_outer_channels(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["h", "final", "d_projected", "d_reset", "unwritten"])
-def test_no_speed_for_kernels_that_are_wrong(wrong, monkeypatch, capsys):
+def test_no_speed_for_wrong_kernels(wrong, monkeypatch, capsys):
     def wrong_forward(*args):
         h, final = forward(*args)
-        if wrong == "unwritten":  # a new output whose last step nobody wrote
+        if wrong == "unwritten":  # a new output whose last step is uninitialized
             h, whole = torch.empty(h.shape, dtype=h.dtype), h
             h[:, :-1] = whole[:, :-1]
         return (h * 1.02, final) if wrong == "h" else (h, final * 1.02) if wrong == "final" else (h, final)
@@ -148,7 +148,7 @@ def test_no_speed_for_kernels_that_are_wrong(wrong, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
-def test_no_speed_for_layers_that_are_wrong(part, break_scan):
+def test_no_speed_for_wrong_layers(part, break_scan):
     break_scan(part)
     with pytest.raises(timing.Disagreement, match=r"minGRU and its definition \(h, gradient\) differ"):
         bench_gpu.bench_layers((2, 8, 16), "cpu", 2)

@@ -54,7 +54,7 @@ def test_entries_under_another_name_share_their_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ablation_bytes", "ablation_bpe", "ablation_shakespeare"])
-def test_a_committed_file_is_read_as_it_is(name):
+def test_a_committed_file_is_read_unchanged(name):
     path = RESULTS / f"{name}.json"
     written = json.loads(path.read_text())
     store = ResultStore(path, {}, "runs", written["settings"])

@@ -24,7 +24,7 @@ FEW = [*QUICK, "--no-baselines", "--samples", "0"]
 
 
 def parts(shown):
-    """The command that measures, the command that repeats the run, and the program, from what a run prints."""
+    """Extracts from the output of a run the command to measure it, the command to repeat it, and the program."""
     measure, again, program = re.search(
         r"evaluate it further:\n(.*)\n\ntrain it again, with the same number of steps:\n(.*)\n\n"
         r"generate text with it, in Python:\n((?:.*\n)*)",
