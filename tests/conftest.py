@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Settings for all tests: offline, and one thread per process, as more threads would slow down the tiny models.
+"""Settings for all tests: offline, and one thread per process, because more threads would slow down the tiny models.
 
-`pytest --expect-skips FILE` fails if a test is skipped that FILE does not name, or if a test that it names is not skipped.
+`pytest --expect-skips FILE` fails if it skips a test that FILE does not name, or runs a test that FILE names.
 """
 
 import os
@@ -18,15 +18,17 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--expect-skips", type=Path, help="file with the ids of the tests that must be skipped; no others may"
+        "--expect-skips",
+        type=Path,
+        help="file with the ids of the tests that must be skipped; no other test may be skipped",
     )
 
 
 class Skips:
-    """Compares the skipped tests with the expected ones, among the tests of this run.
+    """Compares the tests that this run skips with the expected ones.
 
-    With several processes, each process sees the reports of the files that it collects. The first one also sees the reports of
-    all tests.
+    With several processes, each worker sees the collection reports of its files. The main process also sees the reports of all
+    tests.
     """
 
     def __init__(self, expected: set[str]):
@@ -50,9 +52,8 @@ class Skips:
     def problems(self) -> list[str]:
         unexpected = sorted(self.skipped - self.expected)
         ran = sorted(self.expected & self.ran - self.skipped)
-        return [f"skipped unexpectedly: {name}" for name in unexpected] + [
-            f"expected to be skipped, but ran: {name}" for name in ran
-        ]
+        lines = [f"skipped unexpectedly: {name}" for name in unexpected]
+        return lines + [f"expected to be skipped, but ran: {name}" for name in ran]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session):

@@ -122,7 +122,7 @@ sys.meta_path.insert(0, Refuse())
 before, start = set(sys.modules), time.process_time()
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell, explain_backend, linear_scan, minrnn_scan, resolve_backend
 took, new = time.process_time() - start, set(sys.modules) - before
-roots = {name.split(".")[0] for name in new if not name.startswith("hf_minrnn")}  # the op has a module of its own
+roots = {name.split(".")[0] for name in new if not name.startswith("hf_minrnn")}  # torch creates a module for the op
 assert roots <= {"torch", "numpy"} | sys.stdlib_module_names, roots
 assert not {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes"} & new
 assert took < 0.5, took

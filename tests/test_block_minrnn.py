@@ -62,7 +62,7 @@ def test_a_packed_sequence_starts_from_the_initial_state(name):
 
 
 @pytest.mark.parametrize("cell", ["mingru", "minlstm"])
-def test_a_step_does_not_share_memory_with_what_is_kept(cell):
+def test_the_states_of_a_step_share_no_memory_with_input_and_output(cell):
     layer, x = layer_and_input(cell, 1)
     with torch.no_grad():
         y, state, conv_state = layer(x)

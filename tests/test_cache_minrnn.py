@@ -51,7 +51,7 @@ def test_layers_and_lengths(kind):
     ],
     ids=["reorder", "select", "repeat"],
 )
-def test_rows_move_together(kind, change, rows):
+def test_all_states_of_a_row_move_together(kind, change, rows):
     model, ids, more = build("mingru"), token_ids(3, 6), token_ids(6, 2, seed=1)
     cache = filled(kind, ids)
     change(cache)
@@ -62,7 +62,7 @@ def test_rows_move_together(kind, change, rows):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_reset_forgets(kind):
+def test_reset_clears_the_states(kind):
     model, ids = build("mingru"), token_ids(2, 6)
     cache = filled(kind, token_ids(2, 6, seed=4))
     cache.reset()
@@ -121,8 +121,8 @@ def test_keys_and_values_are_rejected():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
-def test_segments_of_an_endless_text(kind, checkpointing):
-    """With detach_cache, the logits are those of the whole text and the gradients those of the segment from a given state."""
+def test_detached_segments_of_a_long_text(kind, checkpointing):
+    """With detach_cache, the logits equal those of the whole text, and gradients end at the segment's first token."""
     model, ids, cache = build("no-conv").train(), token_ids(2, 12), make_for("no-conv", kind)
     if checkpointing:
         model.gradient_checkpointing_enable()
@@ -134,7 +134,7 @@ def test_segments_of_an_endless_text(kind, checkpointing):
         assert output.past_key_values is cache
         assert (output.logits - whole[:, begin : begin + 4]).abs().max() < 1e-4
         model.zero_grad()
-        output.logits.square().sum().backward()  # it would raise from the second segment on if it reached the first
+        output.logits.square().sum().backward()  # raises if it reaches an earlier segment
         grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         fresh = make_for("no-conv", "dynamic")
         if begin:
@@ -146,7 +146,7 @@ def test_segments_of_an_endless_text(kind, checkpointing):
             assert p.grad is None or torch.allclose(grads[name], p.grad, rtol=1e-4, atol=1e-5), name
 
 
-def test_training_goes_on_from_a_state_of_inference_mode():
+def test_training_continues_from_a_state_computed_in_inference_mode():
     model, ids = build("mingru"), token_ids(2, 6)
     with torch.inference_mode():
         cache = model(ids).past_key_values

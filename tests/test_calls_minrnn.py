@@ -85,7 +85,7 @@ def test_forwards_gives_the_same_as_calling_the_modules(kind):
     with torch.no_grad():
         (child,) = forwards(parent, "child")
         x = X.long() if kind.startswith("embedding") else X
-        assert torch.allclose(child(x), parent.child(x))  # an embedding with a norm rounds its weights at every call
+        assert torch.allclose(child(x), parent.child(x))  # an embedding with max_norm changes its weights at every call
         assert (child is parent.child) == (kind in ("hooked", "pre-hooked", "compiled", "pruned"))
     (child,) = forwards(parent, "child")
     assert child is parent.child
@@ -129,7 +129,7 @@ PATCHED = (nn.Linear, nn.Embedding, MinRNNRMSNorm, MinGRUCell, MinRNNMLP, MinRNN
 def test_a_patched_forward_is_called_with_and_without_gradients(kind, tokens, monkeypatch):
     """If a library replaces the forward of a class, the replacement is also called without gradients."""
     model, ids = build("mingru"), token_ids(1, tokens)
-    model(ids)  # a kernel that is compiled at the first call must not be part of the comparison
+    model(ids)  # compiles kernels before the comparison
     plain, real = model(ids).logits, kind.forward
 
     def halved(self, *args, **kwargs):
@@ -217,7 +217,7 @@ class Stack(nn.Module):
         return out, state, last
 
 
-def test_symbolic_trace_makes_one_node_of_each():
+def test_symbolic_trace_makes_one_node_per_layer():
     model = Stack()
     x, hx = torch.randn(2, 6, 3), torch.randn(2, 2, 4)
     inputs = (x, hx, torch.rand(2, 6) > 0.7, torch.rand(2, 6) > 0.3)

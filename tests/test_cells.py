@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from support.definition import define
+from support.definition import defined_scan
 from torch import nn
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
@@ -33,7 +33,7 @@ def test_sequence_steps_and_definition_agree(cell, options):
     x, state = torch.randn(3, 20, 5), torch.randn(3, 7)
     h, final = cell(x, state)
     spec = cell.spec._asdict()
-    exact, exact_final = define(cell.in_proj(x).detach(), spec.pop("cell_type"), state, **spec)
+    exact, exact_final = defined_scan(cell.in_proj(x).detach(), spec.pop("cell_type"), state, **spec)
     assert torch.allclose(h.double(), exact, atol=1e-5) and torch.allclose(final.double(), exact_final, atol=1e-5)
     steps = []
     for t in range(20):
@@ -71,12 +71,12 @@ def test_a_sequence_of_one_step_is_a_step(dtype, record, extra):
     if extra:
         assert torch.equal(rest[0][:, 0], want[2])
     with torch.no_grad():
-        h.add_(1.0)  # what a caller does to the output does not reach the state
+        h.add_(1.0)  # changing the output does not change the state
     torch.testing.assert_close(after, states)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_recorded_states_are_those_of_every_step(dtype):
+def test_record_returns_the_state_after_each_of_the_last_steps(dtype):
     cell = build(MinGRUCell, {}, dtype=dtype)
     x, state = torch.randn(2, 6, 5, dtype=dtype), torch.randn(2, 7)
     h, states = cell(x, state, record=4)
@@ -88,8 +88,8 @@ def test_recorded_states_are_those_of_every_step(dtype):
 
 
 @pytest.mark.parametrize(("cell", "options"), OPTIONS, ids=str)
-def test_one_step_a_call_has_the_gradients_of_the_sequence(cell, options):
-    """Training loops that call a layer once for every step differentiate through many calls."""
+def test_one_call_per_step_has_the_gradients_of_the_sequence(cell, options):
+    """A training loop that calls a layer once per step differentiates through many calls."""
     cell, x = build(cell, options), torch.randn(2, 9, 5)
     state = torch.randn(2, 7, requires_grad=True)
     whole = torch.autograd.grad(cell(x, state)[0].square().sum(), [state, *cell.parameters()])
@@ -101,7 +101,7 @@ def test_one_step_a_call_has_the_gradients_of_the_sequence(cell, options):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_an_input_of_one_step_names_step():
+def test_an_input_without_a_time_axis_gets_an_error_that_names_step():
     for cell in (MinGRUCell(5, 7), MinLSTMCell(5, 7)):
         name = type(cell).__name__
         with pytest.raises(
@@ -110,7 +110,7 @@ def test_an_input_of_one_step_names_step():
             cell(torch.randn(2, 5))
 
 
-def test_one_step_takes_and_checks_what_a_sequence_does():
+def test_one_step_takes_and_checks_the_options_of_a_sequence():
     cell, x, state = build(MinLSTMCell, {}), torch.randn(3, 1, 5), torch.randn(3, 7)
     resets = torch.tensor([[True], [False], [True]])
     for start in (torch.randn(7), torch.randn(3, 1, 7)):
@@ -129,13 +129,13 @@ def test_one_step_takes_and_checks_what_a_sequence_does():
             cell(x, **options)
 
 
-def test_a_pair_of_zeros_is_no_gate_bias():
+def test_a_gate_bias_of_two_zeros_has_no_effect():
     for bias in (True, False):
         cell = MinGRUCell(5, 7, bias, gate_bias=(0.0, 0.0))
         assert cell.in_proj.gate_bias == 0.0 and "reset_parameters" not in vars(cell.in_proj)
 
 
-def test_options_of_the_scan_pass_through():
+def test_options_of_the_scan_are_passed_on():
     cell, x = build(MinGRUCell, {}), torch.randn(1, 6, 5)
     mask = torch.tensor([[1, 1, 1, 0, 0, 0]])
     assert torch.allclose(cell(x, attention_mask=mask)[1], cell(x[:, :3])[1])
@@ -147,7 +147,7 @@ def test_options_of_the_scan_pass_through():
     assert torch.allclose(cell(x, resets=resets, reset_state=start)[0][:, 2:], cell(x[:, 2:], start[None])[0])
 
 
-def test_extra_features_ride_in_the_same_matmul():
+def test_extra_features_share_the_matmul_of_the_gates():
     cell, x = build(MinLSTMCell, {}, extra_size=4), torch.randn(2, 6, 5)
     projected, extra = cell.project(x)
     assert projected.shape == (2, 6, 21) and extra.shape == (2, 6, 4)
@@ -170,12 +170,12 @@ def test_extra_features_ride_in_the_same_matmul():
         ({"extra_size": -1}, "extra_size must be a whole number from 0 on, got -1"),
     ],
 )
-def test_unknown_options_are_refused(options, message):
+def test_invalid_options_are_rejected_by_cells(options, message):
     with pytest.raises(ValueError, match=message):
         MinGRUCell(3, 4, **options)
 
 
-def test_numbers_of_other_libraries_are_numbers():
+def test_numbers_of_numpy_are_accepted():
     cell = MinGRUCell(np.prod((3, 2)), np.int64(4), forget_gate_floor=np.float32(0.5))
     assert cell(torch.randn(1, 2, 6))[0].shape == (1, 2, 4) and cell.spec.forget_gate_floor == 0.5
 
@@ -190,7 +190,7 @@ def test_sizes_are_checked(size):
 @pytest.mark.parametrize(
     "state", [torch.ones(2, 4).long(), torch.ones(2, 4) + 1j, [0.0] * 4], ids=["long", "complex", "list"]
 )
-def test_a_state_of_no_real_numbers_is_refused(state):
+def test_a_state_that_is_not_floating_point_is_rejected(state):
     cell = MinGRUCell(3, 4)
     for grad in (True, False):
         with (
@@ -214,7 +214,7 @@ def test_bfloat16_and_double():
         assert h.dtype == dtype and final.dtype == state
 
 
-# --- the gate bias -----------------------------------------------------------------------------------------------------
+# --- gate bias ---------------------------------------------------------------------------------------------------------
 
 HOLDERS = {
     "MinGRUCell": (lambda **options: MinGRUCell(5, 7, **options), -2.0),
@@ -230,7 +230,7 @@ def linears(module):
 
 
 @each_holder
-def test_the_gate_bias_outlives_a_loop_over_reset_parameters(make, start):
+def test_the_gate_bias_survives_reset_parameters_of_every_module(make, start):
     original = make(gate_bias=2.0)
     for module in (original, pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
         before = [weight.clone() for weight in original.parameters()]
@@ -248,7 +248,7 @@ def test_the_gate_bias_outlives_a_loop_over_reset_parameters(make, start):
 
 
 @each_holder
-def test_the_gate_bias_is_set_again_after_a_loop_over_linears(make, start):
+def test_reset_gate_bias_restores_the_gate_bias(make, start):
     module = make(gate_bias=2.0)
     for linear in linears(module):
         nn.init.zeros_(linear.bias)
@@ -257,13 +257,13 @@ def test_the_gate_bias_is_set_again_after_a_loop_over_linears(make, start):
         assert (linear.bias[:7] == start).all() and not linear.bias[7:].any()
     bare = make()
     before = [weight.clone() for weight in bare.parameters()]
-    bare.reset_gate_bias()  # has none to set
+    bare.reset_gate_bias()  # without gate_bias it does nothing
     assert all(type(linear) is nn.Linear for linear in linears(bare))
     assert all(torch.equal(weight, old) for weight, old in zip(bare.parameters(), before))
 
 
 @each_holder
-def test_a_gate_bias_draws_the_same_other_weights(make, start):
+def test_a_gate_bias_does_not_change_the_other_weights(make, start):
     torch.manual_seed(0)
     first = make(gate_bias=2.0)
     torch.manual_seed(0)
@@ -271,7 +271,7 @@ def test_a_gate_bias_draws_the_same_other_weights(make, start):
         assert torch.equal(one.weight, other.weight) and torch.equal(one.bias[7:], other.bias[7:])
 
 
-def test_a_cell_with_a_gate_bias_is_freed_with_its_last_name():
+def test_a_cell_with_a_gate_bias_has_no_reference_cycle():
     gc.disable()
     try:
         cell = MinGRUCell(5, 7, gate_bias=2.0)

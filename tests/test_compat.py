@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The names of transformers that are not public API: they exist, and a missing one is reported."""
+"""Private names of transformers that the package uses: they exist, and a missing one is reported."""
 
 import ast
 import importlib
@@ -162,7 +162,7 @@ def test_every_private_attribute_is_listed():
             assert not unlisted, f"{path.name} uses private names of transformers that compat.py does not list"
 
 
-def test_what_generate_reads_exists():
+def test_attributes_that_generate_reads_exist():
     assert compat.MaxLengthCriteria(3, max_position_embeddings=2).max_position_embeddings == 2
     assert compat.GenerationMode.ASSISTED_GENERATION
     assert compat.DynamicCache().layers == [] and callable(compat.Cache.is_recording_past)
@@ -231,7 +231,7 @@ for name, call in calls.items():
 """
 
 
-# Runs every change, then USE, in a process of its own, forked from one that has imported transformers: that takes seconds.
+# Runs each change, then USE, in a fork of a process that has imported transformers, because the import takes seconds.
 FORKS = """
 import contextlib, json, os, sys, traceback, warnings
 results = {}
@@ -255,7 +255,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def output():
-    """The lines that USE prints after each change."""
+    """Returns the lines that USE prints after each change."""
     program = f"{RENAME}\nCHANGES, USE = {CHANGES!r}, {USE!r}\n{FORKS}"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -291,7 +291,7 @@ def test_without_a_guard_only_safe_calls_generate(output, problem):
 
 
 @pytest.mark.parametrize("name", [name for name in HOOKS if name not in GUARDS])
-def test_without_another_hook_a_warning_tells_the_effect(output, name):
+def test_without_another_hook_a_warning_says_the_effect(output, name):
     warning, trained, generated, left, *others = output[f"{name} is missing"]
     wanted = f"{compat.VERSIONS}: GenerationMixin.{name} is missing: {HOOKS[name]}. {compat.INSTALL_TESTED}"
     assert warning == f"warning: {wanted}"
@@ -327,7 +327,7 @@ def test_slice_logits_to_keep():
 
 
 def import_error(folder, files):
-    """Returns the last line of a failed import of compat.py next to a package transformers that consists of these files."""
+    """Imports compat.py with a package `transformers` that consists of these files. Returns the last line of the error."""
     for name, text in files.items():
         path = folder / "transformers" / name
         path.parent.mkdir(exist_ok=True)
@@ -347,7 +347,7 @@ spec.loader.exec_module(importlib.util.module_from_spec(spec))
 VERSION = '__version__ = "{}"\n'
 INSTALL = f'pip install "transformers=={compat.TESTED_TRANSFORMERS}"'
 NEEDED = f"ImportError: hf_minrnn needs transformers {compat.MINIMUM_TRANSFORMERS} or later"
-# The files of a package transformers, and the beginning and the end of the error.
+# Files of a package `transformers`, and the beginning and the end of the error.
 BROKEN = "import package_that_is_missing\n"
 IMPORT_ERRORS = {
     "missing": ({}, f"{NEEDED}, and transformers is not installed: ", INSTALL),

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The model under torch.compile, in one graph, forward and backward, and as an exported graph for any batch and length."""
+"""The model compiled in one graph, forward and backward, and exported for any batch size and length."""
 
 import pytest
 import torch
@@ -48,8 +48,8 @@ def test_compiles_in_one_graph_forward_and_backward(name, compiler):
     [("mingru", 1, 4)] + [pytest.param(*x, marks=pytest.mark.slow) for x in (("minlstm", 1, 4), ("mingru", 3, 2))],
 )
 @needs_compiler
-def test_inductor_keeps_the_residual_stream_beside_the_convolution(cell, time, ratio):
-    """An MLP so many times as wide needs memory of the size of the convolution's inputs, of which x is a part."""
+def test_inductor_does_not_overwrite_the_residual_stream_in_the_convolution(cell, time, ratio):
+    """With this ratio the MLP needs a buffer of the same size as the convolution's inputs, which contain x."""
     torch._dynamo.reset()
     options = {"cell_type": cell, "intermediate_size": ratio * 16, "conv_kernel_size": 4, "conv_position": "residual"}
     model, ids = build("mingru", hidden_size=16, **options), token_ids(1, 8 + time)
@@ -63,7 +63,7 @@ def test_inductor_keeps_the_residual_stream_beside_the_convolution(cell, time, r
 
 
 class Logits(nn.Module):
-    """A model of plain tensors, as exporters want them."""
+    """Takes and returns plain tensors, as exporters require."""
 
     def __init__(self, model, name):
         super().__init__()
@@ -98,8 +98,8 @@ def test_exports_with_dynamic_batch_and_length(name, given, backend):
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference", "numba"])
-def test_a_compiled_scan_refuses_wrong_bounds(backend):
-    """Its bounds are looked at as it runs: a kernel that trusted them would leave its memory."""
+def test_a_compiled_scan_rejects_wrong_cu_seqlens(backend):
+    """The offsets are checked at run time, because a kernel with wrong offsets would access memory outside its tensors."""
     if backend == "numba":
         pytest.importorskip("numba")
     torch._dynamo.reset()

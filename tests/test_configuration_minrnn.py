@@ -74,13 +74,13 @@ def test_derived_values():
     config = MinRNNConfig(hidden_size=96, num_hidden_layers=4)
     assert (config.state_size, config.intermediate_size, config.layer_types) == (192, 128, [LAYER_TYPE] * 4)
     assert [round(config.layer_forget_gate_floor(n), 6) for n in range(4)] == [0.0, 0.3, 0.6, 0.9]
-    # The wider the state, the narrower the MLP; never narrower than half.
+    # A wider state makes the MLP narrower, down to one half of its width.
     for ratio, plain, gated in ((0.5, 480, 320), (1, 384, 256), (1.5, 288, 192), (2, 192, 128), (4, 192, 128)):
         widths = (
             MinRNNConfig(hidden_size=96, expand_ratio=ratio, gated_mlp=x).intermediate_size for x in (False, True)
         )
         assert tuple(widths) == (-(-plain // 64) * 64, -(-gated // 64) * 64)
-    assert MinRNNConfig(hidden_size=1440, expand_ratio=1.9).intermediate_size == 2112  # a multiple of 64 as it is
+    assert MinRNNConfig(hidden_size=1440, expand_ratio=1.9).intermediate_size == 2112  # already a multiple of 64
     assert [MinRNNConfig.paper(hidden_size=96, expand_ratio=r).intermediate_size for r in (1.0, 2.0)] == [384, 384]
     assert MinRNNConfig.paper(hidden_size=96, gated_mlp=True).intermediate_size == 256
     assert MinRNNConfig.paper(hidden_size=96, intermediate_size=0).intermediate_size == 0
@@ -106,7 +106,7 @@ def test_paper_takes_any_field():
 
 @pytest.mark.parametrize("hidden_size", [128, 512, 768])
 @pytest.mark.parametrize("gated", [True, False])
-def test_a_wider_state_keeps_the_parameters(hidden_size, gated):
+def test_a_wider_state_keeps_the_number_of_parameters(hidden_size, gated):
     shape = {"vocab_size": 9, "hidden_size": hidden_size, "num_hidden_layers": 1, "gated_mlp": gated}
     with torch.device("meta"):
         counts = [
@@ -153,7 +153,7 @@ def test_a_saved_config_makes_fresh_models_of_other_depths(tmp_path):
     assert floors(num_hidden_layers=2, forget_gate_floor_depth=None) == [0.0, 0.9]
 
 
-def test_lists_of_floors_are_looked_at():
+def test_lists_of_floors_are_checked():
     for floors, message in (([0.1], "has 1 values for 2 blocks"), ([0.1, 1.0], "below 1, got 1.0")):
         with pytest.raises(Exception, match=message):
             MinRNNConfig(num_hidden_layers=2, forget_gate_floor=floors)
@@ -161,7 +161,7 @@ def test_lists_of_floors_are_looked_at():
         MinRNNConfig(state_size=32)
 
 
-def test_a_model_made_of_this_one_is_saved(tmp_path):
+def test_a_model_that_contains_minrnn_can_be_saved(tmp_path):
     class Two(MinRNNPreTrainedModel):
         def __init__(self, config):
             super().__init__(config)

@@ -62,7 +62,7 @@ def test_a_conv_state_does_not_keep_the_input_alive():
     assert conv_state.untyped_storage().nbytes() == 3 * 5 * 8
 
 
-def test_packed_sequences_see_nothing_of_each_other():
+def test_packed_sequences_are_independent():
     conv, x, conv_state = build(), torch.randn(3, 14, 5, dtype=torch.float64), torch.randn(3, 3, 5, dtype=torch.float64)
     resets = torch.zeros(3, 14, dtype=torch.bool)
     resets[0, [5, 6, 8]], resets[1, 0], resets[2, 12] = True, True, True

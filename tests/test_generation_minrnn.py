@@ -134,7 +134,7 @@ def test_generate_with_left_padding_equals_each_row_alone(name, lengths):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_generate_continues_a_returned_cache(name):
-    # Without a padding token: generate would take a token of its own for padding where it is that.
+    # Without a padding token, because generate would treat a generated padding token as padding.
     model, ids = build(name, eos_token_id=None, pad_token_id=None), token_ids(2, 7)
     first = model.generate(ids, max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
     grown = torch.cat([first.sequences, token_ids(2, 3, seed=2)], 1)
@@ -204,13 +204,13 @@ def test_a_mask_of_ones_and_zeros_may_be_floating_point():
     mask[0, :2] = 0
     out = [model.generate(ids, attention_mask=each, max_new_tokens=4, do_sample=False) for each in (mask, mask.long())]
     assert torch.equal(*out)
-    padded = torch.cat([torch.zeros(2, 3), torch.ones(2, 3)], 1)  # of which the first chunk has nothing
+    padded = torch.cat([torch.zeros(2, 3), torch.ones(2, 3)], 1)  # the first chunk is padding only
     out = [
         model.generate(ids, attention_mask=padded.to(dtype), max_new_tokens=4, do_sample=False, prefill_chunk_size=3)
         for dtype in (torch.float32, torch.int64)
     ]
     assert torch.equal(*out)
-    with pytest.raises(ValueError, match="attention_mask"):  # scores to be added
+    with pytest.raises(ValueError, match="attention_mask"):  # an additive mask
         model.generate(ids, attention_mask=(1 - mask) * torch.finfo(mask.dtype).min, max_new_tokens=4)
 
 
@@ -268,7 +268,7 @@ def test_generate_passes_no_position_ids(use_cache):
 
 
 def test_ended_rows_are_those_of_the_eos_token_id_of_the_call():
-    """Also if only the call has an eos_token_id, and if the padding token is the ending token."""
+    """This also holds if only the call has an eos_token_id, and if the padding token is the ending token."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     free = model.generate(ids, max_new_tokens=8, do_sample=False)[:, 7:]
     eos = next(t for t in free[0].tolist()[:4] if t not in free[1])

@@ -87,7 +87,7 @@ def folder(tmp_path_factory):
 
 
 def check_loaded(model, folder, tmp_path):
-    """The model is the one saved in the folder, and is saved as that was."""
+    """Checks that a model equals the one saved in the folder, and is saved in the same way."""
     original, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     with torch.no_grad():
         assert torch.equal(model(ids).logits, original(ids).logits)
@@ -163,8 +163,8 @@ def test_tensor_parallelism_is_rejected_in_several_processes(folder, monkeypatch
         AutoModelForCausalLM.from_pretrained(folder, tp_plan="auto")
 
 
-# The options of generate that change what is written or returned, with the rows of the prompt and what they come to. Those
-# that work give the same with a cache and without.
+# Options of generate that change the text or the return value, the numbers of prompt rows, and WORKS or the error message.
+# Options that work give the same text with and without a cache.
 BOTH, ONE = (1, 2), (1,)
 WRITING = {
     "greedy": ({}, BOTH, WORKS),
@@ -291,7 +291,7 @@ NOT_HERE = {
 
 
 @pytest.mark.skipif(transformers_version != TESTED_TRANSFORMERS, reason="other versions have other fields")
-def test_every_field_of_the_generation_config_is_looked_at():
+def test_every_field_of_the_generation_config_is_tested():
     here = {field for options, _, _ in WRITING.values() for field in options}
     elsewhere = {field for fields in NOT_HERE.values() for field in fields.split()}
     assert set(vars(GenerationConfig())) - elsewhere <= here
@@ -330,7 +330,7 @@ def test_prompt_lookup_takes_its_longest_match_and_no_static_cache():
             model.generate(ids, prompt_lookup_num_tokens=3, cache_implementation=name, **options)
 
 
-def test_attentions_that_are_asked_for_are_none():
+def test_requested_attentions_are_none():
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     out = model.generate(ids, max_new_tokens=3, output_attentions=True, return_dict_in_generate=True)
     assert out.attentions is None
@@ -338,7 +338,7 @@ def test_attentions_that_are_asked_for_are_none():
 
 
 def test_token_healing():
-    """The last token of each prompt is written again, as the model would, among those that begin with it."""
+    """The last token of each prompt is replaced by the most likely token that begins with it."""
     words = ["<pad>", "<s>", "h", "ht", "https", "b", "be", "x"]
     trained = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="x"))
     trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

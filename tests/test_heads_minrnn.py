@@ -54,7 +54,7 @@ def test_padded_rows_equal_the_rows_alone(kind, name, side, bidirectional):
 
 
 @BOTH
-def test_without_a_mask_the_padding_token_tells_where_a_text_begins_and_ends(bidirectional):
+def test_without_a_mask_padding_tokens_mark_the_padding(bidirectional):
     model, ids = build("sequence", bidirectional=bidirectional), token_ids(3, 9)
     ids[0, 6:] = ids[1, :4] = model.config.pad_token_id
     alone = [model(ids[:1, :6]).logits, model(ids[1:2, 4:]).logits, model(ids[2:]).logits]
@@ -158,10 +158,9 @@ def turned(model):
     return other
 
 
-@pytest.mark.parametrize(
-    "name", ["minlstm-mixer", "no-conv", "bare"]
-)  # a convolution on the residual stream only looks back
-def test_bidirectional_is_the_same_from_both_ends(name):
+# A convolution on the residual stream only looks back, so models with one are not symmetric.
+@pytest.mark.parametrize("name", ["minlstm-mixer", "no-conv", "bare"])
+def test_bidirectional_is_symmetric_in_time(name):
     model, ids = build("token", name, bidirectional=True), token_ids(2, 11)
     assert close(turned(model)(ids.flip(1)).logits.flip(1), model(ids).logits)
 
@@ -204,8 +203,8 @@ def test_one_label_for_several_texts_is_rejected():
     cache = model(ids[:, :4], use_cache=True).past_key_values
     later = {"past_key_values": cache, "position_ids": torch.tensor([[0, 1]])}
     assert close(model(ids[:, 4:], **copy.deepcopy(later)).logits, want)
-    anew = model(ids[:, 4:], **later, resets=torch.tensor([[True, False]])).logits
-    assert close(anew, model(ids[:, 4:]).logits)
+    restarted = model(ids[:, 4:], **later, resets=torch.tensor([[True, False]])).logits
+    assert close(restarted, model(ids[:, 4:]).logits)
     with pytest.raises(ValueError, match=r"position_ids must be integers of shape \(1, 6\)"):
         model(ids, position_ids=torch.arange(9)[None])
 
@@ -219,7 +218,7 @@ def test_packed_positions_are_rejected_if_padding_tokens_define_the_mask():
     assert torch.equal(model(ids, position_ids=positions).logits, model(ids).logits)
 
 
-def test_a_compiled_head_that_cannot_look_keeps_packed_texts_apart():
+def test_a_compiled_head_without_the_check_separates_packed_texts():
     model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

@@ -1,18 +1,18 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What is said when a model is pushed without its code, and when its code is loaded for the first time."""
+"""Warnings when a model is pushed without its code, and when its code is loaded for the first time."""
 
 import json
 import re
 import shutil
 
 import pytest
-from support.hub_stand_in import ROOT, WITH, WITHOUT, Hub
+from support.hub_stand_in import ROOT, WITH_PACKAGE_START, WITHOUT_PACKAGE_START, Hub
 from support.model_cases import build
 
 from training.lm.tokenization import build_tokenizer
 
 PUSHES = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import torch
 from support.model_cases import build, token_ids
@@ -23,8 +23,8 @@ from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import push_folder
 
 logger = logging.get_logger("hf_minrnn.modeling_minrnn")
-said = []
-logger.addFilter(lambda record: said.append(record.getMessage()))
+messages = []
+logger.addFilter(lambda record: messages.append(record.getMessage()))
 
 def trainer(name, model, **options):
     rows = [{"input_ids": row, "labels": row} for row in token_ids(2, 9)]
@@ -38,7 +38,7 @@ def plain(name):
         model.push_to_hub("me/model")
     elif name == "saved":
         model.save_pretrained("saved", push_to_hub=True, repo_id="me/saved")
-    elif name == "trainer":  # which is told to push by the call alone
+    elif name == "trainer":  # only the call says that it should push
         trainer(name, model).push_to_hub()
     elif name == "checkpoints":
         trainer(name, model, push_to_hub=True).train()
@@ -66,7 +66,8 @@ def with_code(name):
 for name, function in [*((name, plain) for name in os.environ["NAMES"].split()), ("with code", with_code)]:
     logger.warning_once.cache_clear()
     function(name)
-    found[name], said[:] = list(said), []
+    found[name] = list(messages)
+    messages.clear()
 (root / "found.json").write_text(json.dumps(found))
 """
 )
@@ -74,9 +75,9 @@ WARNED = ("model", "saved", "trainer", "checkpoints")
 SILENT = ("local", "config", "tokenizer", "folder", "with code")
 
 
-# Each from a repository of its own, so that none finds the code of another in the cache.
+# Each load uses another repository, so that none finds its code in the cache.
 LOADS = (
-    WITHOUT
+    WITHOUT_PACKAGE_START
     + """
 import io, logging, re
 from huggingface_hub import ModelCard
@@ -105,7 +106,7 @@ ELSEWHERE = re.search(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def messages_and_logs(tmp_path_factory):
     root = tmp_path_factory.mktemp("messages")
     build("mingru").save_pretrained(root / "model")
     build_tokenizer("chars", ["".join(map(chr, range(32, 127)))]).save_pretrained(root / "model")
@@ -118,19 +119,19 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", WARNED)
-def test_a_push_without_code_warns_once_and_names_the_remedy(world, name):
-    (message,) = world[0][name]
+def test_a_push_without_code_warns_once_and_names_the_remedy(messages_and_logs, name):
+    (message,) = messages_and_logs[0][name]
     assert "without its code" in message and "model.carry_code()" in message
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_what_needs_no_code_or_has_it_does_not_warn(world, name):
-    assert world[0][name] == []
+def test_a_push_that_needs_no_code_or_has_it_does_not_warn(messages_and_logs, name):
+    assert messages_and_logs[0][name] == []
 
 
-def test_the_first_load_is_quiet_as_the_readme_and_the_card_load(world):
-    """Without a revision, transformers warns of each file of code."""
-    loads = world[1]
+def test_the_examples_of_the_readme_and_the_card_load_without_warnings(messages_and_logs):
+    """Without a revision, transformers prints a warning for each file of code."""
+    loads = messages_and_logs[1]
     warnings = [line for line in loads["no revision"] if "A new version of the following files" in line]
     assert len(warnings) > 20 and len(loads["no revision"]) > 90
     assert loads["README"] == loads["card"] == loads["a commit"] == []

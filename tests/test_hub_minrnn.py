@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Models that carry their code, loaded by processes that cannot import the package. Such a process takes seconds to start:
-the tests share one, and a second one that loads what the first one saved.
+"""Models saved with their code, loaded by processes that cannot import the package.
+
+Such a process takes seconds to start. The tests share two: the second loads the models that the first has saved.
 """
 
 import json
@@ -36,7 +37,7 @@ HEADS = {
 CLASSIFIER = "AutoModelForSequenceClassification"
 PROMPT = "def add(a, b):"
 
-# What every process without the package starts with.
+# First lines of the program of each process without the package.
 WITHOUT = (
     WITHOUT_PACKAGE
     + """
@@ -63,7 +64,7 @@ def results(name, **kwargs):
 )
 
 FIRST = """
-config = load(AutoConfig, "causal")  # before any model: a config alone brings what it needs
+config = load(AutoConfig, "causal")  # before any model: a config alone loads the code that it needs
 assert config.layer_types and type(config).__module__.startswith("transformers_modules."), type(config)
 config.save_pretrained(root / "from-config")
 fresh = AutoModelForCausalLM.from_config(load(AutoConfig, "from-config"), trust_remote_code=True)
@@ -73,7 +74,7 @@ names = ("causal", "base", "trainer/checkpoint-1", "one/model", "two/model", "ca
 found = {name: results(name) for name in names}
 for name in ("one", "two"):
     found[f"hub {name}"] = results("me/model", revision=name)
-# Both at once: what the second brought must not reach the first.
+# Both at once: loading the second must not change the first.
 one, two = (load(AutoModelForCausalLM, name) for name in ("one/model", "two/model"))
 with torch.no_grad():
     found["together"] = [one(ids).logits, two(ids).logits, one.generate(ids, max_new_tokens=5, do_sample=False)]
@@ -120,15 +121,15 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A folder with saved models, what they compute, and what processes without the package make of them."""
-    root = tmp_path_factory.mktemp("world")
+def saved_models(tmp_path_factory):
+    """Returns a folder with saved models, their results here, and their results in processes without the package."""
+    root = tmp_path_factory.mktemp("saved_models")
     torch.save(IDS, root / "ids.pt")
     model = build("minlstm-paper")
     model.carry_code()
     model.save_pretrained(root / "causal")
     model.model.save_pretrained(root / "base")
-    # Revisions under one and the same folder name, the same in all but one file. What changes is the scan itself.
+    # Two revisions in folders of the same name. They differ in one file, which changes the scan.
     hub = root / "home1" / "hub" / "models--me--model"
     (hub / "refs").mkdir(parents=True)
     for name, operation, commit in (("one", "add_", "1" * 40), ("two", "sub_", "2" * 40)):
@@ -137,7 +138,7 @@ def world(tmp_path_factory):
         source = (folder / "gates.py").read_text()
         assert source.count("= v.add_(") == 1
         (folder / "gates.py").write_text(source.replace("= v.add_(", f"= v.{operation}("))
-        # What a download from the Hub would leave in the cache.
+        # The cache after a download from the Hub.
         shutil.copytree(folder, hub / "snapshots" / commit)
         (hub / "refs" / name).write_text(commit)
     expected = results(model)
@@ -177,7 +178,7 @@ def same(found, expected):
 
 
 def carries(folder):
-    """Whether a folder has all code and the complete auto_map."""
+    """Whether a folder contains all code and the complete auto_map."""
     config = json.loads((folder / "config.json").read_text())
     return {path.name for path in folder.glob("*.py")} == CODE and config["auto_map"] == AUTO_MAP
 
@@ -186,21 +187,21 @@ FOLDERS = ["causal", "base", "trainer/checkpoint-1", "final", "by-class", "again
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_save_carries_the_code_and_the_complete_auto_map(world, folder):
-    assert carries(world["root"] / folder)
+def test_every_save_carries_the_code_and_the_complete_auto_map(saved_models, folder):
+    assert carries(saved_models["root"] / folder)
 
 
 @pytest.mark.parametrize("folder", ["causal", "one/model"])
-def test_a_process_without_the_package_computes_the_same(world, folder):
-    assert same(world[folder], world["model"])
+def test_a_process_without_the_package_computes_the_same(saved_models, folder):
+    assert same(saved_models[folder], saved_models["model"])
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_process_without_the_package_loads_every_head(world, name):
-    assert carries(world["root"] / name) and same(world[name], world["heads"][name])
+def test_a_process_without_the_package_loads_every_head(saved_models, name):
+    assert carries(saved_models["root"] / name) and same(saved_models[name], saved_models["heads"][name])
 
 
-def test_the_package_registers_what_remote_code_does():
+def test_the_package_registers_the_classes_of_remote_code():
     for auto_class, reference in AUTO_MAP.items():
         name = reference.rpartition(".")[2]
         assert getattr(hub_minrnn, name) is getattr(hf_minrnn, name)
@@ -208,17 +209,17 @@ def test_the_package_registers_what_remote_code_does():
             assert getattr(transformers, auto_class)._model_mapping[MinRNNConfig] is getattr(hf_minrnn, name)
 
 
-def test_a_process_without_the_package_loads_what_trainer_saved(world):
-    assert same(world["trainer/checkpoint-1"], world["trained"])
+def test_a_process_without_the_package_loads_a_model_saved_by_trainer(saved_models):
+    assert same(saved_models["trainer/checkpoint-1"], saved_models["trained"])
 
 
-def test_a_process_without_the_package_loads_what_a_class_that_carries_its_code_saved(world):
-    assert same(world["by-class"], world["class"])
+def test_a_process_without_the_package_loads_a_model_of_a_class_that_carries_its_code(saved_models):
+    assert same(saved_models["by-class"], saved_models["class"])
 
 
-def test_pipelines_in_a_process_without_the_package(world):
-    root = world["root"]
-    ((text,), labels) = world["pipelines"]
+def test_pipelines_in_a_process_without_the_package(saved_models):
+    root = saved_models["root"]
+    ((text,), labels) = saved_models["pipelines"]
     writer = pipeline("text-generation", model=str(root / "causal"), device="cpu")
     assert writer(PROMPT, max_new_tokens=5, do_sample=False) == [text]
     assert text["generated_text"].startswith(PROMPT) and len(text["generated_text"]) > len(PROMPT)
@@ -227,27 +228,27 @@ def test_pipelines_in_a_process_without_the_package(world):
     assert [label["score"] for label in labels] == pytest.approx([label["score"] for label in here])
 
 
-def test_a_base_model_is_the_base_of_every_auto_class(world):
-    assert torch.equal(world["base"][0], world["model"][0])
+def test_a_base_model_is_the_base_of_every_auto_class(saved_models):
+    assert torch.equal(saved_models["base"][0], saved_models["model"][0])
 
 
-def test_what_such_a_process_saves_loads_in_the_next(world):
-    assert same(world["again"], world["model"])
-    assert torch.equal(world["again-base"][0], world["model"][0])
+def test_a_model_saved_by_remote_code_loads_in_another_process(saved_models):
+    assert same(saved_models["again"], saved_models["model"])
+    assert torch.equal(saved_models["again-base"][0], saved_models["model"][0])
 
 
-def test_revisions_in_one_process_do_not_mix(world):
-    one, two = world["one/model"][1], world["two/model"][1]
+def test_revisions_in_one_process_do_not_mix(saved_models):
+    one, two = saved_models["one/model"][1], saved_models["two/model"][1]
     assert not torch.allclose(one, two, atol=1e-3)
-    assert same(world["together"], [one, two, world["one/model"][2]])
+    assert same(saved_models["together"], [one, two, saved_models["one/model"][2]])
 
 
 @pytest.mark.parametrize("name", ["one", "two"])
-def test_revisions_of_one_repository_do_not_mix(world, name):
-    assert same(world[f"hub {name}"], world[f"{name}/model"])
+def test_revisions_of_one_repository_do_not_mix(saved_models, name):
+    assert same(saved_models[f"hub {name}"], saved_models[f"{name}/model"])
 
 
-def test_nothing_is_carried_without_the_call(tmp_path):
+def test_without_carry_code_no_code_is_saved(tmp_path):
     build("mingru").save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.py")) and "auto_map" not in json.loads((tmp_path / "config.json").read_text())
 
@@ -264,7 +265,7 @@ def test_a_class_carries_the_code_of_all_its_models_and_of_no_others(monkeypatch
         for name, model in models.items():
             model.save_pretrained(tmp_path / name)
             assert carries(tmp_path / name)
-        models["after"].model.save_pretrained(tmp_path / "base")  # shares its config, which now tells of the code
+        models["after"].model.save_pretrained(tmp_path / "base")  # shares the config, which now has an auto_map
         assert carries(tmp_path / "base")
         build("mingru", MinRNNForTokenClassification, num_labels=3).save_pretrained(tmp_path / "head")
         assert not list((tmp_path / "head").glob("*.py"))
@@ -276,15 +277,15 @@ def test_a_class_carries_the_code_of_all_its_models_and_of_no_others(monkeypatch
     assert not list((tmp_path / "later").glob("*.py"))
 
 
-def test_with_the_package_its_own_code_is_used_and_carried_on(world, tmp_path):
+def test_with_the_package_its_own_code_is_used_and_saved(saved_models, tmp_path):
     for auto in (AutoModel, AutoModelForCausalLM):
-        model = auto.from_pretrained(world["root"] / "causal", trust_remote_code=True)
+        model = auto.from_pretrained(saved_models["root"] / "causal", trust_remote_code=True)
         assert type(model).__module__ == "hf_minrnn.modeling_minrnn"
     model.save_pretrained(tmp_path)
     assert carries(tmp_path)
 
 
-def test_the_call_of_transformers_carries_as_much(monkeypatch, tmp_path):
+def test_register_for_auto_class_saves_all_code(monkeypatch, tmp_path):
     monkeypatch.setattr(MinRNNForCausalLM, "_auto_class", None)
     MinRNNForCausalLM.register_for_auto_class("AutoModelForCausalLM")
     build("mingru").save_pretrained(tmp_path / "model")
@@ -295,7 +296,7 @@ def test_the_call_of_transformers_carries_as_much(monkeypatch, tmp_path):
     assert carries(tmp_path / "config")
 
 
-def test_entries_of_other_classes_stay():
+def test_auto_map_entries_of_other_classes_are_kept():
     own = {"AutoConfig": "configuration_minrnn.MinRNNConfig", "AutoModel": "mine.Mine", "AutoTokenizer": ["a.B", None]}
     assert MinRNNConfig(auto_map=own).to_dict()["auto_map"] == AUTO_MAP | {
         "AutoModel": "mine.Mine",
@@ -303,7 +304,7 @@ def test_entries_of_other_classes_stay():
     }
 
 
-def test_pushing_takes_the_code_along(monkeypatch, tmp_path):
+def test_a_push_includes_the_code(monkeypatch, tmp_path):
     pushed = []
 
     def upload(self, working_dir, repo_id, files_timestamps, **kwargs):
@@ -326,8 +327,8 @@ def test_pushing_takes_the_code_along(monkeypatch, tmp_path):
     assert all(CODE | {"config.json"} <= names for _, names in pushed)
 
 
-def test_the_door_reaches_every_file_and_needs_little():
-    door = PACKAGE / "hub_minrnn.py"
-    assert {Path(path).name for path in get_relative_import_files(door)} | {door.name} == CODE
+def test_the_entry_point_of_remote_code_reaches_every_file_and_needs_few_packages():
+    entry_point = PACKAGE / "hub_minrnn.py"
+    assert {Path(path).name for path in get_relative_import_files(entry_point)} | {entry_point.name} == CODE
     needed = {name for file in CODE for name in get_imports(PACKAGE / file)} - set(sys.stdlib_module_names)
     assert needed <= {"torch", "transformers", "huggingface_hub"}

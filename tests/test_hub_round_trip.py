@@ -1,7 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""From each of the three doors, Python, the training script and Trainer, to a Hub on this machine, and from there into a
-process without this package.
-"""
+"""Models pushed with Python, the training script and Trainer to a local Hub, and loaded by a process without this package."""
 
 import contextlib
 import importlib.util
@@ -13,7 +11,7 @@ import shutil
 
 import pytest
 import torch
-from support.hub_stand_in import ROOT, TOKEN, WITH, WITHOUT, Hub
+from support.hub_stand_in import ROOT, TOKEN, WITH_PACKAGE_START, WITHOUT_PACKAGE_START, Hub
 from support.model_cases import build, token_ids
 from transformers import AutoModelForCausalLM, pipeline
 
@@ -22,19 +20,21 @@ from training.lm.tokenization import build_tokenizer
 
 IDS = token_ids(2, 9)
 PROMPT = "the cat "
-PEFT = importlib.util.find_spec("peft") is not None  # the extra "ecosystem", which Trainer's example needs
+PEFT = (
+    importlib.util.find_spec("peft") is not None
+)  # part of the extra "ecosystem", which the example of fine-tuning needs
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARE = README.partition("## Share\n")[2].partition("\n## ")[0]
 (ELSEWHERE,) = re.findall(r"```python\n(.*?)```", SHARE, flags=re.DOTALL)
 GUIDE = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
 (PYTHON,) = re.findall(r"```python\n(.*?)```", GUIDE.partition("## Share\n")[2], flags=re.DOTALL)
-# Where each door's model is on this machine, by its name on the Hub.
+# Local folder of each pushed model, by its name on the Hub.
 FOLDERS = {"stdlib-mingru": "runs/stdlib-mingru", "folder": "other", "script": "script", "later": "later"}
 FOLDERS |= {"sharded": "sharded", "trainer": "trainer"} | ({"tuned": "tuned"} if PEFT else {})
-CARDS = ["script", "later", *(["tuned"] if PEFT else [])]  # that say how to use the model
+CARDS = ["script", "later", *(["tuned"] if PEFT else [])]  # models whose cards have an example
 
-DOORS = (
-    WITH
+PUSHES = (
+    WITH_PACKAGE_START
     + """
 import torch
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingA
 from hf_minrnn.tools.command import main
 from hf_minrnn.tools.hub import push_folder
 
-# Python, and the command, as the README prints them
+# Python and the command line, as in the README
 exec(os.environ["SHARE_PYTHON"])
 for line in os.environ["SHARE_BASH"].splitlines():
     found[line] = main(line.split()[1:])
@@ -66,7 +66,7 @@ argv = [*QUICK, "--dataset", "pets.txt", "--steps", "2", "--no-baselines", "--ou
 train_lm.main([*argv, "script", "--push-to-hub", "me/script"])
 fault(create=[403])
 found["no repository"] = attempt(train_lm.main, [*argv, "never", "--push-to-hub", "me/never"])
-fault(commit=["hang up"])
+fault(commit=["drop connection"])
 found["later"] = attempt(train_lm.main, [*argv, "later", "--push-to-hub", "me/later"])
 found["repeated"] = main(found["later"].partition("Then: hf-minrnn ")[2].split())
 
@@ -83,8 +83,8 @@ if os.environ["PEFT"] == "True":
 """
 )
 
-BARE = (
-    WITHOUT
+LOADS = (
+    WITHOUT_PACKAGE_START
     + """
 import contextlib, io, re
 
@@ -122,9 +122,9 @@ torch.save(found, "bare.pt")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The Hub, what the three doors said, and what a process without this package makes of what they pushed."""
-    root = tmp_path_factory.mktemp("doors")
+def round_trip(tmp_path_factory):
+    """Returns the Hub, the results of the pushes, and the results of a process without this package that loads the models."""
+    root = tmp_path_factory.mktemp("pushes")
     torch.save(IDS, root / "ids.pt")
     tokenizer = build_tokenizer(
         "chars", ["".join(map(chr, range(32, 127)))], padding=False
@@ -139,18 +139,18 @@ def world(tmp_path_factory):
     (root / "pets.txt").write_text("\n".join(lines))
     with Hub() as hub:
         (login, *share) = re.search(r"```bash\n(.*?)\n```", SHARE, flags=re.DOTALL)[1].splitlines()
-        assert login == "hf auth login"  # which asks; here HF_TOKEN says it
-        hub.run(DOORS, root, PEFT=str(PEFT), SHARE_PYTHON=PYTHON, SHARE_BASH="\n".join(share))
+        assert login == "hf auth login"  # interactive; here HF_TOKEN replaces it
+        hub.run(PUSHES, root, PEFT=str(PEFT), SHARE_PYTHON=PYTHON, SHARE_BASH="\n".join(share))
         commits = [commit["oid"] for commit in hub.repositories["me/folder"].commits[1:]]
         (root / "wanted.json").write_text(json.dumps([[*FOLDERS], CARDS, commits, PROMPT]))
-        hub.run(BARE, root, home="bare", ELSEWHERE=ELSEWHERE)
+        hub.run(LOADS, root, home="bare", ELSEWHERE=ELSEWHERE)
     found = json.loads((root / "found.json").read_text())
     return hub, root, found, torch.load(root / "bare.pt"), commits
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_process_without_the_package_loads_what_was_pushed(world, name):
-    hub, root, _, bare, _ = world
+def test_a_process_without_the_package_loads_every_pushed_model(round_trip, name):
+    hub, root, _, bare, _ = round_trip
     folder = root / FOLDERS[name]
     with torch.no_grad():
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -167,8 +167,8 @@ def test_a_process_without_the_package_loads_what_was_pushed(world, name):
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_the_card_on_the_hub_says_how_to_use_the_model_there(world, name):
-    _, root, _, bare, _ = world
+def test_the_card_on_the_hub_says_how_to_use_the_model_there(round_trip, name):
+    _, root, _, bare, _ = round_trip
     code, out = bare[f"card of {name}"]
     assert f'\nname = "me/{name}"  #' in code and len(code.split("\n\n")[0].splitlines()) == 1
     assert f'\nname = "{FOLDERS[name]}"  #' in (root / FOLDERS[name] / "README.md").read_text()
@@ -178,8 +178,8 @@ def test_the_card_on_the_hub_says_how_to_use_the_model_there(world, name):
     assert out == here.getvalue() and len(out) > 4
 
 
-def test_revisions_are_pinned_by_commit(world):
-    _, root, _, bare, commits = world
+def test_revisions_are_pinned_by_commit(round_trip):
+    _, root, _, bare, commits = round_trip
     assert len(commits) == 2
     with torch.no_grad():
         for commit, folder in zip(commits, ("model", "other")):
@@ -188,8 +188,8 @@ def test_revisions_are_pinned_by_commit(world):
     assert torch.equal(bare[commits[1]], bare["folder"][0])
 
 
-def test_a_run_goes_up_with_its_results_and_without_its_checkpoints(world):
-    hub, root, _, _, _ = world
+def test_a_run_is_pushed_with_its_results_and_without_its_checkpoints(round_trip):
+    hub, root, _, _, _ = round_trip
     files = hub.files("me/script")
     assert {"results.json", "loss.png", "samples.txt"} <= files.keys()
     assert list((root / "script").glob("checkpoint-*")) and not [name for name in files if "checkpoint" in name]
@@ -197,8 +197,8 @@ def test_a_run_goes_up_with_its_results_and_without_its_checkpoints(world):
     assert f"pushed to {hub.url}/me/script\n" in (root / "output.txt").read_text()
 
 
-def test_without_a_repository_no_training_begins(world):
-    _, root, found, _, _ = world
+def test_without_a_repository_no_training_begins(round_trip):
+    _, root, found, _, _ = round_trip
     expected = (
         "SystemExit: training.train_lm: --push-to-hub me/never: the Hub answers 403 (fault in create): use a token "
         "that "
@@ -207,8 +207,8 @@ def test_without_a_repository_no_training_begins(world):
     assert not (root / "never").exists()
 
 
-def test_a_push_that_fails_leaves_the_run_and_the_command_that_repeats_it(world):
-    hub, root, found, _, _ = world
+def test_a_failed_push_keeps_the_run_and_prints_the_command_to_repeat_it(round_trip):
+    hub, root, found, _, _ = round_trip
     said = found["later"]
     assert said.startswith(
         "SystemExit: training.train_lm: the run is in later, but could not be pushed: me/later: the connection"
@@ -218,17 +218,17 @@ def test_a_push_that_fails_leaves_the_run_and_the_command_that_repeats_it(world)
     assert len(hub.history("me/later")) == 1
 
 
-def test_the_readme_s_commands_run_as_printed(world):
-    hub, root, found, _, _ = world
+def test_the_readme_s_commands_run_as_printed(round_trip):
+    hub, root, found, _, _ = round_trip
     assert found["hf-minrnn push runs/stdlib-mingru stdlib-mingru"] == 0
     titles = [title for title, _ in hub.history("me/stdlib-mingru")]
     assert titles == ["Upload MinRNNForCausalLM", "Upload tokenizer", "Upload a mingru model"]
     assert hub.files("me/stdlib-mingru")["README.md"] == (root / "model" / "README.md").read_bytes()
-    assert "\nimport " in (root / "output.txt").read_text()  # what the pipeline wrote
+    assert "\nimport " in (root / "output.txt").read_text()  # the text of the pipeline
 
 
-def test_trainer_pushes_the_code(world):
-    hub, root, _, _, _ = world
+def test_trainer_pushes_the_code(round_trip):
+    hub, root, _, _, _ = round_trip
     titles = [title for title, _ in hub.history("me/trainer")]
     assert titles == ["Model save", "Training in progress, step 1", "End of training"]
     code = (root / "trainer" / "hub_minrnn.py").read_bytes()
@@ -236,8 +236,8 @@ def test_trainer_pushes_the_code(world):
 
 
 @pytest.mark.skipif(not PEFT, reason="peft is not installed")
-def test_the_example_s_push_is_explained_and_repeated(world):
-    hub, root, found, _, _ = world
+def test_a_failed_push_of_the_example_is_explained_and_repeated(round_trip):
+    hub, root, found, _, _ = round_trip
     assert found["not tuned"].startswith(
         "SystemExit: --push-to-hub tuned: the Hub answers 401 (fault in create): log in"
     )
@@ -250,8 +250,8 @@ def test_the_example_s_push_is_explained_and_repeated(world):
     assert "\nscript, fine-tuned on pets.txt by" in card and str(root) not in card
 
 
-def test_no_token_is_written(world):
-    hub, root, _, _, _ = world
+def test_no_token_is_written(round_trip):
+    hub, root, _, _, _ = round_trip
     everything = [path for path in root.rglob("*") if path.is_file()]
     assert len(everything) > 100 and not [path for path in everything if TOKEN.encode() in path.read_bytes()]
     for repository in hub.repositories.values():

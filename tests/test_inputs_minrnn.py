@@ -94,13 +94,13 @@ def test_position_ids_of_one_sequence_are_accepted():
     assert torch.equal(padded, model(IDS, attention_mask=mask).logits)
 
 
-def test_masks_may_be_floats_that_are_zero_and_one():
+def test_masks_may_be_floats_of_zero_and_one():
     model, mask = build("mingru"), torch.ones(2, 6)
     mask[0, :2] = 0
     assert torch.equal(model(IDS, attention_mask=mask).logits, model(IDS, attention_mask=mask.long()).logits)
 
 
-def test_labels_of_the_logits_that_are_kept():
+def test_labels_of_kept_logits():
     model = build("mingru")
     kept = model(IDS, logits_to_keep=3, labels=IDS[:, 3:])
     wanted = torch.nn.functional.cross_entropy(kept.logits[:, :-1].flatten(0, 1), IDS[:, 4:].flatten())
@@ -169,7 +169,7 @@ def test_values_of_fake_and_vmapped_tensors_are_not_read():
         assert torch.allclose(each(IDS, MASK)[MASK.bool()], want[MASK.bool()], atol=1e-5)
 
 
-def test_a_compiled_model_takes_floats_that_are_zero_and_one():
+def test_a_compiled_model_takes_a_mask_of_floats():
     model = build("no-conv")
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

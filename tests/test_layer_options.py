@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from hf_minrnn import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 
@@ -19,14 +19,14 @@ def decays_without_input(layer):
     for cell in layer.cells:
         with torch.no_grad():
             cell.in_proj.weight.zero_()
-            cell.in_proj.bias[-cell.hidden_size :] = 0  # the candidate's
+            cell.in_proj.bias[-cell.hidden_size :] = 0  # the bias of the candidate
         found.append(cell.step(torch.zeros(1, cell.input_size), torch.ones(1, cell.hidden_size))[1][0])
     return torch.stack(found)
 
 
 @both
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_channels_of_a_fresh_layer_remember_from_2_to_56_steps(kind, bidirectional):
+def test_the_channels_of_a_new_layer_have_memories_of_2_to_56_steps(kind, bidirectional):
     layer = kind(3, 9, num_layers=2, bidirectional=bidirectional)
     assert {cell.spec.candidate_activation for cell in layer.cells} == {"identity"}
     assert {cell.spec.forget_gate_floor for cell in layer.cells} == {0.0}
@@ -38,7 +38,7 @@ def test_the_channels_of_a_fresh_layer_remember_from_2_to_56_steps(kind, bidirec
 
 
 @both
-def test_the_paper_form_has_the_numbers_of_plain_cells(kind):
+def test_the_paper_form_equals_plain_cells(kind):
     torch.manual_seed(0)
     cells = [CELLS[kind](3, 4), CELLS[kind](4, 4)]
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_the_paper_form_has_the_numbers_of_plain_cells(kind):
 
 
 @both
-def test_given_options_come_before_the_form(kind):
+def test_explicit_options_override_the_paper_form(kind):
     options = {"candidate_activation": "identity", "gate_bias": 1.0, "forget_gate_floor": 0.5}
     one, two = kind(3, 4, paper=True, **options), kind(3, 4, **options)
     two.load_state_dict(one.state_dict())
@@ -73,12 +73,12 @@ def test_each_layer_has_its_floor(kind, bidirectional):
     assert {cell.spec.forget_gate_floor for cell in same.cells} == {0.25}
     x = torch.randn(1, 6, 3)
     projected = layer.cells[0].project(x)[0]
-    want = define(projected, **layer.cells[0].spec._asdict())[0]
+    want = defined_scan(projected, **layer.cells[0].spec._asdict())[0]
     assert relative_error(layer.cells[0](x)[0], want) < 1e-5
 
 
 @both
-def test_without_a_bias_the_memory_is_not_spread(kind):
+def test_without_bias_there_is_no_gate_bias(kind):
     layer = kind(3, 4, bias=False)
     assert layer.gate_bias == 0.0 and "gate_bias" not in repr(layer)
     with pytest.raises(ValueError, match=r"gate_bias \(0, 2\) needs bias=True"):
@@ -99,18 +99,18 @@ def test_without_a_bias_the_memory_is_not_spread(kind):
     ],
     ids=str,
 )
-def test_values_that_do_not_fit_are_refused(kind, options, words):
+def test_invalid_values_are_rejected(kind, options, words):
     with pytest.raises(ValueError, match=words):
         kind(3, 4, num_layers=2, **options)
 
 
-def test_paper_is_a_switch():
+def test_paper_must_be_a_bool():
     with pytest.raises(TypeError, match="paper must be True or False, got 'yes'"):
         MinGRU(3, 4, paper="yes")
 
 
 @both
-def test_what_differs_from_the_default_is_shown(kind):
+def test_extra_repr_shows_values_that_are_not_the_default(kind):
     for options, want in (
         ({}, "3, 4"),
         ({"gate_bias": [0.0, 4.0]}, "3, 4"),
@@ -123,7 +123,7 @@ def test_what_differs_from_the_default_is_shown(kind):
 
 @pytest.mark.parametrize("cell_type", [MinGRUCell, MinLSTMCell])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_cells_are_the_paper_s_unless_told_otherwise(cell_type, device):
+def test_the_defaults_of_cells_are_those_of_the_paper(cell_type, device):
     cell = cell_type(3, 4, device=device)
     assert cell.spec.candidate_activation == "g" and cell.in_proj.gate_bias == 0
     spread = cell_type(3, 4, gate_bias=(1.0, 2.0), device=device, dtype=torch.bfloat16)

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from support.definition import assert_same, define, relative_error
+from support.definition import assert_runs_close, defined_scan, relative_error
 from support.scan_cases import BACKENDS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
@@ -44,7 +44,7 @@ def defined(layer, x, h0=None, resets=None):
             inputs, starts = x, resets
             if direction:
                 inputs = x.flip(0)
-                # Backwards an episode begins with the step before the next one's first.
+                # Read backwards, an episode begins with its last step.
                 starts = None if resets is None else torch.cat([resets[1:], resets.new_zeros(1)]).flip(0)
             projected = inputs @ cell.in_proj.weight.T
             if cell.in_proj.bias is not None:
@@ -53,7 +53,7 @@ def defined(layer, x, h0=None, resets=None):
             state = None if h0 is None else h0[len(finals)][None]
             reset = None if starts is None else starts[None]
             options = cell.spec._asdict()
-            h, last = define(
+            h, last = defined_scan(
                 projected[None, :, : cell.spec.num_parts * CHANNELS], initial_state=state, resets=reset, **options
             )
             h = h[0]
@@ -98,7 +98,7 @@ def test_equals_the_definition(kind, options, backend):
         got, want = run(layer, x, h0, starts), defined(layer, x, h0, starts)
         for one, other in zip(got, want):
             assert relative_error(one, other) < 1e-12
-        assert_same(gradients(layer, [x, h0], got), gradients(layer, [x, h0], want), 1e-11)
+        assert_runs_close(gradients(layer, [x, h0], got), gradients(layer, [x, h0], want), 1e-11)
 
 
 @both
@@ -126,7 +126,7 @@ def test_packed_sequences_equal_each_alone(kind, bidirectional, enforce_sorted):
             want_h = torch.stack([h for _, h in alone], 1)
             assert relative_error(h_n, want_h) < 1e-12
             mine = gradients(layer, [*rows, h0], [*got, h_n])
-            assert_same(mine, gradients(layer, [*rows, h0], [*[o for o, _ in alone], want_h]), 1e-11)
+            assert_runs_close(mine, gradients(layer, [*rows, h0], [*[o for o, _ in alone], want_h]), 1e-11)
 
 
 @both
@@ -179,7 +179,7 @@ def test_chunks_and_steps_equal_the_whole(kind):
 
 
 @both
-def test_layouts_are_one_function(kind):
+def test_all_input_layouts_give_the_same_results(kind):
     first, second = make(kind, bidirectional=True), make(kind, bidirectional=True, batch_first=True)
     x, h0 = torch.randn(TIME, 2, FEATURES, dtype=torch.float64), torch.randn(2, 2, CHANNELS, dtype=torch.float64)
     resets = torch.rand(TIME, 2) > 0.7
@@ -190,7 +190,7 @@ def test_layouts_are_one_function(kind):
     assert relative_error(alone, one[:, 1]) < 1e-12 and relative_error(h_alone, h_one[:, 1]) < 1e-12
 
 
-def test_dropout_stands_between_layers_in_training_only():
+def test_dropout_applies_between_layers_in_training_only():
     layer = make(MinGRU, num_layers=2, dropout=1.0)
     x = torch.randn(TIME, 2, FEATURES, dtype=torch.float64)
     zeros, _ = make(MinGRU, num_layers=2)(x)
@@ -238,7 +238,7 @@ def test_a_cell_state_without_values_is_not_compared():
     assert relative_error(rows, want) < 1e-6
 
 
-def test_reduced_precision_keeps_a_wide_state_where_asked():
+def test_state_dtype_keeps_a_float32_state_in_reduced_precision():
     # A long memory: each step adds less than the resolution of a bfloat16 state.
     narrow, wide = (make(MinGRU, gate_bias=8.0, state_dtype=dtype).bfloat16() for dtype in (None, torch.float32))
     assert run(narrow, torch.ones(1, FEATURES).bfloat16())[1].dtype == torch.bfloat16
@@ -291,7 +291,7 @@ def test_packed_sequences_compile_in_one_graph(kind, enforce_sorted):
             results.append([result[0].data, state_of(result)])
         for one, other in zip(*results):
             assert relative_error(one, other) < 1e-12
-        assert_same(gradients(layer, [h0], results[0]), gradients(layer, [h0], results[1]), 1e-11)
+        assert_runs_close(gradients(layer, [h0], results[0]), gradients(layer, [h0], results[1]), 1e-11)
 
 
 @both
@@ -337,12 +337,12 @@ def test_quantizes(kind):
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 @both
-def test_refused_arguments(kind, arguments, error, words):
+def test_invalid_arguments_are_rejected(kind, arguments, error, words):
     with pytest.raises(error, match=words):
         kind(**{"input_size": FEATURES, "hidden_size": CHANNELS, **arguments})
 
 
-def test_refused_inputs():
+def test_invalid_inputs_are_rejected():
     layer, x = MinGRU(FEATURES, CHANNELS), torch.randn(TIME, 2, FEATURES)
     for bad, error, words in (
         ((x[None],), ValueError, "2D or 3D, got 4D"),
@@ -369,7 +369,7 @@ def test_refused_inputs():
             layer(pack_sequence(rows, enforce_sorted=sorted_input), None, bad)
 
 
-def test_an_order_that_is_not_given_is_the_first_to_the_last():
+def test_a_packed_sequence_without_indices_is_in_its_given_order():
     layer, rows, starts = (
         make(MinGRU),
         torch.randn(2, TIME, FEATURES).double().split([5, 4], 1),
@@ -387,9 +387,9 @@ def test_an_empty_sequence_keeps_the_state():
     assert output.shape == (0, 2, CHANNELS) and torch.equal(h_n, h0)
 
 
-def test_packed_sequences_where_another_device_is_the_default():
+def test_packed_sequences_with_another_default_device():
     packed = pack_sequence([torch.randn(5, 4), torch.randn(3, 4)])
     layer = MinGRU(4, 8)
     want = layer(packed)[0].data
-    with torch.device("meta"):  # the lengths of a PackedSequence are on the CPU all the same
+    with torch.device("meta"):  # the lengths of a PackedSequence are still on the CPU
         assert torch.equal(layer(packed)[0].data, want)

@@ -49,7 +49,7 @@ def test_step_by_step_equals_parallel(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cuts", [(1,), (2, 3), (7, 8, 30)], ids=str)
-def test_split_and_carried_on_equals_whole(name, cuts):
+def test_segments_with_a_carried_state_equal_the_whole(name, cuts):
     model, ids = build(name), token_ids(2, 33)
     cache, parts = None, []
     for begin, end in zip((0, *cuts), (*cuts, 33)):
@@ -59,7 +59,7 @@ def test_split_and_carried_on_equals_whole(name, cuts):
     assert close(torch.cat(parts, 1), model(ids).logits)
 
 
-def test_a_convolution_of_one_step_carries_nothing():
+def test_a_convolution_of_kernel_size_one_has_no_state():
     model, ids = build("mingru", conv_kernel_size=1), token_ids(2, 9)
     first = model(ids[:, :5])
     more = model(ids[:, 5:], past_key_values=first.past_key_values)
@@ -282,7 +282,7 @@ def test_pipeline_generates_from_a_saved_folder(tmp_path):
     assert text[0]["generated_text"].startswith("ABBA") and len(text[0]["generated_text"]) > 4
 
 
-def test_decoding_does_not_grow():
+def test_the_cache_does_not_grow_with_the_text():
     model = build("mingru")
     sizes = []
     with torch.no_grad():
@@ -294,7 +294,7 @@ def test_decoding_does_not_grow():
     assert sizes[0] == sizes[1] and cache.get_seq_length() == 10010
 
 
-def test_a_failing_forward_leaves_the_cache_as_it_was(monkeypatch):
+def test_a_failed_forward_leaves_the_cache_unchanged(monkeypatch):
     model, ids = build("mingru"), token_ids(1, 6)
     with torch.no_grad():
         cache = model(ids).past_key_values
@@ -322,7 +322,7 @@ def registered_afterwards(monkeypatch):
     registration.install()
 
 
-def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch, registered_afterwards):
+def test_two_copies_of_the_package_work_in_one_process(tmp_path, monkeypatch, registered_afterwards):
     shutil.copytree(
         Path(hf_minrnn.__file__).parent, tmp_path / "other_minrnn", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -341,7 +341,7 @@ def test_two_copies_of_the_code_live_side_by_side(tmp_path, monkeypatch, registe
             assert torch.equal(out, expected)
 
 
-def test_an_unknown_scan_backend_is_a_wish(caplog):
+def test_an_unknown_scan_backend_falls_back_to_auto(caplog):
     model, ids = build("mingru"), token_ids(1, 6)
     wishing = build("mingru", scan_backend="quantum")
     assert torch.equal(wishing(ids).logits, model(ids).logits)
@@ -349,7 +349,7 @@ def test_an_unknown_scan_backend_is_a_wish(caplog):
         assert close(build("mingru", scan_backend=backend)(ids).logits, model(ids).logits)
 
 
-def test_a_scan_backend_that_cannot_be_had_is_a_wish_too(monkeypatch):
+def test_an_unavailable_scan_backend_falls_back_to_auto(monkeypatch):
     assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "numba"
     monkeypatch.setattr(scan_choice, "problem", lambda: "No module named 'numba'")
     assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "auto"

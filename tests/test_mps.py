@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What can be told of Apple's GPUs (MPS) without one: which backend runs there, that nothing on the way is in float64, which
-MPS does not have, and that every operation is one that this torch lists as implemented for MPS.
+"""Checks for Apple's GPUs (MPS) that need no such GPU.
+
+They check which backend is chosen, that no tensor is float64, which MPS does not support, and that torch lists every operation
+as implemented for MPS.
 """
 
 from functools import cache
@@ -29,7 +31,7 @@ INPUTS = {
 
 
 class NoFloat64(TorchDispatchMode):
-    """Fails where a float64 tensor is made, also inside the scan's custom op, and notes every operation."""
+    """Raises an error if a float64 tensor is made, also inside the scan's custom op, and records every operation."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +40,7 @@ class NoFloat64(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         namespace, name = func.name().split("::")
         if namespace == scan_op.NAMESPACE:
-            with self:  # the operations that the kernel is made of
+            with self:  # runs the kernel, to see its operations
                 return KERNELS[name](*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
         if any(isinstance(x, torch.Tensor) and x.dtype == torch.float64 for x in tree_leaves(out)):
@@ -49,7 +51,7 @@ class NoFloat64(TorchDispatchMode):
 
 @cache
 def listed():
-    """The kernels of every operation, as torch's own list has them."""
+    """Returns torch's own list of operations and their kernels."""
     listing = Path(torchgen.__file__).with_name("packaged") / "ATen" / "native" / "native_functions.yaml"
     with listing.open() as file:
         entries = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -65,7 +67,7 @@ def runs_on_mps(name: str) -> bool:
 
 
 def run(name, dtype, backend, **inputs):
-    """Every operation of a forward, a backward and, without padding and packing, of `generate`."""
+    """Returns all operations of a forward and backward pass and, without padding and packing, of `generate`."""
     model, ids = build(name, scan_backend=backend).to(dtype), token_ids(2, 40)
     with NoFloat64() as mode:
         model.train()(ids, labels=ids, **inputs).loss.backward()
@@ -74,7 +76,7 @@ def run(name, dtype, backend, **inputs):
     return mode.seen
 
 
-def test_mps_takes_the_torch_backend():
+def test_mps_uses_the_torch_backend():
     assert resolve_backend("auto", "mps") == resolve_backend("auto", torch.device("mps")) == "torch"
 
 
@@ -89,7 +91,7 @@ def test_nothing_is_in_float64_and_every_operation_is_implemented(name, dtype, b
 
 @pytest.mark.parametrize("backend", ["auto", "associative"])
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
-def test_neither_is_in_scans_over_packed_sequences(cell_type, backend):
+def test_scans_over_packed_sequences_are_implemented_without_float64(cell_type, backend):
     projected = torch.randn(1, 40, 12, requires_grad=True)
     bounds, resets = torch.tensor([0, 11, 11, 40]), torch.rand(1, 40) < 0.1
     with NoFloat64() as mode:
@@ -98,8 +100,8 @@ def test_neither_is_in_scans_over_packed_sequences(cell_type, backend):
     assert not {operation for operation in mode.seen if not runs_on_mps(operation)}
 
 
-def test_the_norm_that_no_cpu_runs_is_implemented():
-    # Where a gradient is wanted, torch composes the norm on MPS as on the CPU.
+def test_the_fused_norm_is_implemented_on_mps():
+    # With gradients, torch composes the norm of simple operations on MPS, as on the CPU. Without them it has a fused norm.
     assert runs_on_mps("aten._fused_rms_norm.default")
 
 

@@ -34,7 +34,7 @@ def test_the_result_is_the_same_with_and_without_gradients(dtype, shape, scale):
 
 @pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)], ids=str)
 @pytest.mark.parametrize("eps", [1e-6, 1e-2])
-def test_another_dtype_than_the_weight_gives_the_same_without_a_warning(dtypes, eps):
+def test_input_and_weight_of_different_dtypes_equal_torch_without_a_warning(dtypes, eps):
     norm, x = MinRNNRMSNorm(4, eps=eps).to(dtypes[1]), torch.randn(2, 4).to(dtypes[0])
     torch.nn.init.normal_(norm.weight)
     want = torch.nn.functional.rms_norm(x, (4,), norm.weight, eps)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The notebooks: what is committed is whole and fit to be read, and each runs from a clean kernel."""
+"""The notebooks: the committed outputs are complete and readable, and each notebook runs in a new kernel."""
 
 import asyncio
 import json
@@ -10,29 +10,30 @@ import pytest
 from support.hub_stand_in import TOKEN, Hub
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-LIMIT_S = 900  # for machines that are slow or busy; nbclient calls its end a kernel that died. A free one takes under a minute
+# For slow or busy machines; otherwise a notebook takes less than a minute. nbclient reports a timeout as a dead kernel.
+LIMIT_S = 900
 MACHINE_PATHS = re.compile(r"/(home|mnt|opt|root|tmp|Users|work)/\w|site-packages/|\b[A-Z]:\\\w")
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def read(path):
-    """The cells, with their sources as one string."""
+    """Returns the cells, with their sources as one string each."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [{**cell, "source": "".join(cell["source"])} for cell in cells]
 
 
 def pictures(cells) -> list[int]:
-    """How many each code cell shows."""
+    """Returns the number of pictures that each code cell shows."""
     outputs = [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
     return [sum("image/png" in output.get("data", {}) for output in of_cell) for of_cell in outputs]
 
 
-def test_they_are_numbered():
+def test_the_notebooks_are_numbered():
     assert [path.stem[:2] for path in NOTEBOOKS] == [f"{n}_" for n in range(1, 7)]
 
 
 @each_notebook
-def test_begins_with_its_title(path):
+def test_a_notebook_begins_with_its_title(path):
     first = read(path)[0]
     assert first["cell_type"] == "markdown" and first["source"].startswith(f"# {path.stem[0]}. ")
 
@@ -53,7 +54,7 @@ def test_outputs_are_pictures_and_plain_text_without_errors_and_warnings(path):
 
 
 @each_notebook
-def test_is_small_and_names_no_path_of_a_machine(path):
+def test_a_notebook_is_small_and_contains_no_machine_paths(path):
     assert path.stat().st_size < 400_000
     texts = []
     for cell in read(path):
@@ -75,11 +76,11 @@ def test_nothing_is_pushed_without_a_token():
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """A function that runs a notebook in a clean kernel and an empty folder, and returns it with the new outputs."""
+    """Returns a function that runs a notebook in a new kernel and an empty folder, and returns it with the new outputs."""
     nbclient, kernelspec = pytest.importorskip("nbclient"), pytest.importorskip("ipykernel.kernelspec")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("peft")
-    # This interpreter, whatever kernels the machine has; one thread, as in all tests; pictures, and no token.
+    # The kernel uses this interpreter and one thread. It shows pictures and has no token.
     kernelspec.write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -97,8 +98,8 @@ def execute(tmp_path, monkeypatch):
         client = nbclient.NotebookClient(
             notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )
-        asyncio.run(asyncio.wait_for(client.async_execute(), LIMIT_S))  # raises what a cell raises
-        assert not list(folder.iterdir()), "it left files where it ran"
+        asyncio.run(asyncio.wait_for(client.async_execute(), LIMIT_S))  # an error in a cell is raised here
+        assert not list(folder.iterdir()), "the notebook left files in its folder"
         return notebook
 
     return run
@@ -106,12 +107,12 @@ def execute(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @each_notebook
-def test_runs_from_a_clean_kernel(path, execute):
+def test_a_notebook_runs_in_a_new_kernel(path, execute):
     assert pictures(execute(path).cells) == pictures(read(path))
 
 
 @pytest.mark.slow
-def test_shares_a_model_and_loads_it_from_the_hub(execute, tmp_path, monkeypatch):
+def test_the_notebook_on_sharing_pushes_a_model_and_loads_it(execute, tmp_path, monkeypatch):
     with Hub() as hub:
         for name, value in hub.environment(tmp_path / "home").items():
             monkeypatch.setenv(name, value)

@@ -20,7 +20,7 @@ def restore_registry():
 
 
 def signed_cell(name="signed"):
-    """A cell whose decay lies in (-1, 1)."""
+    """Returns the class of a cell whose decay is in (-1, 1)."""
 
     class Signed(MinRNNCell):
         cell_type, num_parts = name, 2
@@ -90,8 +90,8 @@ def test_a_config_of_an_unknown_cell_says_how_to_register_it(restore_registry, t
 
 @pytest.mark.parametrize("method", ["project", "scan", "step and scan"])
 @pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
-def test_what_a_subclass_overrides_counts_in_training_and_in_decoding(cell_type, method, restore_registry):
-    """Reading token by token must give the same as reading the sequence, whichever part of a cell is replaced."""
+def test_overrides_of_a_subclass_are_used_in_training_and_decoding(cell_type, method, restore_registry):
+    """Reading token by token equals reading the whole sequence, for any overridden method of a cell."""
     base = CELLS[cell_type]
 
     class Changed(base):
@@ -135,7 +135,7 @@ class Both(MinGRUCell):
         return super().step(x, state)
 
 
-def test_a_step_that_does_not_belong_to_the_scan_is_refused():
+def test_a_step_without_a_matching_scan_is_rejected():
     with pytest.raises(TypeError, match="Half has the step of Half and the scan of MinRNNCell"):
 
         class Half(MinGRUCell):
@@ -166,7 +166,7 @@ def test_the_inherited_scan_only_computes_the_cells_of_minrnn_scan(name):
         Unknown(3, 4, forget_gate_floor=0.5)
 
 
-def test_a_cell_that_overrides_project_alone_is_one(restore_registry):
+def test_a_cell_may_override_project_alone(restore_registry):
     @register_cell
     class Squashed(MinGRUCell):
         cell_type = "squashed"
@@ -182,7 +182,7 @@ def test_a_cell_that_overrides_project_alone_is_one(restore_registry):
     )
 
 
-def test_an_h_that_is_no_state_cannot_be_recorded(restore_registry):
+def test_a_scan_whose_h_is_not_the_state_cannot_be_recorded(restore_registry):
     @register_cell
     class Doubled(MinRNNCell):
         cell_type, num_parts = "doubled", 2
@@ -197,7 +197,7 @@ def test_an_h_that_is_no_state_cannot_be_recorded(restore_registry):
         model.generate(ids, max_new_tokens=3, do_sample=False, prompt_lookup_num_tokens=2)
 
 
-def test_what_a_scan_returns_may_share_memory():
+def test_results_of_a_scan_may_share_memory():
     class Sharing(MinRNNCell):
         cell_type, num_parts = "sharing", 2
 
@@ -214,7 +214,7 @@ def test_what_a_scan_returns_may_share_memory():
         assert torch.equal(state, kept)
 
 
-def test_a_step_that_forgets_the_extra_features_is_named(restore_registry):
+def test_a_step_that_omits_the_extra_features_is_reported(restore_registry):
     @register_cell
     class Forgetting(Both):
         cell_type = "forgetting"
@@ -242,7 +242,7 @@ def test_a_gate_bias_of_a_registered_cell_reaches_a_fresh_model(restore_registry
     assert not bias[16:].any()
 
 
-def test_what_cannot_be_registered_is_refused(restore_registry):
+def test_invalid_cells_cannot_be_registered(restore_registry):
     class WithoutName(MinRNNCell):
         num_parts = 2
 
@@ -269,7 +269,7 @@ def test_what_cannot_be_registered_is_refused(restore_registry):
         register_cell(type("Other", (signed_cell(),), {}))
 
 
-def test_a_cell_that_is_not_part_of_the_package_is_named_when_code_is_carried(restore_registry, caplog):
+def test_carry_code_warns_of_a_cell_outside_the_package(restore_registry, caplog):
     register_cell(signed_cell("signed-and-carried"))
     tiny("signed-and-carried").carry_code()
     assert "cell_type 'signed-and-carried' is not part of hf_minrnn" in caplog.text

@@ -18,7 +18,7 @@ def test_sequence_order_puts_the_sequences_one_after_the_other(lengths):
 
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_every_sequence_is_turned_round(lengths):
+def test_every_sequence_is_reversed(lengths):
     bounds = torch.tensor([0, *lengths]).cumsum(0)
     rows = torch.arange(sum(lengths)).split(lengths)
     want = torch.cat([row.flip(0) for row in rows])
@@ -28,7 +28,7 @@ def test_every_sequence_is_turned_round(lengths):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_backwards_an_episode_begins_with_its_last_step(packed):
+def test_a_reversed_episode_begins_with_its_last_step(packed):
     resets = torch.tensor([[False, False, True, True, False]])
     bounds = torch.tensor([0, 5]) if packed else None
     got = resets_backwards(resets, turn_index(5, bounds, "cpu"), bounds)
@@ -37,12 +37,12 @@ def test_backwards_an_episode_begins_with_its_last_step(packed):
     assert resets_backwards(None, turn_index(5, bounds, "cpu"), bounds) is None
 
 
-def test_the_first_step_of_a_sequence_is_no_reset_of_the_one_before():
+def test_the_first_step_of_a_sequence_does_not_reset_the_previous_one():
     resets, bounds = torch.tensor([[False, False, True, False]]), torch.tensor([0, 2, 4])
     assert not resets_backwards(resets, turn_index(4, bounds, "cpu"), bounds).any()
 
 
-def test_resets_packed_in_another_order_are_refused():
+def test_resets_packed_in_another_order_are_rejected():
     packed = pack_sequence([torch.randn(3, 2), torch.randn(2, 2)])
     starts = [torch.tensor([True, False, False]), torch.tensor([False, True])]
     assert packed_resets(pack_sequence(starts), packed).tolist() == [True, False, False, True, False]

@@ -166,7 +166,7 @@ def test_packing_compiles_in_one_graph_for_every_length():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
-def test_resets_start_sequences_within_a_row_that_goes_on_from_a_cache(name, checkpointing):
+def test_resets_start_sequences_in_a_row_that_continues_a_cache(name, checkpointing):
     # Row 0 continues the cache and starts a new sequence later; row 1 starts a new sequence at its first token.
     model = build(name).train()
     if checkpointing:

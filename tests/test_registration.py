@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""`import hf_minrnn` makes its models known to transformers, whichever of the two is imported first, and where."""
+"""`import hf_minrnn` registers its models in transformers, for any order and place of the two imports."""
 
 import ast
 import importlib.util
@@ -47,8 +47,8 @@ def folder(tmp_path_factory):
     return path
 
 
-# Runs every program in a process of its own, forked from one that has imported what transformers imports, and not transformers:
-# that takes seconds, each time.
+# Runs each program in a fork of a process that has imported the dependencies of transformers, but not transformers. Importing
+# them for each program would take seconds.
 FORKS = """
 import contextlib, importlib, json, os, sys, traceback, warnings
 warnings.simplefilter("ignore")
@@ -75,7 +75,7 @@ print(json.dumps(results))
 
 
 def run(programs):
-    """Returns what each program prints, by its name."""
+    """Returns the output of each program, by its name."""
     given = json.dumps({name: CHECK + program for name, program in programs.items()})
     result = subprocess.run([sys.executable, "-c", FORKS], input=given, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -190,7 +190,7 @@ import sys
 import hf_minrnn
 assert not {"transformers", "peft"} & set(sys.modules) and set(hf_minrnn.__all__) <= set(dir(hf_minrnn))
 import transformers.models.auto.modeling_auto
-for name in hf_minrnn.registration.CHANGES:  # nothing of the finder is left on what it has found
+for name in hf_minrnn.registration.CHANGES:  # the finder leaves no loader of its own on the modules
     assert name.startswith("peft") or type(sys.modules[name].__spec__.loader).__name__ == "SourceFileLoader", name
 assert {name for name in sys.modules if name.startswith("hf_minrnn.")} == {"hf_minrnn.registration"}
 """
@@ -202,11 +202,11 @@ def printed(folder):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_orders(printed, order):
+def test_any_import_order_registers_the_models(printed, order):
     assert printed[order].endswith("checked\n"), printed[order]
 
 
-# The problem, and the error message.
+# The code that causes the problem, and the error message.
 CANNOT_BE_IMPORTED = {
     "a file of this package is missing": ("import sys; sys.modules['hf_minrnn.compat'] = None", "hf_minrnn.compat"),
     "transformers is too old": (
@@ -217,7 +217,7 @@ CANNOT_BE_IMPORTED = {
 }
 
 
-def test_model_files_that_cannot_be_imported_fail_where_they_are_used_and_nothing_else_does(folder):
+def test_model_files_that_cannot_be_imported_only_fail_when_they_are_used(folder):
     program = f"""
 from hf_minrnn import MinGRU
 import transformers
@@ -265,7 +265,7 @@ print("checked")
         assert text.endswith("checked\n"), text
 
 
-def test_another_version_without_the_tables_warns_and_can_be_imported(monkeypatch):
+def test_a_version_without_the_tables_only_gives_a_warning(monkeypatch):
     for name in registration.CHANGES:
         module = type(sys)(name)
         monkeypatch.setitem(sys.modules, name, module)
@@ -276,14 +276,14 @@ def test_another_version_without_the_tables_warns_and_can_be_imported(monkeypatc
             registration._change(name)
 
 
-def test_what_is_set_on_transformers_itself_comes_first(monkeypatch):
+def test_an_attribute_set_on_transformers_takes_precedence(monkeypatch):
     monkeypatch.setattr(transformers, "MinRNNModel", int, raising=True)
     assert transformers.MinRNNModel is int
     monkeypatch.undo()
     assert transformers.MinRNNModel is hf_minrnn.MinRNNModel and not hasattr(transformers.models.llama, "MinRNNModel")
 
 
-def test_the_names_are_those_of_the_classes():
+def test_registered_names_are_the_names_of_the_classes():
     for name in (registration.CONFIG, *registration.MODELS.values()):
         value = getattr(hf_minrnn, name)
         assert value.__name__ == name and pickle.loads(pickle.dumps(value)) is value
@@ -326,7 +326,7 @@ print("checked")
     assert printed.endswith("checked\n"), printed
 
 
-def test_what_type_checkers_see_is_what_there_is():
+def test_the_imports_for_type_checkers_are_complete():
     tree = ast.parse(Path(hf_minrnn.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {node.module: [alias.name for alias in node.names] for node in block.body}

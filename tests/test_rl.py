@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from support.definition import assert_same, relative_error
+from support.definition import assert_runs_close, relative_error
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -32,7 +32,7 @@ def make(kind, layers=LAYERS, **options):
 
 
 def rollout_data(shape=(ROWS, TIME), seed=1):
-    """Returns random values, `is_init`, and states as in a rollout: arbitrary, but zero where an episode begins."""
+    """Returns random values, `is_init`, and states like those of a rollout: arbitrary, but zero at the start of an episode."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(*shape, FEATURES, generator=generator, dtype=torch.float64)
     state = torch.randn(*shape, LAYERS, CHANNELS, generator=generator, dtype=torch.float64)
@@ -41,7 +41,7 @@ def rollout_data(shape=(ROWS, TIME), seed=1):
 
 
 def steps(module, data):
-    """Runs a rollout step by step from the state stored at each row's first step: `(y, state after each step)`."""
+    """Runs a rollout step by step from the state stored at each row's first step. Returns `(y, state after each step)`."""
     state, outputs, states = data["state"][:, 0], [], []
     for t in range(data.shape[1]):
         step = module(
@@ -54,7 +54,7 @@ def steps(module, data):
 
 
 class AsTorchRLCalls(nn.Module):
-    """A MinGRU that TorchRL's GRUModule treats as its own Python GRU, for which it splits and pads episodes."""
+    """A MinGRU that TorchRL's GRUModule takes for its own Python GRU, so it splits and pads the episodes."""
 
     def __init__(self, layer):
         super().__init__()
@@ -72,7 +72,7 @@ class AsTorchRLCalls(nn.Module):
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("shape", [(TIME,), (ROWS, TIME), (2, ROWS, TIME)], ids=str)
 @pytest.mark.parametrize("stored", [False, True])
-def test_keys_and_shapes_are_grumodules(shape, recurrent, stored):
+def test_keys_and_shapes_equal_those_of_grumodule(shape, recurrent, stored):
     results = []
     for kind in (GRUModule, MinGRUModule):
         data = rollout_data(shape)
@@ -89,11 +89,11 @@ def test_keys_and_shapes_are_grumodules(shape, recurrent, stored):
 
 
 @pytest.mark.parametrize("slices", [False, True])
-def test_equals_torchrls_own_module_around_the_same_layer(slices):
+def test_equals_the_module_of_torchrl_with_the_same_layer(slices):
     ours = make(MinGRUModule)
     theirs = GRUModule(gru=AsTorchRLCalls(ours.gru), **KEYS)
     data = rollout_data()
-    if slices:  # SliceSampler marks where each one begins, and each goes on from the state stored there
+    if slices:  # SliceSampler marks the start of each slice, which continues from the state stored there
         data["state"] = torch.randn_like(data["state"])
     found = []
     for module in (ours, theirs):
@@ -107,7 +107,7 @@ def test_equals_torchrls_own_module_around_the_same_layer(slices):
         found.append((results, dict(enumerate(grads))))
     for got, want in zip(found[0][0], found[1][0]):
         assert relative_error(got, want) < 1e-12
-    assert_same(found[0][1], found[1][1], 1e-11)
+    assert_runs_close(found[0][1], found[1][1], 1e-11)
 
 
 @both
@@ -131,19 +131,18 @@ def test_a_sequence_equals_its_steps(kind, options, through_state):
         loss = sum((r * torch.linspace(-1, 1, r.numel(), dtype=r.dtype).view_as(r)).sum() for r in results)
         wanted = [x, *([start] if through_state else []), *module.parameters()]
         grads = dict(enumerate(torch.autograd.grad(loss, wanted)))
-        if (
-            through_state
-        ):  # a step does not look at the state where an episode begins, which a sequence does at its first
+        if through_state:
+            # At the start of an episode, a single step ignores the stored state. The first step of a sequence does not.
             grads[1] = grads[1][1:]
         found.append((results, grads))
     for got, want in zip(found[0][0], found[1][0]):
         assert relative_error(got, want) < 1e-12
-    assert_same(found[0][1], found[1][1], 1e-11)
+    assert_runs_close(found[0][1], found[1][1], 1e-11)
 
 
 @both
 def test_a_sequence_of_one_step_with_a_stored_state(kind):
-    """A sequence reads a state that needs a gradient in another way, which must not change the result."""
+    """A stored state that needs a gradient takes another path through the code, which must not change the result."""
     module, data = make(kind), rollout_data((ROWS, 1))
     results = []
     for grad in (False, True):
@@ -198,13 +197,13 @@ def test_compiles_in_one_graph_with_a_stored_state(kind, stored):
         out = run(data.clone())
         grads = torch.autograd.grad(out["y"].square().sum() + out["next", "state"].sum(), list(module.parameters()))
         found.append(dict(enumerate([out["y"].detach(), out["next", "state"].detach(), *grads])))
-    assert_same(found[1], found[0], 1e-5)
+    assert_runs_close(found[1], found[0], 1e-5)
 
 
 @pytest.mark.parametrize("grad", [False, True])
 @both
-def test_without_looking_at_what_is_stored(kind, grad):
-    """As under vmap, where values cannot be read."""
+def test_results_are_the_same_if_stored_values_cannot_be_read(kind, grad):
+    """Values cannot be read under vmap."""
     module, data = make(kind, default_recurrent_mode=True), rollout_data()
     for now in (data, slices_data(torch.float64)):
         with torch.set_grad_enabled(grad):
@@ -238,7 +237,7 @@ def test_gae_by_vmap_equals_a_loop(kind, layers):
             out = gae(data.clone(), **given)
             found.append({key: out[key].detach() for key in ("advantage", "value_target")})
         assert found[0]["advantage"].any()
-        assert_same(found[0], found[1], 1e-5)
+        assert_runs_close(found[0], found[1], 1e-5)
 
 
 def test_mode_follows_torchrls_switch():
@@ -315,12 +314,12 @@ def test_a_rollout_in_an_environment(kind):
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_refused_arguments(arguments, words):
+def test_invalid_arguments_are_rejected(arguments, words):
     with pytest.raises((ValueError, TypeError), match=words):
         MinGRUModule(FEATURES, CHANNELS, **arguments)
 
 
-def test_refused_calls():
+def test_invalid_calls_are_rejected():
     with pytest.raises(ValueError, match="gru must be a MinGRU, got MinLSTM"):
         MinGRUModule(gru=MinLSTM(2, 3, batch_first=True), in_key="x", out_key="y")
     module = make(MinGRUModule, default_recurrent_mode=True)

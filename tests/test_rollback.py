@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A cache that records can go back, exactly, and speculative decoding through it equals plain decoding."""
+"""Rollback of a recording cache is exact, and speculative decoding with it equals plain decoding."""
 
 import copy
 
@@ -85,7 +85,7 @@ def test_any_forwards_and_rollbacks(name, rounds, data):
 
 
 @pytest.mark.parametrize("name", ["mingru", "minlstm-paper"])
-def test_going_back_behind_padding(name):
+def test_rollback_over_padding(name):
     model, ids = build(name), token_ids(2, 8)
     mask = torch.tensor([[0, 0, 1, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1, 1, 0]])
     for back in range(9):
@@ -198,7 +198,7 @@ def crops(monkeypatch):
     return calls
 
 
-# No special tokens: a padding token would be taken for padding wherever the model writes it.
+# No special tokens: a padding token that the model writes would be treated as padding.
 NO_TOKENS = {"eos_token_id": None, "pad_token_id": None}
 
 
@@ -209,7 +209,7 @@ def llama(vocab_size=97):
 
 
 def draft_of(name, kind):
-    """Makes a draft model that is right sometimes, always or hardly ever."""
+    """Makes a draft model whose tokens are accepted sometimes, always or rarely."""
     draft = llama() if kind == "llama" else build(name, **NO_TOKENS)
     if kind == "near":
         torch.manual_seed(2)
@@ -236,7 +236,7 @@ def test_assisted_generation_equals_greedy(name, kind, crops):
     )
     assert torch.equal(assisted.sequences, plain) and len(assisted.scores) == 40
     assert (min(crops) < 0) == (kind != "same") and len(crops) >= 3 * 5
-    # The returned cache goes on like any other, and no longer records.
+    # The returned cache can be continued like any other, and no longer records.
     cache = assisted.past_key_values
     assert not any(layer.record_past or layer.history for layer in cache.layers)
     more = model.generate(assisted.sequences, past_key_values=cache, max_new_tokens=5, do_sample=False)
@@ -283,7 +283,7 @@ def test_assisted_generation_from_a_padded_prompt():
         assert torch.equal(out[:, 11:], plain[:, 7:])
 
 
-def test_assisted_generation_continues_a_cache_and_gives_it_back():
+def test_assisted_generation_continues_and_returns_a_cache():
     model, draft, ids = build("mingru", **NO_TOKENS), draft_of("mingru", "near"), token_ids(1, 11)
     with torch.no_grad():
         cache = model(ids[:, :7]).past_key_values
@@ -326,7 +326,7 @@ def learnt(model, tokenizer):
 
 @pytest.mark.parametrize("target", ["llama", "minrnn"])
 def test_assists_with_another_tokenizer(target, crops):
-    """If the tokens of the two tokenizers differ, transformers goes back to before accepted tokens."""
+    """If the tokens of the two tokenizers differ, transformers may roll back accepted tokens."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()

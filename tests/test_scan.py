@@ -5,13 +5,13 @@ import itertools
 
 import pytest
 import torch
-from support.definition import assert_same, define, loss_weights, run
+from support.definition import assert_runs_close, defined_scan, loss_weights, run_with_gradients
 from support.scan_cases import (
     BACKENDS,
     CELLS,
     TOLERANCES,
     Case,
-    assert_defined,
+    assert_matches_definition,
     cell_options,
     every_backend,
     every_cell,
@@ -64,12 +64,16 @@ def on_backends():
 def test_values_and_gradients(case, dtype, backend, monkeypatch):
     projected, state, features = case.inputs(dtype)
     if case.time == 1:  # plain torch computes a single step; the kernels must be right for one too
-        assert_defined(run(minrnn_scan, projected, case.cell_type, state, **case.options, **features), case, dtype)
+        assert_matches_definition(
+            run_with_gradients(minrnn_scan, projected, case.cell_type, state, **case.options, **features), case, dtype
+        )
         monkeypatch.setattr(scan_module, "is_one_step", lambda *_: False)
     with poisoned() as count:
-        got = run(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
-    assert count[0] >= 2 or backend == "associative"  # which makes no memory of its own
-    assert_defined(got, case, dtype)
+        got = run_with_gradients(
+            minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features
+        )
+    assert count[0] >= 2 or backend == "associative"  # it never calls torch.empty
+    assert_matches_definition(got, case, dtype)
 
 
 def test_the_grid_has_every_pair():
@@ -102,7 +106,7 @@ def test_gradients_of_h_alone_and_of_the_final_state_alone(case, backend):
     projected, state, features = case.inputs(torch.float64)
     for chosen in (0, 1):
         results = []
-        for scan, extra in ((minrnn_scan, {"backend": backend}), (define, {})):
+        for scan, extra in ((minrnn_scan, {"backend": backend}), (defined_scan, {})):
             inputs = [projected.clone().requires_grad_(), state.clone().requires_grad_()]
             out = scan(inputs[0], case.cell_type, inputs[1], **case.options, **features, **extra)
             results.append(torch.autograd.grad(out[chosen], inputs, loss_weights(*out)[chosen]))
@@ -136,11 +140,11 @@ def test_linear_scan(features, dtype, backend):
         rows = len(options["cu_seqlens"]) - 1 if "cu_seqlens" in options else batch
         state = torch.randn(rows, channels, generator=generator)
         wide = {name: x.double() if name == "reset_state" else x for name, x in options.items()}
-        want = run(define, projected.double(), "linear", state.double(), **wide)
+        want = run_with_gradients(defined_scan, projected.double(), "linear", state.double(), **wide)
         if "reset_state" in options:
             options["reset_state"] = options["reset_state"].to(dtype)
-        got = run(linear, projected.to(dtype), "linear", state.to(dtype), backend=backend, **options)
-        assert_same(got, want, *TOLERANCES[dtype])
+        got = run_with_gradients(linear, projected.to(dtype), "linear", state.to(dtype), backend=backend, **options)
+        assert_runs_close(got, want, *TOLERANCES[dtype])
 
 
 @every_cell
@@ -149,33 +153,35 @@ def test_scan_step_is_a_scan_of_one_step(cell):
     resets = torch.tensor([[True], [False], [True]])
     cell_type, normalize, _ = CELLS[cell]
     for options in ({}, {"resets": resets}, {"resets": resets, "reset_state": state[1] + 1}):
-        want = define(projected, cell_type, state, normalize_gates=normalize, **options)
+        want = defined_scan(projected, cell_type, state, normalize_gates=normalize, **options)
         h, final = scan_step(projected[:, 0], state, ScanSpec(cell_type, "g", normalize), **options)
         torch.testing.assert_close(h, want[0][:, 0], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(final, want[1], rtol=1e-12, atol=1e-12)
     h, _ = scan_step(projected[:, 0], None, ScanSpec(cell_type, "g", normalize))
-    torch.testing.assert_close(h, define(projected, cell_type, normalize_gates=normalize)[0][:, 0])
+    torch.testing.assert_close(h, defined_scan(projected, cell_type, normalize_gates=normalize)[0][:, 0])
     h, _ = scan_step(projected[:, 0], state, ScanSpec(cell_type, "g", normalize), resets=resets, reset_state=2 * state)
-    one = define(projected, cell_type, state, normalize_gates=normalize, resets=resets, reset_state=2 * state[:, None])
+    one = defined_scan(
+        projected, cell_type, state, normalize_gates=normalize, resets=resets, reset_state=2 * state[:, None]
+    )
     torch.testing.assert_close(h, one[0][:, 0], rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match=r"reset_state must be floating point of shape \(3,\) or \(3, 3\)"):
         scan_step(projected[:, 0], state, ScanSpec(cell_type), resets=resets, reset_state=state[:2])
 
 
 @every_backend
-def test_nothing_to_do(backend):
+def test_empty_inputs(backend):
     """No steps, no rows or no channels: the state passes through, gradient included."""
     for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
         projected, state = random_inputs("mingru", batch, time, channels)
-        got = run(minrnn_scan, projected, "mingru", state, backend=backend)
-        assert_same(got, run(define, projected, "mingru", state), 1e-12)
+        got = run_with_gradients(minrnn_scan, projected, "mingru", state, backend=backend)
+        assert_runs_close(got, run_with_gradients(defined_scan, projected, "mingru", state), 1e-12)
     projected, state = random_inputs("mingru", 1, 0, 3)
     for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
         inputs, before = random_inputs("mingru", batch, time, channels)
         features = {"resets": torch.ones(batch, time, dtype=torch.bool), "reset_state": torch.ones(channels)}
-        got = run(minrnn_scan, inputs, "mingru", before, backend=backend, **features)
+        got = run_with_gradients(minrnn_scan, inputs, "mingru", before, backend=backend, **features)
         assert got["d_reset"].shape == (channels,) and not got["d_reset"].any()
-    got = run(minrnn_scan, projected, "mingru", state, cu_seqlens=torch.tensor([0, 0]), backend=backend)
+    got = run_with_gradients(minrnn_scan, projected, "mingru", state, cu_seqlens=torch.tensor([0, 0]), backend=backend)
     assert torch.equal(got["final"], state) and torch.equal(got["d_initial"], loss_weights(got["h"], state)[1])
 
 
@@ -241,11 +247,11 @@ def test_extreme_projections_stay_finite(cell, candidate, backend, dtype):
     projected = extreme_inputs(CELLS[cell][2], dtype)
     state = torch.full((2, 33), 1e3)
     options = {**cell_options(cell), "candidate_activation": candidate}
-    got = run(minrnn_scan, projected, options.pop("cell_type"), state, backend=backend, **options)
+    got = run_with_gradients(minrnn_scan, projected, options.pop("cell_type"), state, backend=backend, **options)
     assert all(value.isfinite().all() for value in got.values())
     if dtype == torch.float32:
-        want = run(define, projected.double(), CELLS[cell][0], state.double(), **options)
-        assert_same(got, want, 1e-5, 5e-5)
+        want = run_with_gradients(defined_scan, projected.double(), CELLS[cell][0], state.double(), **options)
+        assert_runs_close(got, want, 1e-5, 5e-5)
 
 
 @every_backend
@@ -326,7 +332,7 @@ def test_errors(args, options, message, grad):
     with torch.set_grad_enabled(grad):
         with pytest.raises(ValueError, match=message):
             minrnn_scan(*args, **options)
-        torch.testing.assert_close(minrnn_scan(P, "mingru")[0], define(P, "mingru")[0].float())  # it still works
+        torch.testing.assert_close(minrnn_scan(P, "mingru")[0], defined_scan(P, "mingru")[0].float())  # it still works
 
 
 LINEAR_ERRORS = {
@@ -352,7 +358,7 @@ def test_errors_of_the_linear_scan(args, options, message):
 
 
 @every_backend
-def test_auto_and_names_give_the_same(backend):
+def test_auto_and_named_backends_give_the_same_results(backend):
     projected, state = random_inputs("mingru")
     got, want = minrnn_scan(projected, "mingru", state, backend=backend), minrnn_scan(projected, "mingru", state)
     for one, two in zip(got, want, strict=True):
@@ -360,8 +366,8 @@ def test_auto_and_names_give_the_same(backend):
 
 
 @pytest.mark.parametrize("name", ["initial_state", "attention_mask", "cu_seqlens", "resets", "reset_state"])
-def test_tensors_on_another_device_are_refused(name):
-    """With a tensor on "meta" the op would return memory that was never written."""
+def test_tensors_on_another_device_are_rejected(name):
+    """With a tensor on "meta" the op would return uninitialized memory."""
     projected = torch.randn(1, 6, 8)
     given = {
         "initial_state": torch.zeros(1, 4),
@@ -379,7 +385,7 @@ def test_tensors_on_another_device_are_refused(name):
             minrnn_scan(projected, "mingru", backend=backend, **features)
 
 
-REMEDIES = {  # what is refused, what the error says, and that followed
+REMEDIES = {  # wrong arguments, the error, and the arguments after following its advice
     "batch": (
         lambda p, cu: minrnn_scan(p, "mingru", cu_seqlens=cu),
         "flatten the batch first",

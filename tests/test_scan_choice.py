@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.definition import define
+from support.definition import defined_scan
 from support.model_cases import build, token_ids
 from support.scan_cases import BACKENDS, random_inputs
 
@@ -48,7 +48,7 @@ def test_auto_on_a_gpu(monkeypatch):
     assert explain_backend("auto", "cuda") == "torch: triton is missing: pip install triton"
 
 
-def test_triton_where_it_cannot_run(monkeypatch):
+def test_requests_for_triton_where_it_cannot_run(monkeypatch):
     monkeypatch.setattr(scan_triton, "INTERPRETED", False)
     monkeypatch.setattr(scan_choice, "TRITON_INSTALLED", True)
     with pytest.raises(
@@ -73,7 +73,7 @@ def test_reasons(without_numba):
         assert explain_backend(shape=LARGE) == "torch: numba cannot run: No module named 'numba': pip install numba"
 
 
-def test_the_reason_for_one_step_says_what_runs():
+def test_the_reason_for_one_step_names_its_implementation():
     step, plain = (64, 1, 1024), "; one step is plain torch"
     assert resolve_backend(shape=step) == "numba"
     assert explain_backend(shape=step) == "numba: kernels compiled for this CPU" + plain
@@ -82,19 +82,19 @@ def test_the_reason_for_one_step_says_what_runs():
     assert explain_backend("torch", shape=step) == "torch: asked for by name"
 
 
-def test_numba_where_it_cannot_run():
+def test_requests_for_numba_where_it_cannot_run():
     with pytest.raises(ValueError, match=r"backend 'numba' needs .* on a CPU, got None on cuda"):
         resolve_backend("numba", "cuda")
     with pytest.raises(ValueError, match=r"backend 'numba' needs float32, .* got torch.float8_e4m3fn on cpu"):
         resolve_backend("numba", dtype=torch.float8_e4m3fn)
 
 
-def test_missing_numba_is_an_error_where_it_is_asked_for(without_numba):
+def test_missing_numba_is_an_error_if_numba_is_requested(without_numba):
     with pytest.raises(ImportError, match=r"No module named 'numba': pip install numba"):
         minrnn_scan(torch.zeros(1, 5, 4), "mingru", backend="numba")
 
 
-def test_missing_numba_is_said_once_and_where_it_would_have_run(without_numba):
+def test_missing_numba_is_reported_once_and_only_where_it_would_run(without_numba):
     small = (2, 127, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -122,12 +122,12 @@ def calls(monkeypatch):
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["with numba", "without"])
-def test_the_scan_runs_what_was_chosen(calls, missing, request):
+def test_the_scan_runs_the_chosen_backend(calls, missing, request):
     if missing:
         request.getfixturevalue("without_numba")
         scan_choice._warned.append("said")
     projected, state = random_inputs("minlstm")
-    want = define(projected, "minlstm", state)[0]
+    want = defined_scan(projected, "minlstm", state)[0]
     torch.testing.assert_close(minrnn_scan(projected, "minlstm", state)[0], want)
     torch._dynamo.reset()
     compiled = torch.compile(minrnn_scan, fullgraph=True, backend="aot_eager")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.definition import assert_same, define, gates, loss_weights, relative_error, run
+from support.definition import assert_runs_close, defined_scan, gates, loss_weights, relative_error, run_with_gradients
 from support.scan_cases import (
     CELLS,
     cell_options,
@@ -17,7 +17,7 @@ from support.scan_cases import (
     every_op_backend,
     make_features,
     random_inputs,
-    same_run,
+    runs_equal,
 )
 
 from hf_minrnn import scan_torch
@@ -31,7 +31,7 @@ shapes = {"time": st.integers(2, 40), "channels": st.integers(1, 5), "seed": st.
 @every_cell
 @laws
 @given(**shapes, data=st.data())
-def test_split_anywhere_and_carried_on_is_the_whole(cell, backend, time, channels, seed, data):
+def test_two_parts_with_a_carried_state_equal_the_whole(cell, backend, time, channels, seed, data):
     at = data.draw(st.integers(0, time), label="at")
     projected, state = random_inputs(cell, 2, time, channels, seed=seed)
     options = {**cell_options(cell), "backend": backend}
@@ -42,9 +42,9 @@ def test_split_anywhere_and_carried_on_is_the_whole(cell, backend, time, channel
         second, last = minrnn_scan(projected[:, at:], cell_type, middle, **options)
         return torch.cat([first, second], 1), last
 
-    assert_same(
-        run(halves, projected, cell_type, state, **options),
-        run(minrnn_scan, projected, cell_type, state, **options),
+    assert_runs_close(
+        run_with_gradients(halves, projected, cell_type, state, **options),
+        run_with_gradients(minrnn_scan, projected, cell_type, state, **options),
         1e-12,
     )
 
@@ -87,7 +87,7 @@ def test_a_decay_of_zero_gives_b_and_one_gives_its_sum(backend, time, channels, 
 @every_cell
 @laws
 @given(**shapes, data=st.data())
-def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data):
+def test_packed_sequences_equal_separate_scans(cell, backend, time, channels, seed, data):
     cuts = data.draw(st.lists(st.integers(0, time), max_size=5), label="cuts")
     bounds = [0, *sorted(cuts), time]
     projected, _ = random_inputs(cell, 1, time, channels, seed=seed)
@@ -102,8 +102,8 @@ def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data
         ]
         return torch.cat([h for h, _ in runs], 1), torch.cat([final for _, final in runs])
 
-    packed = run(minrnn_scan, projected, cell_type, states, cu_seqlens=torch.tensor(bounds), **options)
-    assert_same(packed, run(alone, projected, cell_type, states, **options), 1e-12)
+    packed = run_with_gradients(minrnn_scan, projected, cell_type, states, cu_seqlens=torch.tensor(bounds), **options)
+    assert_runs_close(packed, run_with_gradients(alone, projected, cell_type, states, **options), 1e-12)
 
 
 @every_backend
@@ -111,7 +111,7 @@ def test_packed_is_each_sequence_alone(cell, backend, time, channels, seed, data
 @pytest.mark.parametrize("given_state", [False, True], ids=["to zeros", "to a state"])
 @laws
 @given(**shapes, data=st.data())
-def test_resets_are_separate_runs(cell, backend, given_state, time, channels, seed, data):
+def test_resets_equal_separate_scans(cell, backend, given_state, time, channels, seed, data):
     """The state is replaced before the step with the reset, not after it."""
     at = sorted(set(data.draw(st.lists(st.integers(0, time - 1), max_size=5), label="at")))
     projected, state = random_inputs(cell, 1, time, channels, seed=seed)
@@ -138,8 +138,8 @@ def test_resets_are_separate_runs(cell, backend, given_state, time, channels, se
         # So that a state without influence has a gradient of zeros.
         return h, last + 0 * state + 0 * options.get("reset_state", 0)
 
-    got = run(minrnn_scan, projected, cell_type, state, resets=resets, **options)
-    assert_same(got, run(apart, projected, cell_type, state, **options), 1e-12)
+    got = run_with_gradients(minrnn_scan, projected, cell_type, state, resets=resets, **options)
+    assert_runs_close(got, run_with_gradients(apart, projected, cell_type, state, **options), 1e-12)
 
 
 @every_backend
@@ -178,8 +178,10 @@ def test_nothing_in_the_padding_leaks(cell, backend, poison, features):
     features = make_features(features, 1, 40, 3)
     mask = features["attention_mask"]
     options |= {"backend": backend, **features}
-    clean = run(minrnn_scan, projected, CELLS[cell][0], state, **options)
-    dirty = run(minrnn_scan, projected.masked_fill(~mask[..., None], poison), CELLS[cell][0], state, **options)
+    clean = run_with_gradients(minrnn_scan, projected, CELLS[cell][0], state, **options)
+    dirty = run_with_gradients(
+        minrnn_scan, projected.masked_fill(~mask[..., None], poison), CELLS[cell][0], state, **options
+    )
     for name, want in clean.items():
         assert torch.equal(dirty[name], want), name
     assert not clean["d_projected"][~mask].any()
@@ -200,23 +202,24 @@ def test_nothing_leaks_over_a_boundary(cell, backend, poison, at, kind):
         feature = {"cu_seqlens": torch.tensor([0, at, at, 40])}
         state = torch.cat([state, -state, 2 * state])
     options |= {"backend": backend, **feature}
-    clean = run(minrnn_scan, projected, CELLS[cell][0], state, **options)
+    clean = run_with_gradients(minrnn_scan, projected, CELLS[cell][0], state, **options)
     bad_state = state.clone()
     bad_state[0] = poison
     before, after = projected.clone(), projected.clone()
     before[:, :at], after[:, at:] = poison, poison
-    dirty = run(minrnn_scan, before, CELLS[cell][0], bad_state, **options)
+    dirty = run_with_gradients(minrnn_scan, before, CELLS[cell][0], bad_state, **options)
     for name in ("h", "d_projected"):
         assert torch.equal(dirty[name][:, at:], clean[name][:, at:]), name
     assert torch.equal(dirty["final"][-1], clean["final"][-1])
     assert torch.equal(dirty["d_initial"][1:], clean["d_initial"][1:])
     if kind == "resets to a state":
         assert torch.equal(dirty["d_reset"], clean["d_reset"]) and clean["d_reset"].all()
-        options["reset_state"] = torch.full_like(state[0], poison)  # it stands on the far side of what follows
+        # The reset state only affects later steps. From here on, the earlier ones are compared.
+        options["reset_state"] = torch.full_like(state[0], poison)
     weights = [w.clone() for w in loss_weights(clean["h"], clean["final"])]
     weights[0][:, at:] = poison
     weights[1][-1] = poison
-    dirty = run(minrnn_scan, after, CELLS[cell][0], state, weights, **options)
+    dirty = run_with_gradients(minrnn_scan, after, CELLS[cell][0], state, weights, **options)
     for name in ("h", "d_projected"):
         assert torch.equal(dirty[name][:, :at], clean[name][:, :at]), name
     assert torch.equal(dirty["d_initial"][:1], clean["d_initial"][:1])
@@ -244,12 +247,14 @@ def test_strides_do_not_matter(cell, backend):
     for name, view in views.items():
         assert not view.is_contiguous()
         for turned in (state, state.T.contiguous().T, state[:1].expand(2, -1)):
-            got = run(minrnn_scan, view, CELLS[cell][0], turned, normalize_gates=CELLS[cell][1], backend=backend)
+            got = run_with_gradients(
+                minrnn_scan, view, CELLS[cell][0], turned, normalize_gates=CELLS[cell][1], backend=backend
+            )
             plain = (view.contiguous(), CELLS[cell][0], turned.contiguous())
-            want = run(minrnn_scan, *plain, normalize_gates=CELLS[cell][1], backend=backend)
+            want = run_with_gradients(minrnn_scan, *plain, normalize_gates=CELLS[cell][1], backend=backend)
             if backend in ("torch", "numba"):  # the same arithmetic on every element, so that not a bit differs
-                assert same_run(got, want), name
-            assert_same(got, want, 1e-6)
+                assert runs_equal(got, want), name
+            assert_runs_close(got, want, 1e-6)
 
 
 @every_op_backend
@@ -257,7 +262,7 @@ def test_a_slice_of_a_wider_tensor_gets_its_gradient(backend):
     wide = torch.randn(2, 20, 11, dtype=torch.float64, requires_grad=True)
     h, _ = minrnn_scan(wide[..., :6], "mingru", backend=backend)
     (grad,) = torch.autograd.grad(h.sum(), wide)
-    (want,) = torch.autograd.grad(define(wide[..., :6], "mingru")[0].sum(), wide)
+    (want,) = torch.autograd.grad(defined_scan(wide[..., :6], "mingru")[0].sum(), wide)
     torch.testing.assert_close(grad, want)
 
 
@@ -298,7 +303,7 @@ def long_memory(cell):
     for t in range(time):
         state = a[t] * state + b[t]
         states[t] = state
-    exact = run(minrnn_scan, projected.double(), cell_type, normalize_gates=normalize, backend="torch")
+    exact = run_with_gradients(minrnn_scan, projected.double(), cell_type, normalize_gates=normalize, backend="torch")
     states = torch.from_numpy(states)[None]
     torch.testing.assert_close(exact["h"], states, rtol=1e-10, atol=0)
     return projected, states, exact["d_projected"]
@@ -312,7 +317,7 @@ def test_memory_of_a_hundred_thousand_steps(cell, path, monkeypatch):
         monkeypatch.setattr(scan_torch, "PLAIN_ELEMENTS", {"cpu": 1})
     projected, states, gradient = long_memory(cell)
     backend = "numba" if path == "numba" else "torch"
-    got = run(minrnn_scan, projected, CELLS[cell][0], normalize_gates=CELLS[cell][1], backend=backend)
+    got = run_with_gradients(minrnn_scan, projected, CELLS[cell][0], normalize_gates=CELLS[cell][1], backend=backend)
     scale = states.abs().amax(1)
     assert ((got["h"].double() - states).abs().amax(1) / scale).max() < 1e-4
     assert ((got["final"].double() - states[:, -1]).abs() / scale).max() < 1e-4

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.definition import assert_same, run
-from support.scan_cases import TOLERANCES, Case, expected, feature_cases, random_inputs, same_run
+from support.definition import assert_runs_close, run_with_gradients
+from support.scan_cases import TOLERANCES, Case, expected, feature_cases, random_inputs, runs_equal
 
 from hf_minrnn import scan_numba
 from hf_minrnn.scan import minrnn_scan
@@ -56,8 +56,8 @@ CASES = [Case("mingru", "g", 3, 37, 5), Case("minlstm", "g", 1, 29, 33), *featur
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_any_number_of_threads(case, many_threads):
     projected, state, features = case.inputs(torch.float32)
-    got = run(minrnn_scan, projected, case.cell_type, state, backend="numba", **case.options, **features)
-    assert_same(got, expected(case), *TOLERANCES[torch.float32])
+    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend="numba", **case.options, **features)
+    assert_runs_close(got, expected(case), *TOLERANCES[torch.float32])
 
 
 def test_the_number_of_threads_is_that_of_torch(many_threads, monkeypatch):
@@ -81,11 +81,11 @@ def test_concurrent_callers(many_threads):
     projected, state, _ = case.inputs(torch.float32)
 
     def once(_):
-        return run(minrnn_scan, projected, "minlstm", state, backend="numba", **case.options)
+        return run_with_gradients(minrnn_scan, projected, "minlstm", state, backend="numba", **case.options)
 
     want = once(0)
     with ThreadPoolExecutor(4) as pool:
-        assert all(same_run(got, want) for got in pool.map(once, range(60)))
+        assert all(runs_equal(got, want) for got in pool.map(once, range(60)))
 
 
 PROGRAM = f"""
@@ -105,7 +105,7 @@ want, state = scan_numba.forward(*arguments)
 
 
 def test_all_tasks_run_when_no_thread_can_be_started(many_threads, monkeypatch):
-    """As under a limit of processes, where the pool keeps the tasks that it could not start."""
+    """This happens under a limit on processes. The pool keeps the tasks for which it could not start threads."""
     case = Case("mingru", "g", 3, 37, 5)
     projected, state, _ = case.inputs(torch.float32)
     monkeypatch.setattr(scan_numba, "_pools", {})
@@ -113,8 +113,8 @@ def test_all_tasks_run_when_no_thread_can_be_started(many_threads, monkeypatch):
         patch.setattr(
             "threading.Thread.start", lambda self: (_ for _ in ()).throw(RuntimeError("can't start new thread"))
         )
-        got = run(minrnn_scan, projected, "mingru", state, backend="numba", **case.options)
-    assert_same(got, expected(case), *TOLERANCES[torch.float32])
+        got = run_with_gradients(minrnn_scan, projected, "mingru", state, backend="numba", **case.options)
+    assert_runs_close(got, expected(case), *TOLERANCES[torch.float32])
 
 
 def test_an_error_in_a_task_reaches_the_caller(many_threads, monkeypatch):

@@ -131,7 +131,7 @@ def test_kernels_are_cached_on_disk(tmp_path):
 
 
 def test_kernels_run_without_a_writable_folder():
-    """As in a container with read-only files. Here numba may only look for a zip file, which does not exist."""
+    """This is the situation in a container with read-only files. numba may only look for a zip file, which does not exist."""
     program = SCAN + "print(type(kernel._cache).__name__)"
     assert run(program, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator") == "NullCache"
 

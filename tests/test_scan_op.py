@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.definition import assert_same, define, loss_weights, run
+from support.definition import assert_runs_close, defined_scan, loss_weights, run_with_gradients
 from support.scan_cases import (
     Case,
     cell_options,
@@ -133,7 +133,7 @@ def test_export_with_dynamic_batch_and_time(backend, strict, longest):
         projected, state = random_inputs("minlstm", rows, steps, 3, torch.float32, seed=steps)
         mask = make_features("mask", rows, steps)["attention_mask"]
         for got, want in zip(
-            module(projected, state, mask), define(projected, "minlstm", state, attention_mask=mask), strict=True
+            module(projected, state, mask), defined_scan(projected, "minlstm", state, attention_mask=mask), strict=True
         ):
             torch.testing.assert_close(got, want.float(), rtol=1e-5, atol=1e-5)
 
@@ -151,7 +151,7 @@ def test_gradient_checkpointing(backend, reentrant):
 
     if reentrant:  # refuses torch.autograd.grad
         outs = []
-        for scan in (checkpointed, define):
+        for scan in (checkpointed, defined_scan):
             inputs = [x.clone().requires_grad_() for x in (projected, state)]
             out = scan(inputs[0], "minlstm", inputs[1])
             torch.autograd.backward(out, loss_weights(*out))
@@ -159,7 +159,11 @@ def test_gradient_checkpointing(backend, reentrant):
         for got, want in zip(*outs, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
     else:
-        assert_same(run(checkpointed, projected, "minlstm", state), run(define, projected, "minlstm", state), 1e-10)
+        assert_runs_close(
+            run_with_gradients(checkpointed, projected, "minlstm", state),
+            run_with_gradients(defined_scan, projected, "minlstm", state),
+            1e-10,
+        )
 
 
 @every_backend
@@ -191,7 +195,7 @@ def test_second_derivatives_of_the_associative_backend(cell):
 
 
 @every_op_backend
-def test_second_derivatives_of_the_op_are_refused(backend):
+def test_second_derivatives_of_the_op_are_rejected(backend):
     projected, state = random_inputs("mingru")
     projected.requires_grad_()
     h, _ = minrnn_scan(projected, "mingru", state, backend=backend)
@@ -211,7 +215,7 @@ def forward_derivative(backend, argument, time=6):
         return minrnn_scan(p, "mingru", s, resets=resets, reset_state=r, backend=backend)
 
     def exact(p, s, r):
-        return define(p, "mingru", s, resets=resets, reset_state=r)
+        return defined_scan(p, "mingru", s, resets=resets, reset_state=r)
 
     return scan, inputs, tuple(tangents), torch.autograd.functional.jvp(exact, inputs, tuple(tangents))[1]
 
@@ -233,7 +237,7 @@ def test_forward_mode_works_without_the_op(backend, argument):
 
 @every_argument
 @every_op_backend
-def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend, argument):
+def test_forward_mode_through_the_op_is_rejected_and_never_silently_zero(backend, argument):
     scan, inputs, tangents, _ = forward_derivative(backend, argument)
 
     def of_one(x):
@@ -250,7 +254,7 @@ def test_forward_mode_through_the_op_is_refused_and_never_silently_zero(backend,
 
 
 @every_op_backend
-def test_forward_mode_through_the_backward_is_refused_and_never_silently_lost(backend):
+def test_forward_mode_through_the_backward_is_rejected_and_never_silently_lost(backend):
     projected, state = random_inputs("mingru")
     h, _ = minrnn_scan(projected.requires_grad_(), "mingru", state, backend=backend)
     with forward_ad.dual_level():
@@ -268,15 +272,15 @@ def test_forward_mode_of_one_step(backend, argument):
 
 
 @every_backend
-def test_vmap_is_right(backend):
+def test_vmap_equals_a_loop(backend):
     many = torch.stack([random_inputs("minlstm", seed=seed)[0] for seed in range(3)])
     got = torch.func.vmap(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0])(many)
     for p, h in zip(many, got, strict=True):
-        torch.testing.assert_close(h, define(p, "minlstm")[0])
+        torch.testing.assert_close(h, defined_scan(p, "minlstm")[0])
 
 
 @every_op_backend
-def test_what_is_not_differentiated_goes_through_the_op(backend):
+def test_the_op_works_for_inputs_without_gradients(backend):
     projected, _ = random_inputs("minlstm")
     want, weight = minrnn_scan(projected, "minlstm")[0], torch.tensor(2.0, dtype=projected.dtype)
 
@@ -288,7 +292,7 @@ def test_what_is_not_differentiated_goes_through_the_op(backend):
 
 
 @every_op_backend
-def test_functional_gradients_through_the_op_are_refused(backend):
+def test_functional_gradients_through_the_op_are_rejected(backend):
     projected, _ = random_inputs("minlstm")
     gradient = torch.func.grad(lambda p: minrnn_scan(p, "minlstm", backend=backend)[0].sum())
     for transformed in (gradient, torch.func.vmap(gradient)):
@@ -303,7 +307,7 @@ def test_functional_gradients(backend):
     every = torch.func.vmap(gradient)(many)
     for projected, got in zip(many, every, strict=True):
         learned = projected.clone().requires_grad_()
-        (want,) = torch.autograd.grad(define(learned, "minlstm")[0].square().sum(), learned)
+        (want,) = torch.autograd.grad(defined_scan(learned, "minlstm")[0].square().sum(), learned)
         torch.testing.assert_close(got, want)
         torch.testing.assert_close(gradient(projected), want)
 
@@ -313,7 +317,7 @@ def test_functional_gradients(backend):
 )
 @every_op_backend
 @every_cell
-def test_one_step_passes_by_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
+def test_one_step_does_not_call_the_op_and_agrees_with_it(cell, backend, dtype, monkeypatch):
     real, calls = scan_module.scan_op, []
     monkeypatch.setattr(scan_module, "scan_op", lambda *args: calls.append(args) or real(*args))
     projected, state = random_inputs(cell, 3, 1, 5, dtype)
@@ -367,17 +371,17 @@ def copy_sources(folder, name, changed=None):
         (folder / name / source.name).write_text(text, encoding="utf-8")
 
 
-def test_each_revision_of_the_sources_has_an_op_of_its_own(tmp_path, monkeypatch):
+def test_each_revision_of_the_sources_has_its_own_op(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     projected, _ = random_inputs("mingru", dtype=torch.float32)
-    want = define(projected, "mingru")[0].float()
+    want = defined_scan(projected, "mingru")[0].float()
     namespaces = {NAMESPACE}
     for source in SOURCES:
         copy_sources(tmp_path, f"changed_{source.stem}", source.name)
         copy = importlib.import_module(f"changed_{source.stem}.scan")
         namespaces.add(sys.modules[f"changed_{source.stem}.scan_op"].NAMESPACE)
         torch.testing.assert_close(copy.minrnn_scan(projected, "mingru")[0], want)
-    assert len(namespaces) == len(SOURCES) + 1, "a change of some file left the op's name as it was"
+    assert len(namespaces) == len(SOURCES) + 1, "changing some file did not change the op's name"
     # Two revisions with different formulas in one process.
     copy_sources(tmp_path, "other")
     gates_file = tmp_path / "other" / "gates.py"
@@ -401,7 +405,7 @@ def test_the_scan_files_need_torch_only(tmp_path):
     assert out.stdout.strip() == "True", out.stderr
 
 
-def test_the_namespace_is_made_of_the_sources():
+def test_the_namespace_is_computed_from_the_sources():
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES))).hexdigest()
     assert NAMESPACE.startswith("hf_minrnn_") and len(NAMESPACE) == len("hf_minrnn_") + 16
     assert digest.startswith(NAMESPACE.removeprefix("hf_minrnn_"))
@@ -434,5 +438,5 @@ h.sum().backward()
 assert torch.equal(h, expected) and x.grad.isfinite().all()
 print("fine")
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert run.stdout.strip() == "fine", run.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "fine", done.stderr

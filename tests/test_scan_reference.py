@@ -37,7 +37,7 @@ def test_the_boundaries_by_hand():
     assert h.flatten().tolist() == [6.0, 6.0, 6.0, 3.5]
 
 
-def test_the_arguments_are_left_as_they_are():
+def test_the_arguments_are_not_modified():
     projected, state, grad = torch.randn(2, 5, 6), torch.randn(2, 3), torch.randn(2, 5, 3)
     kept = [x.clone() for x in (projected, state, grad)]
     h, final = forward(projected, state, None, None, None, None, ScanSpec("mingru"))

@@ -5,8 +5,16 @@ import itertools
 
 import pytest
 import torch
-from support.definition import assert_same, define, relative_error, run
-from support.scan_cases import CELLS, Case, assert_defined, cell_options, every_backend, every_cell, random_inputs
+from support.definition import assert_runs_close, defined_scan, relative_error, run_with_gradients
+from support.scan_cases import (
+    CELLS,
+    Case,
+    assert_matches_definition,
+    cell_options,
+    every_backend,
+    every_cell,
+    random_inputs,
+)
 
 from hf_minrnn.scan import minrnn_scan
 
@@ -29,22 +37,24 @@ def cases():
 @pytest.mark.parametrize("case, dtype", list(cases()))
 def test_values_and_gradients(case, dtype, backend):
     projected, state, features = case.inputs(dtype)
-    got = run(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
-    assert_defined(got, case, dtype)
+    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
+    assert_matches_definition(got, case, dtype)
 
 
 @every_backend
 @every_cell
 @pytest.mark.parametrize("time", [1, 40])
-def test_one_state_at_every_step_is_that_state(cell, backend, time):
+def test_the_same_state_at_every_step_equals_a_single_state(cell, backend, time):
     projected, state = random_inputs(cell, 2, time, 3)
     options = {**cell_options(cell), "resets": torch.arange(time) % 7 == torch.tensor([[0], [4]]), "backend": backend}
     cell_type = options.pop("cell_type")
-    one = run(minrnn_scan, projected, cell_type, state, reset_state=state[0], **options)
-    many = run(minrnn_scan, projected, cell_type, state, reset_state=state[0].expand(2, time, 3), **options)
+    one = run_with_gradients(minrnn_scan, projected, cell_type, state, reset_state=state[0], **options)
+    many = run_with_gradients(
+        minrnn_scan, projected, cell_type, state, reset_state=state[0].expand(2, time, 3), **options
+    )
     many["d_reset"] = many["d_reset"].sum((0, 1))
-    assert_same(many, one, 1e-12)
-    with torch.no_grad():  # one step takes another way
+    assert_runs_close(many, one, 1e-12)
+    with torch.no_grad():  # a single step takes another path
         h, _ = minrnn_scan(projected, cell_type, state, reset_state=state[0].expand(2, time, 3), **options)
     assert relative_error(h, one["h"]) < 1e-12
 
@@ -62,14 +72,16 @@ def test_no_nan_leaks(cell, backend, floor):
     cell_type = options.pop("cell_type")
     weights = [torch.randn(2, 30, 3, dtype=projected.dtype), torch.randn(2, 3, dtype=projected.dtype)]
     weights[0][0, :11], weights[0][1, :20] = 0.0, 0.0  # a NaN's own episode has NaN gradients in any case
-    want = run(define, projected, cell_type, state, weights, reset_state=starts, **options)
+    want = run_with_gradients(defined_scan, projected, cell_type, state, weights, reset_state=starts, **options)
     bad = projected.masked_fill(~mask[..., None], torch.nan)
     bad[0, 4] = torch.nan
     unread = starts.masked_fill(~resets[..., None], torch.nan)
-    got = run(minrnn_scan, bad, cell_type, state, weights, reset_state=unread, backend=backend, **options)
+    got = run_with_gradients(
+        minrnn_scan, bad, cell_type, state, weights, reset_state=unread, backend=backend, **options
+    )
     for values in (got, want):
         values["h"][0, :11], values["d_projected"][0, :11], values["d_initial"][0] = 0.0, 0.0, 0.0
-    assert_same(got, want, 1e-10)
+    assert_runs_close(got, want, 1e-10)
 
 
 @every_cell

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.definition import assert_same, run
+from support.definition import assert_runs_close, run_with_gradients
 from support.scan_cases import TOLERANCES, Case, expected, feature_cases
 
 from hf_minrnn import scan_torch
@@ -38,16 +38,18 @@ def tiling(request, monkeypatch):
 @pytest.mark.parametrize("case", [Case("mingru", "g", 3, 37, 5), *feature_cases()], ids=str)
 def test_any_tiling(case, dtype, tiling):
     projected, state, features = case.inputs(dtype)
-    got = run(minrnn_scan, projected, case.cell_type, state, backend="torch", **case.options, **features)
-    assert_same(got, expected(case), *TOLERANCES[dtype])
+    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend="torch", **case.options, **features)
+    assert_runs_close(got, expected(case), *TOLERANCES[dtype])
 
 
 def test_any_tiling_in_bfloat16(tiling):
     """The state is carried in float32 from tile to tile, so the tiling only affects the last bit."""
     case = Case("minlstm", "identity", 3, 37, 5)
     projected, state, _ = case.inputs(torch.bfloat16)
-    got = run(minrnn_scan, projected, case.cell_type, state, backend="torch", **case.options)
-    want = run(minrnn_scan, projected.float(), case.cell_type, state.float(), backend="reference", **case.options)
+    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend="torch", **case.options)
+    want = run_with_gradients(
+        minrnn_scan, projected.float(), case.cell_type, state.float(), backend="reference", **case.options
+    )
     torch.testing.assert_close(got["final"], want["final"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(got["h"].float(), want["h"], rtol=2**-8 * 1.01, atol=1e-6)
 

@@ -15,21 +15,21 @@ from unittest import mock
 
 import pytest
 import torch
-from support.definition import assert_same, define, run
+from support.definition import assert_runs_close, defined_scan, run_with_gradients
 from support.scan_cases import (
     CELLS,
     KINDS,
     TOLERANCES,
     Case,
-    assert_defined,
+    assert_matches_definition,
     cell_options,
     every_cell,
     feature_cases,
     grid,
     make_features,
+    move_to,
     poisoned,
     random_inputs,
-    to,
 )
 from torch.utils.checkpoint import checkpoint
 
@@ -95,10 +95,10 @@ def triton_run(projected, cell_type, state, **options):
     """Calls `run` with the kernels, from and to the CPU."""
 
     def scan(projected, cell_type, initial_state=None, **options):
-        moved = to(DEVICE, projected, initial_state, options)
+        moved = move_to(DEVICE, projected, initial_state, options)
         return [x.cpu() for x in minrnn_scan(moved[0], cell_type, moved[1], backend="triton", **moved[2])]
 
-    return run(scan, projected, cell_type, state, **options)
+    return run_with_gradients(scan, projected, cell_type, state, **options)
 
 
 def check(case, dtype):
@@ -107,7 +107,7 @@ def check(case, dtype):
     with mock.patch.object(scan_module, "is_one_step", lambda *_: False), poisoned() as count:
         got = triton_run(projected, case.cell_type, state, **case.options, **features)
     assert count[0] >= 2
-    assert_defined(got, case, dtype, cut=INTERPRETED)  # the interpreter cuts bfloat16 off where a GPU rounds
+    assert_matches_definition(got, case, dtype, truncated=INTERPRETED)  # a GPU rounds bfloat16
 
 
 def shipped():
@@ -156,13 +156,13 @@ def test_linear_scan(tiling, features, monkeypatch):
     rows = len(options["cu_seqlens"]) - 1 if "packed" in features else batch
 
     def scan(projected, _, initial_state, **options):
-        *inputs, options = to(DEVICE, *projected.chunk(2, -1), initial_state, options)
+        *inputs, options = move_to(DEVICE, *projected.chunk(2, -1), initial_state, options)
         return [x.cpu() for x in linear_scan(*inputs, **options, backend="triton")]
 
     args = (torch.cat([a, b], -1), "linear", torch.ones(rows, 3, dtype=torch.float64))
     with poisoned():
-        got = run(scan, *args, **options)
-    assert_same(got, run(define, *args, **options), 1e-10)
+        got = run_with_gradients(scan, *args, **options)
+    assert_runs_close(got, run_with_gradients(defined_scan, *args, **options), 1e-10)
 
 
 @runs_kernels
@@ -173,10 +173,12 @@ def test_a_reset_state_for_each_step(case, monkeypatch):
     projected, state, features = case.inputs(torch.float32)
 
     def scan(projected, cell_type, state, **options):
-        inputs = to(DEVICE, projected, state, options)
+        inputs = move_to(DEVICE, projected, state, options)
         return [x.cpu() for x in minrnn_scan(inputs[0], cell_type, inputs[1], **inputs[2], backend="triton")]
 
-    assert_defined(run(scan, projected, case.cell_type, state, **case.options, **features), case, torch.float32)
+    assert_matches_definition(
+        run_with_gradients(scan, projected, case.cell_type, state, **case.options, **features), case, torch.float32
+    )
 
 
 @runs_kernels
@@ -190,10 +192,10 @@ def test_extreme_projections_stay_finite(cell, monkeypatch):
     projected = corners.T.flatten().expand(1, 5, -1).clone()
     args = (projected, CELLS[cell][0], torch.full((1, len(corners)), 1e3))
     got = triton_run(*args, normalize_gates=CELLS[cell][1])
-    want = run(
-        define, *(x.double() if isinstance(x, torch.Tensor) else x for x in args), normalize_gates=CELLS[cell][1]
+    want = run_with_gradients(
+        defined_scan, *(x.double() if isinstance(x, torch.Tensor) else x for x in args), normalize_gates=CELLS[cell][1]
     )
-    assert_same(got, want, *TOLERANCES[torch.float32])
+    assert_runs_close(got, want, *TOLERANCES[torch.float32])
 
 
 @runs_kernels
@@ -214,7 +216,7 @@ def test_float16_saturates(monkeypatch):
 @pytest.mark.parametrize("place", [2, 8])  # of the NaN, in twelfths of the time; the boundary is in the middle
 @pytest.mark.parametrize("tiling, n", [pytest.param(None, 6, marks=SLOW), ("two runs, chunks", 2)])
 def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
-    """Not into the run with the boundary, and not into the runs and chunks beyond it, forward and backward."""
+    """Neither the run with the boundary nor later runs and chunks see the NaN, forward and backward."""
     if tiling:
         set_tiling(monkeypatch, tiling)
     time = torch.arange(12 * n)
@@ -240,7 +242,7 @@ def test_any_strides(monkeypatch):
     """Slices of wider tensors, time as the first axis, and gradients and states that are not contiguous."""
     set_tiling(monkeypatch, "two runs")
     wide, state = random_inputs("minlstm", 2, 7, 4)
-    wide, state = to(DEVICE, wide, state)
+    wide, state = move_to(DEVICE, wide, state)
     mask = (torch.arange(14, device=DEVICE).view(7, 2) % 3 > 0).T
     views = (wide[..., 2:11], wide[:, :, :9].transpose(0, 1).contiguous().transpose(0, 1), wide[..., ::2][..., :6])
     for view in (*views, wide[:1].expand(3, -1, -1)):
@@ -259,10 +261,12 @@ def test_any_strides(monkeypatch):
 
 
 @runs_kernels
-def test_nothing_to_do():
+def test_empty_inputs():
     for batch, time, channels in ((2, 0, 3), (0, 4, 3), (2, 4, 0)):
         projected, state = random_inputs("mingru", batch, time, channels)
-        assert_same(triton_run(projected, "mingru", state), run(define, projected, "mingru", state), 1e-12)
+        assert_runs_close(
+            triton_run(projected, "mingru", state), run_with_gradients(defined_scan, projected, "mingru", state), 1e-12
+        )
         features = {"resets": torch.ones(batch, time, dtype=torch.bool), "reset_state": torch.ones(channels)}
         got = triton_run(projected, "mingru", state, **features)
         assert got["d_reset"].shape == (channels,) and not got["d_reset"].any()
@@ -276,13 +280,17 @@ def test_activation_checkpointing(monkeypatch):
 
     def layer(projected, state):
         calls.append(0)
-        moved = to(DEVICE, projected, state)
+        moved = move_to(DEVICE, projected, state)
         return tuple(x.cpu() for x in minrnn_scan(moved[0], "minlstm", moved[1], backend="triton"))
 
     def checkpointed(projected, _, state):
         return checkpoint(layer, projected, state, use_reentrant=False)
 
-    assert_same(run(checkpointed, projected, "minlstm", state), run(define, projected, "minlstm", state), 1e-10)
+    assert_runs_close(
+        run_with_gradients(checkpointed, projected, "minlstm", state),
+        run_with_gradients(defined_scan, projected, "minlstm", state),
+        1e-10,
+    )
     assert len(calls) == 2
 
 
@@ -293,7 +301,7 @@ def test_opcheck_and_compile(monkeypatch):
 
     set_tiling(monkeypatch, "one run")
     case = Case("minlstm", "g", 2, 7, 3, feature="mask+resets+reset_state")
-    projected, state, features = to(DEVICE, *case.inputs(torch.float32))
+    projected, state, features = move_to(DEVICE, *case.inputs(torch.float32))
     rest = [features.get(name) for name in ("attention_mask", "resets", "reset_state", "cu_seqlens")]
     args = (projected.requires_grad_(), state, *rest, case.cell_type, *case.options.values(), "triton")
     torch.library.opcheck(scan_op(), args, test_utils=OP_CHECKS)
@@ -313,7 +321,7 @@ def test_step(cell, dtype):
     options = cell_options(cell)
     spec = ScanSpec(options["cell_type"], "g", options["normalize_gates"], 0.3)
     wide, state = random_inputs(cell, 3, 2, 5, dtype)
-    (wide, state), address = to(DEVICE, wide[:, 1], state.to(torch.promote_types(dtype, torch.float32))), None
+    (wide, state), address = move_to(DEVICE, wide[:, 1], state.to(torch.promote_types(dtype, torch.float32))), None
     for view, before in (
         (wide, state),
         (wide[:, : 3 * spec.num_parts], state[:, :3].contiguous()),
@@ -334,7 +342,7 @@ def test_scan_step_uses_the_kernel(monkeypatch):
     monkeypatch.setattr(scan_module, "has_step_kernel", lambda projected, backend: backend != "torch")
     monkeypatch.setattr(scan_module, "step_", lambda *args: kernels.append(args) or scan_triton.step_(*args))
     wide, state = random_inputs("mingru", 2, 2, 5, torch.bfloat16)
-    projected, state = to(DEVICE, wide[:, 0], state.bfloat16())
+    projected, state = move_to(DEVICE, wide[:, 0], state.bfloat16())
     spec, before = ScanSpec("mingru", "g", True, 0.3), state.clone()
     with torch.no_grad():
         got = scan_step(projected, state, spec)
@@ -365,8 +373,8 @@ def test_step_rejects_states_that_it_cannot_update():
 
 @runs_kernels
 @pytest.mark.parametrize("wrong", [[0, 4, 90], [-5, 4, 9], [3, 4, 4]])
-def test_wrong_bounds_do_not_lead_out_of_the_tensors(wrong):
-    """On a GPU they are not checked before: a kernel stays within the length, and steps of no sequence are not written."""
+def test_wrong_cu_seqlens_do_not_cause_access_outside_the_tensors(wrong):
+    """On a GPU the offsets are not checked first. A kernel stays within the length, and skips steps of no sequence."""
     projected, spec = torch.randn(1, 9, 6, device=DEVICE), ScanSpec("mingru")
     bounds = torch.tensor(wrong, dtype=torch.int32, device=DEVICE)
     with poisoned():

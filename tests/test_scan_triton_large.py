@@ -3,8 +3,8 @@
 
 import pytest
 import torch
-from support.definition import relative_error, run
-from support.scan_cases import Case, poisoned, to
+from support.definition import relative_error, run_with_gradients
+from support.scan_cases import Case, move_to, poisoned
 
 from hf_minrnn import scan_triton
 from hf_minrnn.gates import ScanSpec
@@ -25,12 +25,14 @@ LARGE = [
 @pytest.mark.parametrize("case, dtype", LARGE, ids=str)
 def test_large_shapes_on_a_gpu(case, dtype):
     """Uses the shipped tiles, and compares with the default backend in float64."""
-    projected, state, features = to("cuda", *case.inputs(dtype))
+    projected, state, features = move_to("cuda", *case.inputs(dtype))
     with poisoned():
-        got = run(minrnn_scan, projected, case.cell_type, state, backend="triton", **case.options, **features)
+        got = run_with_gradients(
+            minrnn_scan, projected, case.cell_type, state, backend="triton", **case.options, **features
+        )
     features = {name: x.double() if x.is_floating_point() else x for name, x in features.items()}
     args = (projected.double(), case.cell_type, state.double())
-    want = run(minrnn_scan, *args, backend="torch", **case.options, **features)
+    want = run_with_gradients(minrnn_scan, *args, backend="torch", **case.options, **features)
     for name in want:
         assert relative_error(got[name], want[name]) < max(2 * torch.finfo(dtype).eps, 5e-5), name
 

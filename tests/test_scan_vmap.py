@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from support.definition import assert_same, define
+from support.definition import assert_runs_close, defined_scan
 from support.scan_cases import cell_options, every_backend, every_cell, make_features, random_inputs
 from torch.func import functional_call, stack_module_state
 
@@ -90,7 +90,7 @@ def test_every_combination_equals_a_loop(features, calls):
             weights = [torch.linspace(-1, 1, x.numel(), dtype=x.dtype).view(x.shape) for x in (h, final)]
             grads = torch.autograd.grad([h, final], [inputs[name] for name in learned], weights)
             found.append({"h": h.detach(), "final": final.detach(), **dict(zip(learned, grads))})
-        assert_same(found[0], found[1], 1e-12)
+        assert_runs_close(found[0], found[1], 1e-12)
     assert set(calls) == ({"_in_channels", "_in_a_loop"} if "reset_state" in features else {"_in_batch"})
 
 
@@ -123,13 +123,13 @@ def test_every_cell_nested_and_with_batched_gradients(cell, backend):
     many = torch.stack([torch.stack([random_inputs(cell, 2, 5, 3, seed=2 * i + j)[0] for j in (0, 1)]) for i in (0, 1)])
     options = cell_options(cell)
     got = torch.vmap(torch.vmap(lambda p: minrnn_scan(p, **options, backend=backend)[0]))(many)
-    assert_same({"h": got}, {"h": define(many.flatten(0, 2), **options)[0].unflatten(0, (2, 2, 2))}, 1e-12)
+    assert_runs_close({"h": got}, {"h": defined_scan(many.flatten(0, 2), **options)[0].unflatten(0, (2, 2, 2))}, 1e-12)
     learned = many[0, 0].clone().requires_grad_()
     h, _ = minrnn_scan(learned, **options, backend=backend)
     directions = torch.randn(4, *h.shape, dtype=h.dtype)
     (got,) = torch.autograd.grad(h, learned, directions, retain_graph=True, is_grads_batched=True)
     want = torch.stack([torch.autograd.grad(h, learned, d, retain_graph=True)[0] for d in directions])
-    assert_same({"d": got}, {"d": want}, 1e-12)
+    assert_runs_close({"d": got}, {"d": want}, 1e-12)
 
 
 @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
@@ -152,11 +152,11 @@ def test_an_ensemble_equals_its_members(kind, calls):
         outside = torch.autograd.grad(got.square().sum(), list(params.values()))
         inside = torch.vmap(torch.func.grad(loss), (0, None))(params, x)
     want = [member(x)[0] for member in members]
-    assert_same({"y": got}, {"y": torch.stack(want)}, 1e-12)
+    assert_runs_close({"y": got}, {"y": torch.stack(want)}, 1e-12)
     grads = [torch.autograd.grad(y.square().sum(), list(member.parameters())) for y, member in zip(want, members)]
     each = dict(zip(params, map(torch.stack, zip(*grads))))
-    assert_same(dict(zip(params, outside)), each, 1e-11)
-    assert_same(inside, each, 1e-11)
+    assert_runs_close(dict(zip(params, outside)), each, 1e-11)
+    assert_runs_close(inside, each, 1e-11)
 
 
 def test_compiles_in_one_graph():
@@ -176,7 +176,7 @@ def test_bounds_that_differ(backend):
 
     got = torch.vmap(scan, (None, 0))(made[0]["projected"], options)
     for n, one in enumerate(made):
-        want = define(made[0]["projected"], "minlstm", one["initial_state"], cu_seqlens=one["cu_seqlens"])
+        want = defined_scan(made[0]["projected"], "minlstm", one["initial_state"], cu_seqlens=one["cu_seqlens"])
         for value, exact in zip(got, want):
             torch.testing.assert_close(value[n], exact)
     options["cu_seqlens"][1, -1] -= 1
@@ -189,4 +189,4 @@ def test_a_cell_over_states():
     cell, x = MinLSTMCell(3, 4), torch.randn(2, 5, 3)
     states = torch.randn(SIZE, 2, 4)
     got = torch.vmap(lambda state: cell(x, state)[1])(states)
-    assert_same({"s": got}, {"s": torch.stack([cell(x, state)[1] for state in states])}, 1e-6)
+    assert_runs_close({"s": got}, {"s": torch.stack([cell(x, state)[1] for state in states])}, 1e-6)

@@ -53,7 +53,7 @@ def test_torch_has_the_name(name):
     assert hasattr(eval(owner, {"torch": torch}), attribute), missing
 
 
-def test_the_names_mean_what_they_are_used_for():
+def test_the_private_names_behave_as_expected():
     def marked():
         pass
 
@@ -74,7 +74,7 @@ def test_a_condition_is_decided_without_symbolic_shapes(monkeypatch):
 
 
 def test_other_files_use_no_private_name_of_torch():
-    """Except for attributes of modules: the semi-public ones, and those that CAN_SKIP_MODULE_CALLS stands for."""
+    """Exceptions are the semi-public attributes of modules, and the attributes that CAN_SKIP_MODULE_CALLS covers."""
     allowed = {"_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks", "_compiled_call_impl"}
     listed = allowed | {name.rpartition(".")[2] for name in NAMES}
     for path in sorted(PACKAGE.rglob("*.py")):

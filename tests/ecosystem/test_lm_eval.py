@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""lm-eval on tasks of its three kinds of requests: through its Python API with the package, and through its command in a
-process without it. What it finds is what the model's logits say.
+"""lm-eval with its three kinds of requests. The results agree with the logits of the model.
+
+The Python API of lm-eval runs with this package, its command in a process without it.
 """
 
 import json
@@ -23,7 +24,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-LIMIT = 2048  # lm-eval's own, where a config has none: it cuts texts to it, and refuses longer choices
+LIMIT = 2048  # lm-eval's default for configs without a limit: it cuts texts to this length and rejects longer choices
 LINES = "".join(f"def f{n}(x):\n    return x + {n}\n\n" for n in range(110))
 ROWS = [
     {"context": "def add(a, b):", "choices": ["\n    return a + b", LINES], "label": 0, "text": LINES},
@@ -76,7 +77,7 @@ def written(model, tokenizer, context):
 
 
 def log_likelihood(model, tokenizer, context, text):
-    """By the model's logits, over whole texts; and whether `text` is what the model would have written."""
+    """Returns the log likelihood of `text` by the logits of the model, and whether greedy decoding writes `text`."""
     before = tokenizer(context).input_ids or [tokenizer.bos_token_id]
     ids = torch.tensor([before + tokenizer(text).input_ids])
     with torch.no_grad():
@@ -86,8 +87,8 @@ def log_likelihood(model, tokenizer, context, text):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A folder with a model, its tokenizer and tasks."""
+def evaluation(tmp_path_factory):
+    """Returns a folder with a model, its tokenizer and tasks; the model, the tokenizer, and the stop string."""
     root = tmp_path_factory.mktemp("lm-eval")
     texts = [row["context"] + row["text"] + "".join(row["choices"]) for row in ROWS]
     tokenizer = build_tokenizer("chars", texts)
@@ -116,7 +117,7 @@ def evaluate(root):
 
 
 def responses(samples):
-    """What the model answered, by task and row, in the order of the rows."""
+    """Returns the answers of the model by task, in the order of the rows."""
     return {
         name: [[answer[0] for answer in row["resps"]] for row in sorted(rows, key=lambda row: row["doc_id"])]
         for name, rows in samples.items()
@@ -124,12 +125,12 @@ def responses(samples):
 
 
 @pytest.fixture(scope="module")
-def by_api(world):
-    return evaluate(world[0])
+def by_api(evaluation):
+    return evaluate(evaluation[0])
 
 
-def test_choices_are_scored_as_the_logits_say(world, by_api):
-    _, model, tokenizer, _ = world
+def test_choices_have_the_log_likelihoods_of_the_logits(evaluation, by_api):
+    _, model, tokenizer, _ = evaluation
     likelihoods = []
     for row, found in zip(ROWS, by_api[1]["choose"], strict=True):
         wanted = [log_likelihood(model, tokenizer, row["context"], choice) for choice in row["choices"]]
@@ -140,8 +141,8 @@ def test_choices_are_scored_as_the_logits_say(world, by_api):
     assert by_api[0]["choose"]["acc,none"] == sum(right) / 2
 
 
-def test_a_text_is_scored_whole(world, by_api):
-    _, model, tokenizer, _ = world
+def test_a_rolling_log_likelihood_covers_the_whole_text(evaluation, by_api):
+    _, model, tokenizer, _ = evaluation
     wanted = [log_likelihood(model, tokenizer, "", row["text"])[0] for row in ROWS]
     assert [value for (value,) in by_api[1]["perplexity"]] == pytest.approx(wanted, rel=1e-4)
     assert len(tokenizer(LINES).input_ids) > LIMIT
@@ -151,8 +152,8 @@ def test_a_text_is_scored_whole(world, by_api):
     assert all(value != pytest.approx(one, rel=1e-4) for value, one in zip(cut, wanted, strict=True))
 
 
-def test_what_is_written_ends_where_it_should(world, by_api):
-    _, model, tokenizer, stop = world
+def test_generation_ends_at_a_stop_string(evaluation, by_api):
+    _, model, tokenizer, stop = evaluation
     for row, (found,) in zip(ROWS, by_api[1]["write"], strict=True):
         wanted = written(model, tokenizer, row["context"])
         assert found == wanted.split(SEPARATOR)[0].split(stop)[0]
@@ -160,8 +161,8 @@ def test_what_is_written_ends_where_it_should(world, by_api):
 
 
 @pytest.mark.slow
-def test_the_command_with_remote_code_finds_the_same(world, by_api):
-    root = world[0]
+def test_the_command_with_remote_code_gives_the_same_results(evaluation, by_api):
+    root = evaluation[0]
     arguments = [
         *("run", "--model", "hf", "--model_args", f"pretrained={root / 'model'},dtype=float32,trust_remote_code=True"),
         *("--tasks", ",".join(TASKS), "--include_path", str(root / "tasks"), "--device", "cpu", "--batch_size", "2"),
@@ -187,7 +188,7 @@ def test_the_command_with_remote_code_finds_the_same(world, by_api):
 
 
 def flat(answers):
-    """The numbers of nested lists; some of a sample's are written as text."""
+    """Returns the numbers of nested lists. Some numbers of a sample file are text."""
     if isinstance(answers, list):
         return [number for answer in answers for number in flat(answer)]
     return [float({"True": 1, "False": 0}.get(answers, answers))]

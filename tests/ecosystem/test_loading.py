@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The ways in which transformers and accelerate change, split, place and load a model."""
+"""Resized embeddings, shards, device maps, dtypes and meta tensors, as transformers and accelerate use them."""
 
 import json
 
@@ -14,7 +14,7 @@ NAMES = tuple(CONFIGS)
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [90, 130])
-def test_resized_embeddings_keep_what_they_had(name, size, tmp_path):
+def test_resized_embeddings_keep_the_old_rows(name, size, tmp_path):
     model, ids = build(name, eos_token_id=None), token_ids(2, 9).clamp(max=80)
     before = model(ids).logits
     model.resize_token_embeddings(size)
@@ -45,7 +45,7 @@ def test_shards_device_maps_and_dtypes(name, tmp_path):
     assert half.dtype == torch.bfloat16 and (half(ids).logits.float() - want).norm() < 0.05 * want.norm()
 
 
-def test_a_model_built_without_memory_takes_its_weights():
+def test_a_model_on_the_meta_device_takes_loaded_weights():
     model, ids = build("minlstm-paper"), token_ids(2, 9)
     with torch.device("meta"):
         empty = MinRNNForCausalLM(model.config)

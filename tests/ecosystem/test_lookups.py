@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tools that look a class up as an attribute of transformers load what `save_pretrained` wrote, without the code."""
+"""Tools that look classes up as attributes of transformers load a model that was saved without its code."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-def test_an_assistant_by_its_path(folder):
+def test_a_pipeline_loads_an_assistant_by_its_path(folder):
     plain = pipeline("text-generation", model=folder)
     assisted = pipeline("text-generation", model=folder, assistant_model=folder)
     assert type(assisted.assistant_model) is MinRNNForCausalLM
@@ -48,6 +48,6 @@ def test_mlflow(folder, tmp_path, monkeypatch):
     assert all(torch.equal(value, want[key]) for key, value in loaded.model.state_dict().items())
 
 
-def test_what_mlflow_looks_up():
-    # mlflow.transformers.load_model: getattr(transformers, the class name in its MLmodel file), with no config read before.
+def test_transformers_has_the_class_that_mlflow_looks_up():
+    # mlflow.transformers.load_model calls getattr(transformers, class name in its MLmodel file) before it reads a config.
     assert transformers.MinRNNForCausalLM is MinRNNForCausalLM

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""PEFT: LoRA on the targets that the README names, and every method with the targets that it has by default."""
+"""PEFT: LoRA on the targets that the README names, and every method on its default targets."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def adapted(name="mingru", **options):
     return model
 
 
-# What a method's config needs on models as small as these.
+# Options that a method needs for models as small as these.
 OPTIONS = {
     "AdaLora": {"total_step": 10},
     "C3A": {"block_size": 12},
@@ -76,7 +76,7 @@ def test_ia3_counts_the_mlp_as_feed_forward():
     assert feed_forward == {"in_proj": False, "down_proj": True}
 
 
-def test_every_table_of_peft_has_the_model_type_and_keeps_what_a_user_has_put_there():
+def test_every_table_of_peft_has_the_model_type_and_keeps_the_users_entries():
     tables = {name: table for name, table in vars(peft.utils.constants).items() if name.endswith("_MODULES_MAPPING")}
     assert len(tables) > 20 and all(registration.MODEL_TYPE in table for table in tables.values())
     lora = tables["TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING"]

@@ -1,9 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Weights in 8 and 4 bits through bitsandbytes and torchao, as transformers loads, runs, saves and reloads them on a CPU.
+"""Weights in 8 and 4 bits through bitsandbytes and torchao: loaded, run, saved and reloaded by transformers on a CPU.
 
-Rounded weights change the logits by as much as they are rounded, which in 4 bits is a lot in models as small and as random
-as these. So that nothing broken hides in that, the logits are held against those of a float model with the very weights
-that the rounded ones stand for, closer than the loss of any one projection or of the state would leave them.
+Rounding to 4 bits changes the logits of small random models a lot, which could hide errors. So the logits are compared with
+those of a float model that has the dequantized weights. The tolerance is below the error of a missing projection or state.
 """
 
 import logging
@@ -14,12 +13,12 @@ from support.model_cases import CONFIGS, build, close, token_ids
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TorchAoConfig
 
-# Relative to the logits: bitsandbytes rounds the activations too (to 8 bits, and for 4 bits to bfloat16 where the CPU has
-# AVX512-BF16), torchao does not. A broken projection costs half as much again as the first at the least.
+# Relative to the logits. bitsandbytes also rounds the activations: to 8 bits, or with 4-bit weights to bfloat16 if the CPU has
+# AVX512-BF16. torchao does not. A broken projection causes at least 1.5 times the first tolerance.
 TOLERANCE = {"bitsandbytes": 0.08, "torchao": 1e-4}
-# How far rounding moves the weights of one projection, relative to them.
+# Largest relative change of the weights of one projection by rounding.
 ROUNDING = {"int8": 0.02, "int4": 0.15}
-# Multiples of 32 and 64, which 4 bits ask for.
+# Quantization to 4 bits needs multiples of 32 and 64.
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "eos_token_id": None}
 CHANGES = {"mingru-paper": {"expand_ratio": 2.0}, "bare": {"intermediate_size": 0}}
 IDS = token_ids(2, 17)
@@ -66,12 +65,12 @@ def load(folder, **options):
 
 
 def projections(model):
-    """Every Linear but the head, which all of these leave as it is."""
+    """Returns every Linear except the head, which no method quantizes."""
     return {key: part for key, part in model.named_modules() if isinstance(part, nn.Linear) and key != "lm_head"}
 
 
 def dequantized(part):
-    """The weights that a quantised projection stands for; to be asked before it first runs, which repacks them."""
+    """Returns the weights of a quantized projection as floats. Call it before the first forward, which repacks the weights."""
     weight = part.weight
     if hasattr(weight, "SCB"):
         return weight.data * weight.SCB.unsqueeze(1) / 127
@@ -88,7 +87,7 @@ def distance(found, wanted):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder with the float model of each name."""
+    """Returns a folder with the float model of each name."""
     root = tmp_path_factory.mktemp("float")
     for name in CONFIGS:
         small(name).save_pretrained(root / name)
@@ -97,25 +96,25 @@ def folders(tmp_path_factory):
 
 @every_model
 @every_kind
-def test_every_projection_is_called_as_it_is(name, kind, folders):
+def test_quantized_models_equal_models_with_the_dequantized_weights(name, kind, folders):
     model = load(folders / name, quantization_config=KINDS[kind]())
-    standing_for, found = small(name), projections(model)
-    assert found.keys() == projections(standing_for).keys() and type(model.lm_head) is nn.Linear
-    for key, part in projections(standing_for).items():
+    dequantized_model, found = small(name), projections(model)
+    assert found.keys() == projections(dequantized_model).keys() and type(model.lm_head) is nn.Linear
+    for key, part in projections(dequantized_model).items():
         assert type(found[key]) is not nn.Linear or type(found[key].weight) is not nn.Parameter, key
         weight = dequantized(found[key]).to(torch.float32)
         assert 0 < distance(weight, part.weight) < ROUNDING["int8" if "int8" in kind else "int4"], key
         part.weight.copy_(weight)
-    want, got = standing_for(IDS).logits, model(IDS).logits
+    want, got = dequantized_model(IDS).logits, model(IDS).logits
     tolerance = TOLERANCE[kind.split("-")[0]]
     assert distance(got, want) < tolerance
     if "int8" in kind:
         assert distance(got, small(name)(IDS).logits) < TOLERANCE["bitsandbytes"]
-    # Cut in two, with the state carried on.
+    # In two pieces, with a carried state.
     first = model(IDS[:, :8])
     rest = model(IDS[:, 8:], past_key_values=first.past_key_values)
     assert distance(torch.cat([first.logits, rest.logits], 1), got) < tolerance
-    # Token by token, through the shorter ways.
+    # Token by token, which takes shortcuts in the code.
     state, tokens, steps = model(IDS), [], []
     for _ in range(5):
         tokens.append(state.logits[:, -1:].argmax(-1))
@@ -126,7 +125,7 @@ def test_every_projection_is_called_as_it_is(name, kind, folders):
 
 
 @every_model
-def test_the_tolerance_is_below_what_anything_broken_costs(name):
+def test_the_tolerance_is_below_the_error_of_any_broken_part(name):
     model, least = small(name), 1.5 * TOLERANCE["bitsandbytes"]
     want = model(IDS).logits
     for key, part in projections(model).items():
@@ -140,9 +139,9 @@ def test_the_tolerance_is_below_what_anything_broken_costs(name):
 
 @every_model
 @every_kind
-def test_what_is_saved_loads_as_it_was(name, kind, folders, tmp_path):
+def test_a_saved_quantized_model_loads_unchanged(name, kind, folders, tmp_path):
     model = load(folders / name, quantization_config=KINDS[kind]())
-    # Before it first runs: where the CPU has AVX512-BF16, bitsandbytes then rounds the scales of 4 bits to bfloat16 for good.
+    # Saved before the first forward, in which bitsandbytes rounds the scales of 4-bit weights to bfloat16 on AVX512-BF16.
     model.save_pretrained(tmp_path)
     want = model(IDS).logits
     reloaded = load(tmp_path)

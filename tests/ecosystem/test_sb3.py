@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""MinLSTM inside the policy of sb3-contrib's RecurrentPPO, which calls its layer once for every step."""
+"""MinLSTM in the policy of sb3-contrib's RecurrentPPO, which calls its layer once for every step."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy  # 
 
 
 class MinLSTMPolicy(RecurrentActorCriticPolicy):
-    """The stock policy with MinLSTM where it has nn.LSTM."""
+    """The standard policy with MinLSTM instead of nn.LSTM."""
 
     def __init__(self, observation_space, action_space, lr_schedule, **kwargs):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
@@ -34,14 +34,14 @@ def test_a_policy_trains_with_minlstm():
     model = agent(MinLSTMPolicy)
     before = [parameter.clone() for parameter in model.policy.lstm_actor.parameters()]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*c_0.*")  # the state that the policy carries is the one it was given
+        warnings.filterwarnings("error", message=".*c_0.*")  # the policy returns the pair of states that it got
         model.learn(128)
     assert any(not torch.equal(p, old) for p, old in zip(model.policy.lstm_actor.parameters(), before))
     action, state = model.predict(model.env.reset())
     assert action.shape == (1,) and state[0].shape == (1, 1, 16)
 
 
-def test_steps_with_episode_starts_are_the_sequences_of_each_episode():
+def test_steps_with_episode_starts_equal_separate_episodes():
     policy = agent(MinLSTMPolicy).policy
     layer, features = policy.lstm_actor, torch.randn(10, 4)
     starts = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 0, 0])

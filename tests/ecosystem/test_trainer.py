@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""transformers' Trainer: what it computes is what the model computes, however the batch reaches it."""
+"""transformers' Trainer computes the losses and gradients of the model for every form of batch."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ TEXTS = [{"input_ids": row.tolist(), "labels": row.tolist()} for row in token_id
 
 
 def trained(folder, data=TEXTS, name="no-conv", collator=None, model=None, **options):
-    """A model after two optimizer steps over eight texts, and the losses that were logged."""
+    """Returns a trainer after two optimizer steps over eight texts, and the logged losses."""
     defaults = {
         "per_device_train_batch_size": 4,
         "num_train_epochs": 1,
@@ -46,7 +46,7 @@ def difference(one, other):
 
 
 def test_gradient_accumulation_equals_the_big_batch(tmp_path):
-    """With rows of different numbers of labels, which a mean of means would weigh wrongly."""
+    """The rows have different numbers of labels, so a mean of the batches' means would be wrong."""
     data = [dict(text, labels=[-100] * n + text["labels"][n:]) for n, text in enumerate(TEXTS)]
     big, losses = trained(tmp_path, data)
     small, accumulated = trained(tmp_path, data, per_device_train_batch_size=1, gradient_accumulation_steps=4)
@@ -66,7 +66,7 @@ PROBLEMS = {"a number each": "regression", "several labels": "multi_label_classi
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_gradient_accumulation_equals_the_big_batch_for_every_head(kind, tmp_path):
-    """Seven texts, so that the last of the small batches is smaller; of spans Trainer takes the mean of the batches' means."""
+    """With seven texts the last small batch is smaller. For spans, Trainer takes the mean of the batches' means, so eight."""
     head, labels = HEADS[kind]
     data = [{"input_ids": text["input_ids"], **labels(n, text["input_ids"])} for n, text in enumerate(TEXTS)]
     data = data if kind == "spans" else data[:7]

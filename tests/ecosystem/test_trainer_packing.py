@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Data sets whose rows are packed already: the column that says so reaches the model through Trainer, with its defaults."""
+"""Data sets with packed rows: Trainer with its defaults passes the column that describes the packing to the model."""
 
 import datasets
 import pytest
@@ -29,7 +29,7 @@ SOURCES = {"list": list, "Dataset": datasets.Dataset.from_list}
 
 
 def rows(kind, *marks):
-    """The two rows with their labels and marks. The first token of a sequence is no label of the one before it."""
+    """Returns the two rows with labels and packing columns. The first token of a sequence is no label of the previous one."""
     data = [{"input_ids": ids, "note": "not for the model"} for ids in IDS.tolist()]
     for n, row in enumerate(data):
         if kind == "spans":
@@ -47,7 +47,7 @@ def logits_of(output, kind):
 
 
 def expected(model, kind, count):
-    """Logits of the first `count` rows, each sequence read alone, and the loss that follows from them."""
+    """Returns the logits of the first `count` rows, with each sequence read alone, and the loss of these logits."""
     logits = torch.stack(
         [
             torch.cat([logits_of(model(part), kind)[0] for part in IDS[n : n + 1].split(LENGTHS[n], 1)])
@@ -96,12 +96,12 @@ def test_packed_rows_equal_the_sequences_alone(kind, source, mark, count, tmp_pa
         found, output = trainer.compute_loss(model, dict(batch), return_outputs=True)
     assert close(logits_of(output, kind), want) and close(found, loss)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(loss.item(), rel=1e-4)
-    assert not close(logits_of(model(IDS[:count]), kind), want)  # as it would be without the column
+    assert not close(logits_of(model(IDS[:count]), kind), want)  # without the column the result differs
 
 
 @pytest.mark.parametrize("mark", MARKS)
 @pytest.mark.parametrize("adapted", [False, True], ids=["whole", "LoRA"])
-def test_training_gives_the_weights_that_the_sequences_alone_give(mark, adapted, tmp_path):
+def test_training_gives_the_same_weights_as_separate_sequences(mark, adapted, tmp_path):
     def trained(data, batch_size):
         model = model_for("causal").train()
         if adapted:
@@ -125,7 +125,7 @@ def test_training_gives_the_weights_that_the_sequences_alone_give(mark, adapted,
     assert all(close(x, y) for x, y in zip(packed, trained(alone, 1)))
 
 
-def test_a_row_of_several_texts_with_one_label_is_refused_rather_than_mixed(tmp_path):
+def test_a_row_of_several_texts_with_one_label_is_rejected(tmp_path):
     model = build("mingru", MinRNNForSequenceClassification, num_labels=3)
     for mark in MARKS:
         data = [{"input_ids": IDS[0].tolist(), "labels": 1, mark: MARKS[mark][0]}]
@@ -142,9 +142,11 @@ def test_the_collator_of_a_tokenizer_adds_a_mask_and_keeps_these_marks(mark, tmp
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected(model, "causal", 2)[1].item(), rel=1e-4)
 
 
-def test_labels_that_are_shifted_already_are_passed_on_where_they_are_named(tmp_path):
+def test_shifted_labels_are_used_if_label_names_contains_them(tmp_path):
     model, data = model_for("causal"), rows("causal")
-    plain = trainer_of(model, data, tmp_path, 2).evaluate()["eval_loss"]  # without them there is a loss as well
+    plain = trainer_of(model, data, tmp_path, 2).evaluate()[
+        "eval_loss"
+    ]  # Trainer computes a loss without shift_labels, too
     shifted = [dict(row, shift_labels=[*row["labels"][1:], -100], labels=row["input_ids"]) for row in data]
     named = trainer_of(model, shifted, tmp_path, 2, label_names=["labels", "shift_labels"])
     assert named.evaluate()["eval_loss"] == pytest.approx(plain, rel=1e-5)

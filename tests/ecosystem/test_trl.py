@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""TRL: texts packed into a row do not leak into each other, and every trainer takes the path of a saved model."""
+"""TRL: texts packed into a row are independent, and every trainer takes the path of a saved model."""
 
 import pytest
 import torch
@@ -56,11 +56,11 @@ def test_packed_fine_tuning_equals_padded(tmp_path, options):
         per_device_train_batch_size=4 if "padding_free" in options else 1,
         **options,
     )
-    assert batch["input_ids"].shape == (1, 24) and "attention_mask" not in batch  # what TRL sends
+    assert batch["input_ids"].shape == (1, 24) and "attention_mask" not in batch  # the format of TRL
     _, wanted, padded = fine_tuned(tmp_path, rows, max_length=24, per_device_train_batch_size=4)
     assert loss == pytest.approx(wanted, rel=1e-4)
     assert all(close(a, b, 1e-3) for a, b in zip(packed, padded))
-    # The base model alone, as TRL's own losses call it, keeps the texts apart too.
+    # The base model separates the texts, too. TRL's own losses call it directly.
     model = build("no-conv")
     given = {key: value for key, value in batch.items() if key not in ("labels",) and torch.is_tensor(value)}
     hidden = model.model(**given).last_hidden_state[0]
@@ -74,8 +74,8 @@ def test_packed_fine_tuning_equals_padded(tmp_path, options):
 
 PAIRS = [{"prompt": "5 6", "chosen": " 7", "rejected": " 8"}] * 4
 JUDGED = [{"prompt": "5 6", "completion": f" {n}", "label": n == 7} for n in (7, 8)] * 4
-GENERATING = {"beta": 0.1, "num_generations": 2, "max_completion_length": 4}  # beta: without it there is no reference
-# The examples of each trainer, and its options; all but the first keep the model that they start from as a reference.
+GENERATING = {"beta": 0.1, "num_generations": 2, "max_completion_length": 4}  # without beta there is no reference model
+# Examples and options of each trainer. All but SFT keep the initial model as a reference.
 TRAINERS = {
     "SFT": ([{"text": "5 6 7"}] * 4, {}),
     "DPO": (PAIRS, {}),
@@ -87,7 +87,7 @@ TRAINERS = {
 
 @pytest.mark.parametrize("given", ["path", "model"])
 @pytest.mark.parametrize("name", TRAINERS)
-def test_trainers_take_what_save_pretrained_wrote(tmp_path, name, given):
+def test_every_trainer_trains_a_saved_model(tmp_path, name, given):
     folder, (examples, options) = tmp_path / "model", TRAINERS[name]
     build("mingru", pad_token_id=0).save_pretrained(folder)
     start = AutoModelForCausalLM.from_pretrained(folder)
@@ -109,7 +109,7 @@ def test_trainers_take_what_save_pretrained_wrote(tmp_path, name, given):
         assert all(torch.equal(before[key], value.float()) for key, value in trainer.ref_model.state_dict().items())
 
 
-def test_a_reward_model_of_a_language_model(tmp_path):
+def test_a_reward_model_from_a_saved_language_model(tmp_path):
     build("mingru", pad_token_id=0).save_pretrained(tmp_path)
     config = trl.RewardConfig(str(tmp_path / "out"), **ONE_STEP)
     pairs = Dataset.from_list(PAIRS)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The test case that run.py hands to pytest: transformers' mixins over the classes of one plug."""
+"""The test case that run.py passes to pytest: transformers' mixins applied to the classes of one plug."""
 
 import importlib
 import os
@@ -15,8 +15,8 @@ from transformers_tests.test_training_mixin import TrainingTesterMixin
 
 plug = importlib.import_module(os.environ["MINRNN_EXAM_PLUG"])
 
-# The mixin tells by a class's name in these tables which labels it needs and whether it is a base model; registering a class
-# with AutoModel does not enter it there.
+# The mixin looks a class up in these tables to find the labels it needs and whether it is a base model. Registering a class
+# with AutoModel does not add it to them.
 TABLES = {
     "Model": "MODEL_MAPPING_NAMES",
     "ForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -31,7 +31,7 @@ for model_class in plug.all_model_classes:
 
 
 class Tester:
-    """What the mixins ask for: a small configuration and inputs for it, one row padded on the left."""
+    """Gives the mixins a small configuration, and inputs for it. One row is padded on the left."""
 
     base_model_class, causal_lm_class = plug.base_model_class, plug.causal_lm_class
     batch_size, seq_length, num_labels, is_training = 3, 7, 3, True
@@ -70,4 +70,4 @@ class ExamTest(TrainingTesterMixin, GenerationTesterMixin, ModelTesterMixin, uni
         self.config_tester.run_common_tests()
 
 
-del TrainingTesterMixin, GenerationTesterMixin, ModelTesterMixin  # not to be collected by themselves
+del TrainingTesterMixin, GenerationTesterMixin, ModelTesterMixin  # otherwise pytest would collect them, too

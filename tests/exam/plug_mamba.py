@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The yardstick: transformers' own Mamba, a recurrent model too. What it passes must not be skipped here."""
+"""The reference: Mamba of transformers, also a recurrent model. No test that it passes may be skipped for our models."""
 
 from transformers import MambaConfig, MambaForCausalLM, MambaModel
 

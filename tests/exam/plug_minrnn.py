@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The model under test."""
+"""The models under test."""
 
 import hf_minrnn
 

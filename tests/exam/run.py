@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Runs transformers' own model tests on the classes of a plug.
+"""Runs transformers' own model tests on the classes of a plug (plug_*.py).
 
     python tests/exam/run.py plug_minrnn --json result.json
 
-The tests of the installed transformers are fetched with pip on the first run (13 MB) and kept in --cache.
+The first run downloads the tests of the installed transformers with pip (13 MB) and keeps them in --cache.
 """
 
 import argparse
@@ -18,35 +18,35 @@ CACHE = HERE.parent.parent / ".ci" / "cache" / "exam"
 
 
 class Tally:
-    """A pytest plugin: what became of every test, and how many subtests of it were skipped."""
+    """A pytest plugin that records the outcome of every test and the number of its skipped subtests."""
 
     def __init__(self):
         self.outcomes, self.reasons, self.skipped_subtests = {}, {}, Counter()
 
     def pytest_collectreport(self, report):
-        if report.failed:  # a module that cannot be imported: none of its tests runs
+        if report.failed:  # a module that cannot be imported, so none of its tests runs
             self.outcomes[report.nodeid] = "failed"
             self.reasons[report.nodeid] = str(report.longrepr)[-600:]
 
     def pytest_runtest_logreport(self, report):
         name = report.nodeid.split("::")[-1]
         if hasattr(report, "context") and report.skipped:
-            self.skipped_subtests[name] += 1  # its test counts as passed all the same
+            self.skipped_subtests[name] += 1  # the test itself still counts as passed
         elif (report.when == "call" or report.outcome != "passed") and self.outcomes.get(name) != "failed":
             self.outcomes[name] = report.outcome
             if report.outcome != "passed":
-                self.reasons[name] = str(report.longrepr[2] if report.skipped else report.longrepr)[-600:]
+                reason = report.longrepr[2] if report.skipped else report.longrepr
+                self.reasons[name] = str(reason)[-600:]
 
     def summary(self) -> dict:
-        named = {
-            kind: sorted(n for n, outcome in self.outcomes.items() if outcome == kind)
-            for kind in ("passed", "skipped", "failed")
-        }
-        return {**named, "skipped_subtests": dict(self.skipped_subtests), "reasons": self.reasons}
+        names = {"passed": [], "skipped": [], "failed": []}
+        for name, outcome in sorted(self.outcomes.items()):
+            names[outcome].append(name)
+        return {**names, "skipped_subtests": dict(self.skipped_subtests), "reasons": self.reasons}
 
 
 def main(argv=None) -> dict:
-    """Runs the tests, prints their tally and returns it: names by outcome, reasons, subtests skipped by test."""
+    """Runs the tests, prints their tally and returns it: names by outcome, reasons, and skipped subtests by test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plug", choices=sorted(path.stem for path in HERE.glob("plug_*.py")))
     parser.add_argument("--json", type=Path, help="file for the tally")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""transformers' own model tests: nothing fails, and nothing is skipped that its Mamba passes."""
+"""transformers' own model tests: none fails, and none is skipped that Mamba of transformers passes."""
 
 import json
 import subprocess
@@ -13,10 +13,11 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def tallies(tmp_path_factory):
-    """The tally of each plug. Fetches transformers' tests from the package index the first time."""
-    folder, tallies = tmp_path_factory.mktemp("exam"), {}
+    """Returns the tally of each plug. The first run downloads transformers' tests from the package index."""
+    folder = tmp_path_factory.mktemp("exam")
+    tallies = {}
     for plug in ("plug_mamba", "plug_minrnn"):
-        # A process each: what is skipped depends on what was imported before, and transformers counts on a clean one.
+        # Each plug needs a new process: earlier imports affect which tests transformers skips.
         command = [sys.executable, str(HERE / "run.py"), plug, "--json", str(folder / f"{plug}.json")]
         run = subprocess.run(command, capture_output=True, text=True)
         assert (folder / f"{plug}.json").exists(), run.stdout[-2000:] + run.stderr[-2000:]
@@ -36,5 +37,5 @@ def test_nothing_is_skipped_that_mamba_passes(tallies):
     ours, mamba = tallies
     skipped = set(ours["skipped"]) & set(mamba["passed"])
     assert not skipped, {name: ours["reasons"][name] for name in skipped}
-    # A test whose subtests are skipped passes, too.
+    # A test also passes if its subtests are skipped.
     assert set(ours["skipped_subtests"]) <= set(mamba["skipped_subtests"]) | set(mamba["skipped"])

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""transformers' own model tests, of the installed version: fetched with pip, unpacked to a cache, put on an import path.
+"""Downloads the model tests of the installed version of transformers with pip, and makes them importable.
 
-Nothing of transformers is stored in this repository. Its source distribution lacks some folders that the model tests import
-from; small stand-ins take their place.
+This repository stores no code of transformers. Its source distribution lacks some folders that the model tests import
+from. Small stand-ins replace them.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ PACKAGE = "transformers_tests"
 STAND_INS = {
     "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
     "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
-    # ConfigTester only wants some arguments that every configuration takes.
+    # ConfigTester only needs some arguments that every configuration takes.
     "utils/test_configuration_utils.py": "config_common_kwargs = {'return_dict': False, 'output_hidden_states': True, "
     "'dtype': 'float16', 'architectures': ['BertModel'], 'chunk_size_feed_forward': 5, 'id2label': {0: 'a', 1: 'b'}, "
     "'label2id': {'a': 0, 'b': 1}, 'problem_type': 'regression'}\n",
@@ -25,23 +25,14 @@ STAND_INS = {
 
 
 def fetch(cache: Path) -> list[Path]:
-    """The folders that together make up transformers' tests, from the cache or from the package index."""
+    """Returns the folders that together contain transformers' tests, from the cache or from the package index."""
     version = transformers.__version__
     folder = cache / f"transformers-{version}"
     if not (folder / "tests" / "test_modeling_common.py").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-binary",
-            ":all:",
-        ]
-        subprocess.run([*pip, "-d", str(folder), f"transformers=={version}"], check=True)
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+        download += ["--no-binary", ":all:", "-d", str(folder), f"transformers=={version}"]
+        subprocess.run(download, check=True)
         with tarfile.open(next(folder.glob("transformers-*.tar.gz"))) as archive:
             root = f"transformers-{version}/"
             for member in archive.getmembers():

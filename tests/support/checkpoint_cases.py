@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""State dicts as files of others hold them, with random numbers large enough that every part counts."""
+"""State dicts in the layouts of other projects. The random weights are large, so that an error in any part shows."""
 
 import os
 
@@ -9,7 +9,7 @@ VOCAB, DIM = 13, 8
 
 
 def minlm(cell, depth, expansion, kernel, ff_mult, norm="weight", seed=0):
-    """A state dict of minGRU-pytorch's minLM."""
+    """Returns a state dict of minGRU-pytorch's minLM."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -39,7 +39,7 @@ def minlm(cell, depth, expansion, kernel, ff_mult, norm="weight", seed=0):
 
 
 def paper(cell, depth, expansion, kernel=0, ff_mult=0, seed=0):
-    """A state dict of the paper's layers."""
+    """Returns a state dict of the paper's layers."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -63,7 +63,7 @@ def paper(cell, depth, expansion, kernel=0, ff_mult=0, seed=0):
 
 
 class Code:
-    """Makes a folder named "ran" wherever it is unpickled."""
+    """Creates a folder named "ran" when it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("ran",)

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A Hub on this machine: repositories with their commits, one user with one token, and faults on demand.
+"""A local stand-in for the Hub: repositories with commits, one user with one token, and faults on demand.
 
-It keeps everything in memory and speaks what `huggingface_hub` asks of the Hub, uploads by git and by LFS. `HF_ENDPOINT` is
-read when `huggingface_hub` is imported, so that its clients are processes of their own: `Hub.run` starts one.
+It keeps everything in memory and implements the requests that `huggingface_hub` makes, with regular and LFS uploads.
+`huggingface_hub` reads `HF_ENDPOINT` when it is imported, so each client is a new process, which `Hub.run` starts.
 """
 
 import base64
@@ -25,9 +25,9 @@ from support.without_package import WITHOUT_PACKAGE
 
 ROOT = Path(__file__).parents[2]
 USER, TOKEN = "me", "hf_" + "StandInToken" * 3
-HANG_UP = "hang up"
-# What a process that has the package starts with, and one that has not.
-WITH = """
+DROP_CONNECTION = "drop connection"
+# First lines of a client's program, with and without this package.
+WITH_PACKAGE_START = """
 import contextlib, io, json, os, sys, urllib.request
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def attempt(function, *arguments, **options):
     except (OSError, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
 """
-WITHOUT = (
+WITHOUT_PACKAGE_START = (
     WITHOUT_PACKAGE
     + """
 import json, os
@@ -56,19 +56,27 @@ root, found = Path.cwd(), {}
 
 
 class Refusal(Exception):
-    """An answer that is an error, as the Hub words it: status, message, and the code that its clients read."""
+    """An error response as the Hub sends it: the status, the message, and the error code that its clients read."""
 
     def __init__(self, status, message, code=None):
-        self.status, self.message, self.code = status, message, code
+        self.status = status
+        self.message = message
+        self.code = code
 
 
 class Repository:
-    """Commits, the oldest first: each an id, a title, all files as `{path: bytes}`, and the paths that were sent; branches
-    by name.
+    """One repository.
+
+    Attributes:
+        commits (list of dict): The oldest is first. Each has an `oid`, a `title`, all `files` as `{path: bytes}`, and `sent`,
+            the paths that were uploaded.
+        branches (dict): Id of the last commit by the name of the branch.
     """
 
     def __init__(self, private):
-        self.private, self.commits, self.branches = private, [], {}
+        self.private = private
+        self.commits = []
+        self.branches = {}
         self.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
 
     def commit(self, branch, title, files, sent=()):
@@ -86,7 +94,7 @@ class Repository:
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, which remembers its connections, so that one can be cut."""
+    """uvicorn's protocol, which keeps its open connections, so that the Hub can drop one."""
 
     open = {}
 
@@ -106,17 +114,22 @@ def object_id(path, content):
 
 
 class Hub:
-    """
-    Args:
-        repositories (dict of `Repository` by `owner/name`), objects (dict of `bytes` by SHA-256): What it holds.
-        faults (dict of lists by kind): What becomes of the next requests of a kind: a status, `HANG_UP`, or None for a
-            proper answer. The kinds are the names of the functions in `routes`. Clients add some by `POST /faults`.
-        requests (list of `(kind, path)`): All that were made.
+    """The server, a context manager.
+
+    Attributes:
+        repositories (dict): `Repository` by `owner/name`.
+        objects (dict): Contents of LFS files by SHA-256.
+        faults (dict): For each kind of request, a list with the results of the next ones: an HTTP status, `DROP_CONNECTION`,
+            or None for the regular response. Kinds are the names of the functions in `routes`. Clients add faults with
+            `POST /faults`.
+        requests (list of `(kind, path)`): All requests so far.
     """
 
     def __init__(self):
-        self.repositories, self.objects = {}, {}
-        self.faults, self.requests = defaultdict(list), []
+        self.repositories = {}
+        self.objects = {}
+        self.faults = defaultdict(list)
+        self.requests = []
         app = FastAPI(dependencies=[Depends(self.watch)])
         app.add_exception_handler(Refusal, self.refuse)
         routes(self, app)
@@ -142,44 +155,47 @@ class Hub:
             return
         self.requests.append((kind, request.url.path))
         fault = self.faults[kind].pop(0) if self.faults[kind] else None
-        if fault == HANG_UP:
-            await anext(request.stream())  # the first piece has arrived
+        if fault == DROP_CONNECTION:
+            await anext(request.stream())  # wait until the first part has arrived
             Protocol.open[tuple(request.scope["client"])].abort()
         if fault:
-            raise Refusal(500 if fault == HANG_UP else fault, f"fault in {kind}")
+            raise Refusal(500 if fault == DROP_CONNECTION else fault, f"fault in {kind}")
         if request.headers.get("authorization", f"Bearer {TOKEN}") != f"Bearer {TOKEN}":
             raise Refusal(401, "Invalid credentials in Authorization header")
 
     async def refuse(self, request, refusal):
-        headers = {"X-Error-Message": refusal.message} | ({"X-Error-Code": refusal.code} if refusal.code else {})
+        headers = {"X-Error-Message": refusal.message}
+        if refusal.code:
+            headers["X-Error-Code"] = refusal.code
         return JSONResponse({"error": refusal.message}, refusal.status, headers)
 
     def repository(self, request, owner, name, write=False):
-        known = "authorization" in request.headers
+        logged_in = "authorization" in request.headers
         repository = self.repositories.get(f"{owner}/{name}")
-        if repository is None or (repository.private and not known):
-            raise Refusal(404 if known else 401, "Repository not found", "RepoNotFound")
-        if write and (not known or owner != USER):
+        if repository is None or (repository.private and not logged_in):
+            raise Refusal(404 if logged_in else 401, "Repository not found", "RepoNotFound")
+        if write and (not logged_in or owner != USER):
             raise Refusal(403, f"You don't have the right to write to {owner}/{name}")
         return repository
 
     def history(self, name):
-        """Title and sent paths of a repository's commits after the first."""
+        """Returns `(title, uploaded paths)` of each commit of a repository after the first."""
         return [(commit["title"], commit["sent"]) for commit in self.repositories[name].commits[1:]]
 
     def files(self, name, revision="main"):
         return self.repositories[name].at(revision)["files"]
 
     def environment(self, home, **others):
-        """What a client's process needs; `home` is its cache and where it might leave a token."""
-        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
-        own |= {"SOURCES": os.pathsep.join(str(ROOT / name) for name in ("", "tests"))}
-        own |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-        left_out = ("TRANSFORMERS_OFFLINE", "HF_MODULES_CACHE", "HF_HUB_CACHE", "PYTHONPATH")
-        return {key: value for key, value in os.environ.items() if key not in left_out} | own | others
+        """Returns the environment of a client. `home` is the folder of its cache, where it might also store a token."""
+        removed = ("TRANSFORMERS_OFFLINE", "HF_MODULES_CACHE", "HF_HUB_CACHE", "PYTHONPATH")
+        environment = {key: value for key, value in os.environ.items() if key not in removed}
+        environment |= {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+        environment |= {"SOURCES": os.pathsep.join(str(ROOT / name) for name in ("", "tests"))}
+        environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
+        return environment | others
 
     def run(self, program, folder, home="home", **environment):
-        """Runs a program of Python in a folder; its output is appended to `output.txt` there."""
+        """Runs a Python program in a folder and appends its output to `output.txt` there."""
         environment = self.environment(folder / home, **environment)
         command = [sys.executable, "-P", "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=400)
@@ -189,7 +205,7 @@ class Hub:
 
 
 def routes(hub, app):
-    """The parts of the Hub's interface that pushing and loading models go through."""
+    """Adds the requests that are used to push and load models."""
     model = "/api/models/{owner}/{name}"
 
     @app.post("/faults")
@@ -218,9 +234,8 @@ def routes(hub, app):
     async def validate(request: Request):
         content = (await request.json())["content"]
         if content.startswith("---\nlicense: [\n"):
-            return JSONResponse(
-                {"error": "bad metadata", "errors": [{"message": "not valid YAML"}], "warnings": []}, 400
-            )
+            error = {"error": "bad metadata", "errors": [{"message": "not valid YAML"}], "warnings": []}
+            return JSONResponse(error, 400)
         return {"errors": [], "warnings": []}
 
     @app.post(model + "/branch/{revision:path}")
@@ -233,11 +248,13 @@ def routes(hub, app):
 
     @app.post(model + "/preupload/{revision:path}")
     async def preupload(request: Request, owner: str, name: str, revision: str):
-        there = hub.repository(request, owner, name, write=True).at(revision)["files"]
+        present = hub.repository(request, owner, name, write=True).at(revision)["files"]
         answer = []
         for path in (file["path"] for file in (await request.json())["files"]):
             entry = {"path": path, "uploadMode": "lfs" if is_large(path) else "regular", "shouldIgnore": False}
-            answer.append(entry | ({"oid": object_id(path, there[path])} if path in there else {}))
+            if path in present:
+                entry["oid"] = object_id(path, present[path])
+            answer.append(entry)
         return {"files": answer}
 
     @app.post("/{owner}/{name}.git/info/lfs/objects/batch")
@@ -253,14 +270,16 @@ def routes(hub, app):
     async def upload(request: Request, oid: str):
         content = await request.body()
         if hashlib.sha256(content).hexdigest() != oid:
-            raise Refusal(400, "the content is not what was announced")
+            raise Refusal(400, "the content does not have the announced checksum")
         hub.objects[oid] = content
 
     @app.post(model + "/commit/{revision:path}")
     async def commit(request: Request, owner: str, name: str, revision: str):
         repository = hub.repository(request, owner, name, write=True)
         lines = [json.loads(line) for line in (await request.body()).splitlines()]
-        files, title = dict(repository.at(revision)["files"]), ""
+        files = dict(repository.at(revision)["files"])
+        title = ""
+        sent = [line["value"]["path"] for line in lines if line["key"] != "header"]
         for key, value in ((line["key"], line["value"]) for line in lines):
             if key == "header":
                 title = value["summary"]
@@ -270,9 +289,7 @@ def routes(hub, app):
                 files[value["path"]] = hub.objects[value["oid"]]
             elif key == "deletedFile":
                 del files[value["path"]]
-        oid = repository.commit(
-            revision, title, files, [line["value"]["path"] for line in lines if line["key"] != "header"]
-        )
+        oid = repository.commit(revision, title, files, sent)
         return {"success": True, "commitOid": oid, "commitUrl": f"{hub.url}/{owner}/{name}/commit/{oid}"}
 
     @app.get(model + "/tree/{rest:path}")
@@ -283,10 +300,12 @@ def routes(hub, app):
             raise Refusal(404, f"{below} does not exist on {revision}", "EntryNotFound")
         answer = []
         for path, content in files.items():
-            oid, size = object_id(path, content), len(content)
-            large = {"lfs": {"oid": oid, "size": size, "pointerSize": 134}} if is_large(path) else {}
-            if path.startswith(below):
-                answer.append({"type": "file", "path": path, "oid": oid, "size": size} | large)
+            if not path.startswith(below):
+                continue
+            entry = {"type": "file", "path": path, "oid": object_id(path, content), "size": len(content)}
+            if is_large(path):
+                entry["lfs"] = {"oid": entry["oid"], "size": entry["size"], "pointerSize": 134}
+            answer.append(entry)
         return answer
 
     @app.get(model)

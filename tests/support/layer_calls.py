@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The calls that layer_cases.py makes of torch's layers and of ours, and why some of them come to something else."""
+"""The calls for which layer_cases.py compares torch's layers with ours, and the reasons for different results."""
 
 CALLS = {
     "Constructor": [
@@ -28,8 +28,8 @@ CALLS = {
         "L(3, 4, 2, dropout=None)",
         "L(3, 4, 2, dropout=1)(x)",
         "L(3, 4, dropout=0.5)(x)",
-        "warned(lambda: L(3, 4, dropout=0.5))",
-        "warned(lambda: L(3, 4, 2, dropout=0.5))",
+        "warning_types(lambda: L(3, 4, dropout=0.5))",
+        "warning_types(lambda: L(3, 4, 2, dropout=0.5))",
     ],
     "Input": [
         "L(3, 4)(input=x, hx=None)",
@@ -61,13 +61,13 @@ CALLS = {
         "L(3, 4)(x, s(2, 2, 4))",
         "L(3, 4)(x, s(1, 2, 5))",
         "L(3, 4)(x, s(1, 2, 4, dtype=torch.float64))",
-        "L(3, 4)(x, other_form(s(1, 2, 4)))",
-        "warned(lambda: L(3, 4)(x, s(1, 2, 4)))",
-        "warned(lambda: L(3, 4)(x, s(1, 2, 4, unequal=True)))",
+        "L(3, 4)(x, wrong_state_type(s(1, 2, 4)))",
+        "warning_types(lambda: L(3, 4)(x, s(1, 2, 4)))",
+        "warning_types(lambda: L(3, 4)(x, s(1, 2, 4, unequal=True)))",
         "L(3, 4)(x, s(1, 2, 4, c=(1, 2, 5)))",
         "L(3, 4)(x, s(1, 2, 4, c=(2, 4)))",
-        "changed_in_place(L(3, 4), x, s(1, 2, 4))",
-        "steps_equal_the_whole(L(3, 4, 2), x)",
+        "state_changed_in_place(L(3, 4), x, s(1, 2, 4))",
+        "steps_equal_one_call(L(3, 4, 2), x)",
         "h_n_is_the_last_output(L(3, 4), x)",
     ],
     "PackedSequence": [
@@ -75,8 +75,8 @@ CALLS = {
         "L(3, 4, 2, bidirectional=True)(pack(1, 5, 2))",
         "L(3, 4)(pack(1, 5, 2), s(1, 3, 4))",
         "L(3, 4, batch_first=True)(pack(5, 2))",
-        "equals_each_alone(L(3, 4, 2, bidirectional=True), 5, 2, 1)",
-        "equals_each_alone(L(3, 4, 2, bidirectional=True), 1, 5, 2)",
+        "equals_separate_sequences(L(3, 4, 2, bidirectional=True), 5, 2, 1)",
+        "equals_separate_sequences(L(3, 4, 2, bidirectional=True), 1, 5, 2)",
         "L(3, 4)(pack(5, 2, 1), s(1, 2, 4))",
         "L(3, 4)(pack(5, 2, 1), s(3, 4))",
         "L(2, 4)(pack(5, 2, 1))",
@@ -86,30 +86,30 @@ CALLS = {
         "L(3, 4, dtype=torch.float64)(x.double(), s(1, 2, 4, dtype=torch.float64))",
         "L(3, 4).bfloat16()(x.bfloat16())",
         "L(3, 4).half()(x.half())",
-        "autocast(L(3, 4), x)",
-        "autocast(L(3, 4, 2, bidirectional=True), x)",
+        "under_autocast(L(3, 4), x)",
+        "under_autocast(L(3, 4, 2, bidirectional=True), x)",
     ],
     "Gradients": [
         "gradients(L(3, 4, 2), x, s(2, 2, 4))",
-        "no_grad(L(3, 4), x)",
+        "requires_grad_under_no_grad(L(3, 4), x)",
         "eval_and_train_differ(L(3, 4, 2, dropout=0.5), x)",
         "eval_and_train_differ(L(3, 4, 1), x)",
         "second_derivative(L(3, 4), x)",
-        "forward_mode(L(3, 4), x)",
+        "forward_mode_derivative(L(3, 4), x)",
         "per_sample_gradients(L(3, 4), x)",
-        "functional(L(3, 4), x)",
-        "functional_gradient(L(3, 4), x)",
-        "written_over(L(3, 4), x)",
-        "written_over(L(3, 4), x[:, :1])",
-        "written_over(L(3, 4), x[:1])",
-        "written_over(L(3, 4, batch_first=True), x)",
-        "written_over(L(3, 4), x[:, 0])",
+        "functional_call_uses_given_weights(L(3, 4), x)",
+        "functional_gradients_equal_backward(L(3, 4), x)",
+        "gradient_after_overwriting_output(L(3, 4), x)",
+        "gradient_after_overwriting_output(L(3, 4), x[:, :1])",
+        "gradient_after_overwriting_output(L(3, 4), x[:1])",
+        "gradient_after_overwriting_output(L(3, 4, batch_first=True), x)",
+        "gradient_after_overwriting_output(L(3, 4), x[:, 0])",
     ],
     "Memory": [
-        "contiguous(L(3, 4), x)",
-        "contiguous(L(3, 4, batch_first=True), x)",
-        "contiguous(L(3, 4, 2, bidirectional=True, batch_first=True), x)",
-        "contiguous(L(3, 4), x[:, 0])",
+        "output_and_state_contiguous(L(3, 4), x)",
+        "output_and_state_contiguous(L(3, 4, batch_first=True), x)",
+        "output_and_state_contiguous(L(3, 4, 2, bidirectional=True, batch_first=True), x)",
+        "output_and_state_contiguous(L(3, 4), x[:, 0])",
         "h_n_shares_memory_with_output(L(3, 4), x)",
     ],
     "Module": [
@@ -120,8 +120,8 @@ CALLS = {
         "[len(weights) for weights in L(3, 4, 2, bidirectional=True).all_weights]",
         "sum(w.numel() for w in L(3, 4, 2, bidirectional=True).parameters())",
         "L(3, 4).flatten_parameters()",
-        "drawn_anew(L(3, 4))",
-        "state_dict_fits(L(3, 4, 2), L(3, 4, 2), x)",
+        "reset_parameters_changes_weights(L(3, 4))",
+        "state_dict_loads(L(3, 4, 2), L(3, 4, 2), x)",
         "L(3, 4).load_state_dict(L(3, 5).state_dict())",
         "same_output(copied, L(3, 4), x)",
         "same_output(pickled, L(3, 4), x)",
@@ -133,40 +133,40 @@ CALLS = {
     ],
 }
 
-_STATE_FREE = (
-    "no state enters the gates, so there is nothing to make smaller for them: put an nn.Linear behind the layer"
+_PROJECTION = (
+    "the gates do not depend on the state, so a smaller state would save nothing: add an nn.Linear after the layer"
 )
-_EMPTY = "nothing is read, and the state stays as it is"
-_AUTOCAST = "the projections are Linears, whose dtype autocast chooses"
-_LAYOUT = "contiguous whichever way the input is laid out"
-_WRITTEN = "a copy, unlike what nn.LSTM returns on a CPU"
-_WEIGHTS = "one Linear for each layer and direction, and no weights for the state"
-DIFFERENCES = {  # every call that comes to something else, and why
-    "L(3, 4, 2, True, False, 0.0, False, 'cpu')(x)": "nn.GRU documents a device in this place; nn.LSTM's is proj_size",
-    "L(3, 4, proj_size=0)(x)": "0 asks for nothing, and both layers take the same arguments",
-    "L(3, 4, proj_size=2)(x)": _STATE_FREE,
+_EMPTY = "an empty input is valid: the output is empty and the state is unchanged"
+_AUTOCAST = "the projections are nn.Linear modules, and autocast chooses their dtype"
+_LAYOUT = "the output is contiguous for any layout of the input"
+_OVERWRITTEN = "the output is a copy, but the output of nn.LSTM on a CPU is needed in the backward pass"
+_WEIGHTS = "each layer and direction has one nn.Linear, and no weights for the state"
+DIFFERENCES = {  # every call with a different result, and the reason
+    "L(3, 4, 2, True, False, 0.0, False, 'cpu')(x)": "the documentation of nn.GRU has a device here; nn.LSTM has proj_size",
+    "L(3, 4, proj_size=0)(x)": "0 is the default, and both layers take the same arguments",
+    "L(3, 4, proj_size=2)(x)": _PROJECTION,
     "L(3, 4)(x[:0])": _EMPTY,
     "L(3, 4)(x[:0, 0])": _EMPTY,
-    "L(3, 4)(x, s(1, 2, 4, dtype=torch.float64))": "states are kept in float32 or wider, and may be carried so: state_dtype",
-    "L(3, 4)(x, other_form(s(1, 2, 4)))": "the error names what is wrong",
-    "L(3, 4)(pack(5, 2, 1), s(3, 4))": "the error names what is wrong",
-    "L(3, 4).double()(pack(5, 2, 1))": "the same error as for a tensor",
-    "warned(lambda: L(3, 4)(x, s(1, 2, 4, unequal=True)))": "there is no cell state: c_0 is ignored",
-    "autocast(L(3, 4), x)": _AUTOCAST,
-    "autocast(L(3, 4, 2, bidirectional=True), x)": _AUTOCAST,
-    "second_derivative(L(3, 4), x)": "with backend='associative' it does",
-    "forward_mode(L(3, 4), x)": "the scan is another then, which has this derivative",
-    "per_sample_gradients(L(3, 4), x)": "the scan is another then, which torch.func can go through",
-    "written_over(L(3, 4), x)": _WRITTEN,
-    "written_over(L(3, 4), x[:, :1])": _WRITTEN,
-    "written_over(L(3, 4), x[:1])": _WRITTEN,
-    "written_over(L(3, 4, batch_first=True), x)": "the backward pass needs it, as nn.LSTM's does: write over a clone",
-    "written_over(L(3, 4), x[:, 0])": _WRITTEN,
-    "contiguous(L(3, 4, batch_first=True), x)": _LAYOUT,
-    "contiguous(L(3, 4, 2, bidirectional=True, batch_first=True), x)": _LAYOUT,
+    "L(3, 4)(x, s(1, 2, 4, dtype=torch.float64))": "states may be float32 or wider, see state_dtype",
+    "L(3, 4)(x, wrong_state_type(s(1, 2, 4)))": "the error says what is wrong",
+    "L(3, 4)(pack(5, 2, 1), s(3, 4))": "the error says what is wrong",
+    "L(3, 4).double()(pack(5, 2, 1))": "the error is the same as for a tensor",
+    "warning_types(lambda: L(3, 4)(x, s(1, 2, 4, unequal=True)))": "MinLSTM has no cell state and ignores c_0",
+    "under_autocast(L(3, 4), x)": _AUTOCAST,
+    "under_autocast(L(3, 4, 2, bidirectional=True), x)": _AUTOCAST,
+    "second_derivative(L(3, 4), x)": "only backend='associative' supports second derivatives",
+    "forward_mode_derivative(L(3, 4), x)": "another scan is used here, which supports forward mode",
+    "per_sample_gradients(L(3, 4), x)": "another scan is used here, which supports torch.func",
+    "gradient_after_overwriting_output(L(3, 4), x)": _OVERWRITTEN,
+    "gradient_after_overwriting_output(L(3, 4), x[:, :1])": _OVERWRITTEN,
+    "gradient_after_overwriting_output(L(3, 4), x[:1])": _OVERWRITTEN,
+    "gradient_after_overwriting_output(L(3, 4, batch_first=True), x)": "the backward pass needs the output: change a clone",
+    "gradient_after_overwriting_output(L(3, 4), x[:, 0])": _OVERWRITTEN,
+    "output_and_state_contiguous(L(3, 4, batch_first=True), x)": _LAYOUT,
+    "output_and_state_contiguous(L(3, 4, 2, bidirectional=True, batch_first=True), x)": _LAYOUT,
     "list(L(3, 4).state_dict())": _WEIGHTS,
     "[len(weights) for weights in L(3, 4, 2, bidirectional=True).all_weights]": _WEIGHTS,
     "sum(w.numel() for w in L(3, 4, 2, bidirectional=True).parameters())": _WEIGHTS,
-    "same_output(scripted, L(3, 4), x)": "TorchScript is deprecated: compile or export the layer",
-    "same_output(compiled, L(3, 4), x)": "compiles in one graph",
+    "same_output(scripted, L(3, 4), x)": "TorchScript is deprecated: use torch.compile or torch.export",
+    "same_output(compiled, L(3, 4), x)": "our layers compile in one graph",
 }

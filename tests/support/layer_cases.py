@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""What torch.nn.GRU and torch.nn.LSTM do, call by call, and what MinGRU and MinLSTM do in their place.
+"""Compares the results of MinGRU and MinLSTM with those of torch.nn.GRU and torch.nn.LSTM, call by call.
 
-    PYTHONPATH=tests python -m support.layer_cases    # writes tests/layers_beside_torch.md; a test checks it
+    PYTHONPATH=tests python -m support.layer_cases    # writes tests/layers_vs_torch.md; a test checks it
 
-Every row is an expression, evaluated once for each layer. The rows, and the reasons for what differs,
-stand in layer_calls.py.
+Each row of the table is an expression, evaluated once for each layer. layer_calls.py lists the expressions, and the reasons
+for different results.
 """
 
 import copy
@@ -21,39 +21,43 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from hf_minrnn import MinGRU, MinLSTM
 from support.layer_calls import CALLS, DIFFERENCES
 
-TABLE = Path(__file__).parents[1] / "layers_beside_torch.md"
+TABLE = Path(__file__).parents[1] / "layers_vs_torch.md"
 PAIRS = {"GRU": (nn.GRU, MinGRU), "LSTM": (nn.LSTM, MinLSTM)}
-SHOWN = 80  # characters of an error's message
+SHOWN = 80  # characters of an error message in the table
 
 
-# --- names in the expressions ----------------------------------------------------------------------------------------
+# --- functions for the expressions -----------------------------------------------------------------------------------
 
 
 def s(*shape, dtype=torch.float32, c=None, unequal=False):
-    """A state: a tensor for a GRU, which knows no cell state; `pair` stands in its place for an LSTM."""
+    """Returns the state of a GRU, a tensor. `c` and `unequal` have no effect; for an LSTM, `s` is `pair`."""
     return torch.linspace(-1, 1, max(1, torch.Size(shape).numel()), dtype=dtype).view(shape)
 
 
 def pair(*shape, dtype=torch.float32, c=None, unequal=False):
-    """h_0 and c_0, which are equal unless said otherwise."""
+    """Returns the state of an LSTM, `(h_0, c_0)`. They are equal without `unequal` and `c` (the shape of c_0)."""
     h = s(*shape, dtype=dtype)
-    return h, 2 * h if unequal else h.clone() if c is None else s(*c, dtype=dtype)
+    if unequal:
+        return h, 2 * h
+    if c is not None:
+        return h, s(*c, dtype=dtype)
+    return h, h.clone()
 
 
-def other_form(state):
-    """A pair where a tensor belongs, and a tensor where a pair does."""
+def wrong_state_type(state):
+    """Returns a pair for a GRU, and a tensor for an LSTM."""
     return state[0] if isinstance(state, tuple) else (state, state)
 
 
 def pack(*lengths):
-    """Packed sequences of these lengths, sorted or not."""
+    """Returns packed sequences of these lengths, which need not be sorted."""
     torch.manual_seed(1)
     ordered = list(lengths) == sorted(lengths, reverse=True)
     return pack_sequence([torch.randn(n, 3) for n in lengths], enforce_sorted=ordered)
 
 
-def warned(call):
-    """The kinds of warnings."""
+def warning_types(call):
+    """Returns the types of the warnings of a call."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
@@ -61,7 +65,7 @@ def warned(call):
 
 
 def first(state):
-    """h of a state of either form."""
+    """Returns h of a state of either class."""
     return state[0] if isinstance(state, tuple) else state
 
 
@@ -69,14 +73,15 @@ def close(one, other):
     return bool(torch.allclose(one, other, atol=1e-5))
 
 
-def changed_in_place(layer, x, state):
+def state_changed_in_place(layer, x, state):
     before = first(state).clone()
     layer(x, state)
     return not torch.equal(before, first(state))
 
 
-def steps_equal_the_whole(layer, x):
-    state, outputs = None, []
+def steps_equal_one_call(layer, x):
+    state = None
+    outputs = []
     for step in x.split(1):
         output, state = layer(step, state)
         outputs.append(output)
@@ -89,23 +94,23 @@ def h_n_is_the_last_output(layer, x):
     return close(output[-1], first(state)[-1])
 
 
-def equals_each_alone(layer, *lengths):
+def equals_separate_sequences(layer, *lengths):
     packed, shape = pack(*lengths), (len(lengths), layer.hidden_size)
     h = s(2 * layer.num_layers, *shape)
-    is_pair = layer.mode == "LSTM"
-    output, state = layer(packed, (h, h) if is_pair else h)
+    is_lstm = layer.mode == "LSTM"
+    output, state = layer(packed, (h, h) if is_lstm else h)
     rows, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
     outputs, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True)
-    found = True
+    equal = True
     for i, n in enumerate(lengths):
         start = h[:, i].contiguous()
-        want, last = layer(rows[i, :n], (start, start) if is_pair else start)
-        found = found and close(outputs[i, :n], want) and close(first(state)[:, i], first(last))
-    return found
+        want, last = layer(rows[i, :n], (start, start) if is_lstm else start)
+        equal = equal and close(outputs[i, :n], want) and close(first(state)[:, i], first(last))
+    return equal
 
 
-def autocast(layer, x):
-    # Without oneDNN, whose LSTM in bfloat16 not every processor has.
+def under_autocast(layer, x):
+    # Without oneDNN: not every processor supports its LSTM in bfloat16.
     with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
         return layer(x)
 
@@ -113,11 +118,11 @@ def autocast(layer, x):
 def gradients(layer, x, state):
     x, h = x.clone().requires_grad_(), first(state).clone().requires_grad_()
     output, last = layer(x, (h, h) if isinstance(state, tuple) else h)
-    found = torch.autograd.grad(output.sum() + first(last).sum(), [x, h, *layer.parameters()])
-    return found[0], found[1], all(bool(g.abs().sum() > 0) for g in found)
+    grads = torch.autograd.grad(output.sum() + first(last).sum(), [x, h, *layer.parameters()])
+    return grads[0], grads[1], all(bool(g.abs().sum() > 0) for g in grads)
 
 
-def no_grad(layer, x):
+def requires_grad_under_no_grad(layer, x):
     with torch.no_grad():
         output, state = layer(x)
     return output.requires_grad, first(state).requires_grad
@@ -134,7 +139,7 @@ def second_derivative(layer, x):
     return torch.autograd.grad(grad.square().sum(), x)[0]
 
 
-def forward_mode(layer, x):
+def forward_mode_derivative(layer, x):
     return jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))[1]
 
 
@@ -144,19 +149,19 @@ def per_sample_gradients(layer, x):
     return all(len(g) == 2 for g in vmap(torch.func.grad(loss), (None, 1))(weights, x).values())
 
 
-def functional(layer, x):
+def functional_call_uses_given_weights(layer, x):
     weights = {name: torch.zeros_like(w) for name, w in layer.named_parameters()}
     return bool(functional_call(layer, weights, (x,))[0].abs().sum() < layer(x)[0].abs().sum())
 
 
-def functional_gradient(layer, x):
+def functional_gradients_equal_backward(layer, x):
     weights = {name: w.detach() for name, w in layer.named_parameters()}
     gradients = torch.func.grad(lambda weights: functional_call(layer, weights, (x,))[0].sum())(weights)
     layer(x)[0].sum().backward()
     return all(torch.allclose(gradients[name], w.grad, atol=1e-6) for name, w in layer.named_parameters())
 
 
-def written_over(layer, x):
+def gradient_after_overwriting_output(layer, x):
     x = x.clone().requires_grad_()
     output, _ = layer(x)
     output[-1] = 0
@@ -164,7 +169,7 @@ def written_over(layer, x):
     return grad
 
 
-def contiguous(layer, x):
+def output_and_state_contiguous(layer, x):
     output, state = layer(x)
     return output.is_contiguous(), first(state).is_contiguous()
 
@@ -178,25 +183,24 @@ def h_n_shares_memory_with_output(layer, x):
 
 
 def attributes(layer):
-    sizes = {name: getattr(layer, name) for name in ("input_size", "hidden_size", "num_layers", "proj_size")}
-    return sizes | {
-        name: getattr(layer, name) for name in ("bias", "batch_first", "dropout", "bidirectional", "training")
-    }
+    names = ["input_size", "hidden_size", "num_layers", "proj_size"]
+    names += ["bias", "batch_first", "dropout", "bidirectional", "training"]
+    return {name: getattr(layer, name) for name in names}
 
 
-def drawn_anew(layer):
+def reset_parameters_changes_weights(layer):
     before = [w.clone() for w in layer.parameters()]
     layer.reset_parameters()
     return not any(torch.equal(w, old) for w, old in zip(layer.parameters(), before))
 
 
-def state_dict_fits(layer, other, x):
+def state_dict_loads(layer, other, x):
     other.load_state_dict(layer.state_dict())
     return torch.equal(layer(x)[0], other(x)[0])
 
 
-def same_output(way, layer, x):
-    return close(way(layer)(x)[0], layer(x)[0])
+def same_output(convert, layer, x):
+    return close(convert(layer)(x)[0], layer(x)[0])
 
 
 def copied(layer):
@@ -215,7 +219,7 @@ def saved(layer):
 
 
 class Outer(nn.Module):
-    """TorchScript compiles a torch.nn.GRU inside another module."""
+    """Contains the layer: TorchScript only compiles a torch.nn.GRU inside another module."""
 
     def __init__(self, layer):
         super().__init__()
@@ -242,11 +246,11 @@ def exported(layer):
     return torch.export.export(layer, (torch.ones(5, 2, 3),)).module()
 
 
-# --- what they come to -----------------------------------------------------------------------------------------------
+# --- results ---------------------------------------------------------------------------------------------------------
 
 
 def describe(result) -> str:
-    """A result in a few words: tensors by their shape, and their dtype where it is not float32."""
+    """Describes a result briefly: a tensor by its shape, and by its dtype if it is not float32."""
     if isinstance(result, PackedSequence):
         data, batch_sizes, order, _ = result
         order = "" if order is None else f", order {order.tolist()}"
@@ -261,17 +265,19 @@ def describe(result) -> str:
 
 
 def outcome(call: str, layer_class) -> tuple[str, str]:
-    """What a call comes to, and what must be equal: the same, but of an error only its type."""
+    """Returns the description of a call's result, and a key that must be equal. The key of an error is its type."""
     torch.manual_seed(0)
     makes_pairs = issubclass(layer_class, nn.LSTM | MinLSTM)
     names = {**globals(), "L": layer_class, "x": torch.randn(5, 2, 3), "s": pair if makes_pairs else s}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            text = key = describe(eval(call, names))
+            text = describe(eval(call, names))
+            key = text
         except Exception as error:
             message = " ".join(str(error).split())
-            message = message if len(message) <= SHOWN else message[:SHOWN].rsplit(" ", 1)[0] + " ..."
+            if len(message) > SHOWN:
+                message = message[:SHOWN].rsplit(" ", 1)[0] + " ..."
             key = type(error).__name__
             text = f"{key}: {message}"
     return text, key
@@ -281,17 +287,17 @@ def outcome(call: str, layer_class) -> tuple[str, str]:
 
 
 def table_rows() -> dict[str, dict[str, dict[str, list]]]:
-    """Outcomes by group, call and kind: `[torch's, ours]`, each as `outcome` gives it."""
-    return {
-        group: {
-            call: {kind: [outcome(call, layer) for layer in layers] for kind, layers in PAIRS.items()} for call in calls
-        }
-        for group, calls in CALLS.items()
-    }
+    """Returns the outcomes by group, call and kind: `[torch's, ours]`, each a result of `outcome`."""
+    rows = {}
+    for group, calls in CALLS.items():
+        rows[group] = {}
+        for call in calls:
+            rows[group][call] = {kind: [outcome(call, layer) for layer in layers] for kind, layers in PAIRS.items()}
+    return rows
 
 
 def differing(rows) -> set[str]:
-    """The calls that come to something else, for either kind."""
+    """Returns the calls whose results differ, for GRU or LSTM."""
     return {
         call
         for calls in rows.values()
@@ -301,27 +307,30 @@ def differing(rows) -> set[str]:
 
 
 def torch_version() -> str:
-    """Whose words the table has."""
+    """Returns the version of torch, without the build. The table has its error messages."""
     return torch.__version__.partition("+")[0]
 
 
 def render(rows) -> str:
-    """The table as Markdown."""
-    count, different = sum(map(len, rows.values())), differing(rows)
+    """Returns the table as Markdown."""
+    count = sum(len(calls) for calls in rows.values())
+    different = len(differing(rows))
     lines = [
-        f"""# MinGRU and MinLSTM beside torch.nn.GRU and torch.nn.LSTM
+        f"""# MinGRU and MinLSTM compared with torch.nn.GRU and torch.nn.LSTM
 
-What {count} calls come to, by torch {torch_version()} on a CPU; {len(different)} of them differ, with the reason. Written by
-`PYTHONPATH=tests python -m support.layer_cases`, where the functions in the calls are, and
-checked by `test_layers_beside_torch.py`.
+The results of {count} calls, by torch {torch_version()} on a CPU. {different} calls differ; the last column says why.
 
-`L` is the layer, `x` has the shape (5, 2, 3), `s(...)` is a state of a shape (for nn.LSTM and MinLSTM a pair of them, equal
-unless said otherwise), `pack(...)` packs sequences of these lengths. Results are given by their shapes, and by their dtypes
-where those are not float32. Of errors the type must be the same; the words may differ."""
+In the calls, `L` is the layer, `x` has the shape (5, 2, 3), and `s(...)` is a state of the given shape. For nn.LSTM and MinLSTM
+it is a pair of equal states, except with `unequal=True` or `c=`, the shape of c_0. `pack(...)` returns packed sequences of the
+given lengths. The other functions are in `tests/support/layer_cases.py`.
+
+A tensor is described by its shape, and by its dtype if it is not float32. Two errors count as equal if they have the same type.
+
+The command `PYTHONPATH=tests python -m support.layer_cases` writes this page. `test_layers_vs_torch.py` checks it."""
     ]
     for group, calls in rows.items():
         lines.append(f"\n## {group}\n")
-        header = ["call", *(name for kind in PAIRS for name in (f"nn.{kind}", f"Min{kind}")), "why"]
+        header = ["call", *(name for kind in PAIRS for name in (f"nn.{kind}", f"Min{kind}")), "reason"]
         lines += [f"| {' | '.join(header)} |", "| " + " | ".join([":--"] * len(header)) + " |"]
         for call, kinds in calls.items():
             cells = []

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tiny models that the tests share: both cells, both blocks and the options between."""
+"""Tiny models that the tests share: both cells, both blocks, and configs between the two blocks."""
 
 import torch
 
@@ -30,12 +30,13 @@ CONFIGS = {
 
 
 def build(name: str, model_class=MinRNNForCausalLM, **changes):
-    """A model with random weights everywhere, so that nothing is hidden by a zero or an identity it starts from."""
+    """Returns a model with random weights only. The zeros and identities of a fresh model would hide errors."""
     torch.manual_seed(0)
-    given = CONFIGS[name].to_dict() | {"forget_gate_floor_depth": None} | changes  # for any number of blocks
-    if "num_labels" in changes:  # which the names of the labels would contradict
-        given = {key: value for key, value in given.items() if key not in ("id2label", "label2id")}
-    model = model_class(MinRNNConfig.from_dict(given)).eval()
+    # forget_gate_floor_depth would fix the number of blocks.
+    fields = CONFIGS[name].to_dict() | {"forget_gate_floor_depth": None} | changes
+    if "num_labels" in changes:  # the names of the labels imply another number
+        fields = {key: value for key, value in fields.items() if key not in ("id2label", "label2id")}
+    model = model_class(MinRNNConfig.from_dict(fields)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -43,21 +44,22 @@ def build(name: str, model_class=MinRNNForCausalLM, **changes):
 
 
 def token_ids(batch: int, time: int, seed: int = 0) -> torch.Tensor:
-    """Random tokens above the special ones, `(batch, time)`."""
+    """Returns random ids `(batch, time)`, without the special tokens."""
     return torch.randint(2, SMALL["vocab_size"], (batch, time), generator=torch.Generator().manual_seed(seed))
 
 
 def close(x, y, tolerance=1e-5):
-    """Whether x is y, relative to the largest y."""
+    """Whether the difference is within the tolerance, relative to the largest absolute value of y (at least 1)."""
     return (x - y).abs().max() <= tolerance * y.abs().max().clamp(min=1.0)
 
 
 def pad(ids, places, time):
-    """Rows of `ids` laid out at `places` (one list of positions a row) in `time` columns, and their mask."""
+    """Returns `(padded, mask)` with `time` columns. `places` lists for each row the columns that its ids go to."""
     padded = torch.full((len(ids), time), 5)
     mask = torch.zeros(len(ids), time, dtype=torch.long)
     for row, place in enumerate(places):
-        padded[row, place], mask[row, place] = ids[row, : len(place)], 1
+        padded[row, place] = ids[row, : len(place)]
+        mask[row, place] = 1
     return padded, mask
 
 

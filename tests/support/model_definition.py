@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A whole model in float64, token after token, from its config and its weights alone."""
+"""The definition of a whole model in float64: a loop over the tokens that only reads the config and the weights."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ def _norm(x, weight, eps):
 
 
 def _convolve(past, weight, bias):
-    """One output of a depthwise convolution, given all inputs up to now."""
+    """Returns one output of a causal depthwise convolution, given the list of all inputs so far."""
     size = weight.shape[-1]
     window = past[-size:]
     y = sum(x * weight[:, 0, size - len(window) + j] for j, x in enumerate(window))
@@ -20,11 +20,11 @@ def _convolve(past, weight, bias):
 
 
 def logits(model, ids):
-    """Logits `(time, vocab_size)` in float64 for one row of token ids `(time,)`."""
+    """Returns the logits `(time, vocab_size)` in float64 for one row of token ids `(time,)`."""
     config = model.config
     weights = {name: value.detach().double() for name, value in model.state_dict().items()}
     act = {"silu": F.silu, "gelu": F.gelu}[config.hidden_act]
-    inputs = [[] for _ in range(config.num_hidden_layers)]  # what each convolution has seen
+    inputs = [[] for _ in range(config.num_hidden_layers)]  # of each convolution
     states = []
     for n in range(config.num_hidden_layers):
         state = weights.get(f"model.layers.{n}.mixer.initial_state", torch.zeros(config.state_size).double())
@@ -55,7 +55,10 @@ def logits(model, ids):
             if config.output_gate:
                 y = y[: -config.state_size]
             floor = config.forget_gate_floor
-            floor = floor[n] if isinstance(floor, list) else floor * n / max(config.num_hidden_layers - 1, 1)
+            if isinstance(floor, list):
+                floor = floor[n]
+            else:
+                floor = floor * n / max(config.num_hidden_layers - 1, 1)
             a, b = gates(y, config.cell_type, config.candidate_activation, config.normalize_gates, floor)
             y = states[n] = a * states[n] + b
             if config.state_norm:
@@ -66,7 +69,10 @@ def logits(model, ids):
             if config.intermediate_size:
                 y = _norm(x, w("mlp_norm.weight"), config.rms_norm_eps)
                 up = linear(y, "mlp.up_proj")
-                up = act(linear(y, "mlp.gate_proj")) * up if config.gated_mlp else act(up)
+                if config.gated_mlp:
+                    up = act(linear(y, "mlp.gate_proj")) * up
+                else:
+                    up = act(up)
                 x = x + linear(up, "mlp.down_proj")
         x = _norm(x, weights["model.norm.weight"], config.rms_norm_eps)
         out.append(weights["lm_head.weight"] @ x)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Inputs that the tests of the scans share, with their float64 definition computed once, and the grid of all backends."""
+"""Inputs that the tests of the scans share, their results by the float64 definition, and the grid that all backends run."""
 
 import itertools
 import shutil
@@ -10,19 +10,19 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from support.definition import assert_same, define, run
+from support.definition import assert_runs_close, defined_scan, run_with_gradients
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a compiler"
 )
 BACKENDS = ("reference", "torch", "numba", "associative")
 OP_BACKENDS = ("reference", "torch", "numba")
-CELLS = {  # name -> cell_type, normalize_gates, parts
+CELLS = {  # name: (cell_type, normalize_gates, parts of the projected input)
     "mingru": ("mingru", True, 2),
     "minlstm": ("minlstm", True, 3),
     "minlstm_raw": ("minlstm", False, 3),
 }
-# Relative to the norm of what is compared: values, gradients.
+# Largest relative errors of values and gradients.
 TOLERANCES = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 5e-5)}
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -31,6 +31,8 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 class Case(NamedTuple):
+    """Inputs and options of one scan. `feature` is a name that `make_features` knows, or several joined by "+"."""
+
     cell: str
     candidate: str
     batch: int
@@ -42,9 +44,13 @@ class Case(NamedTuple):
 
     def __str__(self):
         text = f"{self.cell}-{self.candidate}-B{self.batch}-T{self.time}-D{self.channels}"
-        text += f"-floor{self.floor}" if self.floor else ""
-        text += "" if self.state else "-h0none"
-        return text + ("" if self.feature == "plain" else f"-{self.feature}")
+        if self.floor:
+            text += f"-floor{self.floor}"
+        if not self.state:
+            text += "-h0none"
+        if self.feature != "plain":
+            text += f"-{self.feature}"
+        return text
 
     @property
     def cell_type(self):
@@ -52,7 +58,7 @@ class Case(NamedTuple):
 
     @property
     def options(self):
-        """The scan's keyword arguments that describe the cell."""
+        """Keyword arguments of the scan that describe the cell."""
         return {
             "candidate_activation": self.candidate,
             "normalize_gates": CELLS[self.cell][1],
@@ -60,7 +66,7 @@ class Case(NamedTuple):
         }
 
     def inputs(self, dtype=torch.float32):
-        """`(projected, initial_state, features)`; random numbers that float32 represents exactly, in `dtype`."""
+        """Returns `(projected, initial_state, features)` in `dtype`. The numbers are exact in float32 and float64."""
         generator = torch.Generator().manual_seed(self.time * 131 + self.channels)
         features = make_features(self.feature, self.batch, self.time, self.channels)
         if "reset_state" in features:
@@ -73,14 +79,16 @@ class Case(NamedTuple):
             projected[0, -1, -1] = 0.0  # the kink of g, where its derivative is 1
         state = torch.randn(rows, self.channels, generator=generator) if self.state else None
         projected = projected.to(dtype)
-        if "strided" in self.feature:  # rows of a wider tensor, whose other columns would show
+        if "strided" in self.feature:  # a view of a wider tensor, whose other columns are NaN
             wide = projected.new_full((self.batch, self.time, width + 5), float("nan"))
             projected = wide[..., 3:-2].copy_(projected)
-        return projected, None if state is None else state.to(dtype), features
+        if state is not None:
+            state = state.to(dtype)
+        return projected, state, features
 
 
 def make_features(names, batch, time, channels=None):
-    """Masks, resets, what they put in place and packing by name, joined by "+"."""
+    """Returns keyword arguments of the scan (masks, resets, reset states, packing) for names joined by "+"."""
     generator = torch.Generator().manual_seed(time)
     out = {}
     for name in names.split("+"):
@@ -99,7 +107,7 @@ def make_features(names, batch, time, channels=None):
                 resets = torch.arange(time).expand(batch, time) == 0
             elif name == "resets_last":
                 resets = torch.arange(time).expand(batch, time) == time - 1
-            elif name == "resets_rare":  # whole chunks without one, too
+            elif name == "resets_rare":  # some chunks have none
                 resets = (torch.arange(time) + 7 * torch.arange(batch)[:, None]) % 70 == 40
             elif name == "resets_all":
                 resets = torch.ones(batch, time, dtype=torch.bool)
@@ -108,7 +116,7 @@ def make_features(names, batch, time, channels=None):
             out["reset_state"] = torch.randn(channels, generator=generator)
         elif name == "reset_states":  # one for each step
             out["reset_state"] = torch.randn(batch, time, channels, generator=generator)
-        elif name == "packed":  # empty ones first, in between and last; lengths of one
+        elif name == "packed":  # with empty sequences at the start, inside and at the end, and sequences of one step
             bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
             out["cu_seqlens"] = torch.tensor(sorted(bounds), dtype=torch.int32)
         elif name == "packed_one":
@@ -124,65 +132,73 @@ FEATURES += ("resets_all+packed+reset_state", "mask+resets+packed+reset_state")
 
 
 def feature_cases(time=37, channels=5):
-    """Every feature with every cell; the candidate and the floor alternate."""
+    """Yields a case for every feature with every cell. The candidate activation and the floor alternate."""
     for i, feature in enumerate(FEATURES):
         for j, cell in enumerate(CELLS):
             batch = 1 if "packed" in feature else 3
-            candidate, floor = ("g", "identity")[(i + j) % 2], (0.0, 0.7)[(i + j) // 2 % 2]
-            for state in (True, False) if feature in ("packed", "resets", "resets+reset_state") else (True,):
+            candidate = ("g", "identity")[(i + j) % 2]
+            floor = (0.0, 0.7)[(i + j) // 2 % 2]
+            without_state = feature in ("packed", "resets", "resets+reset_state")
+            for state in (True, False) if without_state else (True,):
                 yield Case(cell, candidate, batch, time, channels, floor, state, feature)
 
 
 @cache
 def expected(case: Case, dtype=torch.float64):
-    """What the definition gives for a case, in float64, when the inputs have been rounded to `dtype`."""
+    """Returns the result of the float64 definition for a case whose inputs are rounded to `dtype`."""
     projected, state, features = case.inputs(dtype)
     if "reset_state" in features:
         features["reset_state"] = features["reset_state"].double()
     state = None if state is None else state.double()
-    return run(define, projected.double(), case.cell_type, state, **case.options, **features)
+    return run_with_gradients(defined_scan, projected.double(), case.cell_type, state, **case.options, **features)
 
 
-# --- the grid --------------------------------------------------------------------------------------------------------
+# --- grid ------------------------------------------------------------------------------------------------------------
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
-CHANNELS = {1: 33, 2: 35, 63: 5, 64: 7, 129: 3, 1000: 5}  # by time
+CHANNELS = {1: 33, 2: 35, 63: 5, 64: 7, 129: 3, 1000: 5}  # number of time steps: number of channels
 KINDS = tuple(itertools.product(CELLS, ("g", "identity")))
 GRID_FEATURES = ("plain", "strided", *FEATURES, "resets_rare+reset_state", "mask+resets_rare+packed+reset_state")
 GRID_FEATURES += ("mask+resets+strided", "mask+resets+packed+reset_state+strided")
 
 
 def grid():
-    """`(case, dtype)`: every feature with every cell and candidate, and any two of feature, cell with candidate, time,
-    dtype, floor, and whether there is an initial state, somewhere."""
+    """Yields `(case, dtype)` so that every feature meets every cell and candidate activation.
+
+    Any two values of feature, cell with candidate activation, time, dtype, floor, and presence of an initial state also meet
+    in at least one case.
+    """
     for i, feature in enumerate(GRID_FEATURES):
         for j, (cell, candidate) in enumerate(KINDS):
-            time, dtype = list(CHANNELS)[(i + j) % 6], DTYPES[(j + i // 6) % 4]
-            floor, state = (0.0, 0.7)[(i + j // 3) % 2], (i // 2 + j) % 2 == 0
+            time = list(CHANNELS)[(i + j) % 6]
+            dtype = DTYPES[(j + i // 6) % 4]
+            floor = (0.0, 0.7)[(i + j // 3) % 2]
+            state = (i // 2 + j) % 2 == 0
             batch = 1 if "packed" in feature else 2
             yield Case(cell, candidate, batch, time, CHANNELS[time], floor, state, feature), dtype
 
 
-def assert_defined(got, case, dtype, cut=False):
-    """A run in `dtype` against the definition. With `cut`, bfloat16 is cut off where it should be rounded."""
+def assert_matches_definition(got, case, dtype, truncated=False):
+    """Compares a run in `dtype` with the definition. `truncated`: the backend truncates bfloat16 instead of rounding it."""
     want = expected(case, dtype)
     wide = torch.promote_types(dtype, torch.float32)
     assert got["h"].dtype == got["d_projected"].dtype == dtype and got["final"].dtype == wide
     if dtype == wide:
-        return assert_same(got, want, *TOLERANCES[dtype])
-    # The state is float32. What is rounded, once, is h; and each gradient, besides the states it is computed from.
-    eps, (limit, _) = torch.finfo(dtype).eps, TOLERANCES[wide]
-    cut = cut and dtype == torch.bfloat16
-    h, atol = want["h"], limit * want["h"].abs().max().item()
-    torch.testing.assert_close(got["h"].double(), h, rtol=eps * (1 if cut else 0.505), atol=atol)
-    assert_same({"final": got["final"]}, {"final": want["final"]}, limit)
+        return assert_runs_close(got, want, *TOLERANCES[dtype])
+    # The state is float32. Only h is rounded, once; gradients are rounded, and computed from rounded states.
+    eps = torch.finfo(dtype).eps
+    limit, _ = TOLERANCES[wide]
+    truncated = truncated and dtype == torch.bfloat16
+    atol = limit * want["h"].abs().max().item()
+    torch.testing.assert_close(got["h"].double(), want["h"], rtol=eps * (1 if truncated else 0.505), atol=atol)
+    assert_runs_close({"final": got["final"]}, {"final": want["final"]}, limit)
     gradients = [{name: x for name, x in one.items() if name.startswith("d_")} for one in (got, want)]
-    return assert_same(*gradients, (2 if cut else 1) * eps)
+    return assert_runs_close(*gradients, (2 if truncated else 1) * eps)
 
 
 @contextmanager
 def poisoned():
-    """New memory is full of NaN: what is read before it is written, or never written, shows. Gives `[how often]`."""
+    """Fills new memory with NaN, which shows if it is read before it is written. Yields a list with the number of calls."""
     count = [0]
 
     def poison(make):
@@ -212,12 +228,12 @@ def cell_options(cell):
     return {"cell_type": CELLS[cell][0], "normalize_gates": CELLS[cell][1]}
 
 
-def same_run(one, two):
+def runs_equal(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
-def to(device, *values):
-    """The values with their tensors, in dicts too, on a device."""
+def move_to(device, *values):
+    """Returns the values with all tensors moved to a device, also those in dicts."""
 
     def move(value):
         if isinstance(value, dict):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Command lines of runs that take a second or two, which the tests of training share."""
+"""Command lines that the tests of training share. Each run takes one or two seconds."""
 
 from training.common.checkpoint import load_checkpoint
 
@@ -10,5 +10,5 @@ QUICK = [*TINY, "--tokenizer", "bytes", "--samples", "1", "--eval-every", "0.5"]
 
 
 def losses(folder):
-    """The training loss of every step of the run in a folder."""
+    """Returns the training loss of every step of the run in a folder."""
     return load_checkpoint(folder)["state"]["losses"]

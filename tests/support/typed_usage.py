@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The public API as the documentation calls it, for type checkers. `pip install mypy pyright`, then in the repository's root:
+"""Uses the public API as the documentation does, for type checkers. `pip install mypy pyright`, then in the repository's root:
 
     mypy --follow-imports=silent tests/support/typed_usage.py && pyright tests/support/typed_usage.py
 
-Both report no error. They take a minute each, so the tests run this file and look at signatures instead.
+Neither may report an error. Each takes a minute, so the tests run this file and check signatures instead.
 """
 
 from pathlib import Path
@@ -105,7 +105,7 @@ def heads(config: MinRNNConfig) -> None:
 
 
 def push(model: MinRNNForCausalLM, name: str) -> None:
-    """Only checked, not run: it needs a Hub."""
+    """Is only type-checked: running it needs a Hub."""
     assert_type(model.push_to_hub(name, private=True, commit_message="First"), str)
     MinRNNForCausalLM.carry_code()
     model.save_pretrained("folder", push_to_hub=True, repo_id=name)

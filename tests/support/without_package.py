@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Programs that see what somebody sees who has not got this package."""
+"""Programs for processes in which this package cannot be imported."""
 
-# What such a program begins with: from here on the package cannot be imported.
+# First lines of such a program.
 WITHOUT_PACKAGE = """
 import sys
 

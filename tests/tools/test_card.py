@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Cards of fine-tuned models, from a folder of Trainer, PEFT or save_pretrained to the metadata on the Hub."""
+"""Cards of models fine-tuned with Trainer or PEFT: their text, their examples, and their metadata on the Hub."""
 
 import contextlib
 import importlib.util
@@ -11,7 +11,7 @@ import shutil
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from support.hub_stand_in import WITH, Hub
+from support.hub_stand_in import WITH_PACKAGE_START, Hub
 from support.model_cases import build
 from transformers import AutoTokenizer, LlamaConfig
 
@@ -22,8 +22,8 @@ from hf_minrnn.tools.command import main
 from training.lm.tokenization import build_tokenizer
 
 PEFT = importlib.util.find_spec("peft") is not None
-MADE = (
-    WITH
+FINE_TUNING = (
+    WITH_PACKAGE_START
     + """
 import re
 import torch
@@ -89,13 +89,13 @@ def save(folder, model_class=None, **options):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A base model on the Hub, and models that are fine-tuned from it, get a card from the command, and are pushed."""
+def hub_and_output(tmp_path_factory):
+    """Returns the Hub with a base model and models fine-tuned from it, whose cards the command wrote; and its output."""
     root = tmp_path_factory.mktemp("cards")
     save(root / "base")
     (root / "base" / "README.md").write_text("# A base model\n")
     with Hub() as hub:
-        hub.run(MADE, root, PEFT=str(PEFT))
+        hub.run(FINE_TUNING, root, PEFT=str(PEFT))
     return hub, json.loads((root / "found.json").read_text())
 
 
@@ -103,11 +103,11 @@ def metadata(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
-def test_a_model_of_trainer_has_its_metadata_on_the_hub(world):
-    hub, found = world
+def test_a_model_of_trainer_has_its_metadata_on_the_hub(hub_and_output):
+    hub, found = hub_and_output
     text = hub.files("me/tuned")["README.md"].decode()
     assert metadata(text) == {
-        "base_model": "me/base",  # as Trainer's own card says
+        "base_model": "me/base",  # from Trainer's own card
         "datasets": ["me/texts", "me/more"],
         "language": ["en"],
         "library_name": "transformers",
@@ -122,8 +122,8 @@ def test_a_model_of_trainer_has_its_metadata_on_the_hub(world):
     assert 'trust_remote_code=True, revision="main"' in text and "pins the code" in text
 
 
-def test_a_model_without_its_code_is_loaded_after_the_import(world):
-    hub, found = world
+def test_a_model_without_its_code_is_loaded_after_the_import(hub_and_output):
+    hub, found = hub_and_output
     text = hub.files("me/plain")["README.md"].decode()
     assert metadata(text)["base_model"] == "me/base" and "custom_code" not in metadata(text)["tags"]
     assert "\nimport hf_minrnn  #" in text and len(found["plain runs"]) > 4
@@ -132,8 +132,8 @@ def test_a_model_without_its_code_is_loaded_after_the_import(world):
 
 
 @pytest.mark.skipif(not PEFT, reason="peft is not installed")
-def test_an_adapter_names_its_base_model(world):
-    hub, _ = world
+def test_an_adapter_names_its_base_model(hub_and_output):
+    hub, _ = hub_and_output
     text = hub.files("me/lora")["README.md"].decode()
     data = metadata(text)
     assert (data["base_model"], data["library_name"], data["license"]) == ("me/base", "peft", "mit")
@@ -175,12 +175,12 @@ def test_the_adapter_of_a_folder_has_no_base_model_until_it_is_named(tmp_path):
         write_card(tmp_path / "lora")
 
 
-def test_a_card_that_somebody_wrote_or_edited_is_kept(tmp_path):
+def test_a_card_written_or_edited_by_hand_is_kept(tmp_path):
     save(tmp_path)
     path = write_card(tmp_path, license="mit", base_model="me/base", name="Mine")
     first = path.read_text()
     assert "# Mine\n" in first
-    assert ModelCard.load(write_card(tmp_path)).data.license == "mit"  # metadata of an unedited card are kept
+    assert ModelCard.load(write_card(tmp_path)).data.license == "mit"  # the metadata of an unedited card is kept
     edited = re.sub("<!-- Written by.*-->", "It knows nothing.", first)
     for text in (edited, "# By hand\n", ""):
         path.write_text(text)

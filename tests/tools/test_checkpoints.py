@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Files of tensors are read. Damaged files, files with code and files without a state dict are rejected."""
+"""Reading files of tensors. Damaged files, files with code and files without a state dict are rejected."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_the_checksums_of_an_archive_are_verified(sums, tmp_path):
         with pytest.raises(ValueError, match=r"some\.pt is damaged, .*wrong checksum of some/data/\d+\)"):
             convert(path, tmp_path / "folder")
     else:
-        convert(path, tmp_path / "folder")  # nothing shows the damage
+        convert(path, tmp_path / "folder")  # without the check, nothing shows the damage
 
 
 @kinds

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def save_minlm(path):
-    """The smallest state dict of minGRU-pytorch's minLM."""
+    """Saves the smallest state dict of minGRU-pytorch's minLM."""
     shapes = {"token_emb": (5, 4), "layers.0.1": (4,), "layers.0.2.to_hidden_and_gate": (8, 4), "layers.0.3": (4,)}
     shapes |= {"layers.0.4.0": (6, 4), "layers.0.4.2": (4, 6), "norm": (4,), "to_logits": (5, 4)}
     tensors = {f"{name}.weight": torch.ones(shape) for name, shape in shapes.items()}
@@ -52,7 +52,9 @@ def test_options_of_the_paper_s_layers(tmp_path, capfd):
     config = model.config
     assert (config.normalize_gates, config.candidate_activation, config.hidden_act) == (False, "identity", "relu")
     cell = model.model.layers[1].mixer.cell.in_proj
-    assert cell.bias[:12].tolist() == [3.5] * 12  # the forget gate is the first block here, and the second one there
+    assert (
+        cell.bias[:12].tolist() == [3.5] * 12
+    )  # the forget gate is the first block in one model and the second in the other
     assert torch.equal(cell.weight, tensors["layers.1.inner.linear.weight"].roll(-12, 0))
     assert model.model.layers[0].mixer.initial_state.tolist() == [-1] * 12
 

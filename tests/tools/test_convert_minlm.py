@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Converted checkpoints compute what minGRU-pytorch's minLM does, compared with its code (if installed) and the formulas."""
+"""Converted checkpoints of minGRU-pytorch's minLM equal its formulas, and its code if that is installed."""
 
 import pytest
 import torch
@@ -33,8 +33,8 @@ def rms_norm(x, w, name):
     return x / (length / x.shape[-1] + 2.0**-23).sqrt() * w[f"{name}.weight"]
 
 
-def define(tensors, ids):
-    """Logits `(time, vocab)` in float64 for one row of ids, token by token, from the weights of the original."""
+def defined_logits(tensors, ids):
+    """Returns the logits `(time, vocab)` in float64 for one row of ids, computed token by token from the original weights."""
     w = {name: tensor.double() for name, tensor in tensors.items()}
     depth = 1 + max(int(name.split(".")[1]) for name in w if name.startswith("layers."))
     past, states, out = [[] for _ in range(depth)], [0.0] * depth, []
@@ -84,7 +84,7 @@ def test_logits_are_those_of_the_formulas(case, norm, tmp_path):
     tensors, ids = make(*case, norm=norm), some_ids()
     with torch.no_grad():
         got = converted(tensors, tmp_path)(ids).logits
-    expected = torch.stack([define(tensors, row) for row in ids])
+    expected = torch.stack([defined_logits(tensors, row) for row in ids])
     assert expected.abs().max() > 1
     torch.testing.assert_close(got.double(), expected, atol=1e-4, rtol=0)
 
@@ -105,7 +105,7 @@ def test_logits_are_those_of_the_original(case, tmp_path):
         conv_kernel_size=kernel or 3,
         use_lstm=cell == "minlstm",
         enable_conv=kernel > 0,
-        dropout=0.5,  # leaves no trace in a state dict
+        dropout=0.5,  # not stored in a state dict
     ).eval()
     tensors = make(*case)
     assert {k: v.shape for k, v in original.state_dict().items()} == {k: v.shape for k, v in tensors.items()}
@@ -131,7 +131,7 @@ def test_the_recurrent_form_computes_the_same(tmp_path):
         cache = first.past_key_values
         for t in range(9, ids.shape[1]):
             rest.append(model(ids[:, t : t + 1], past_key_values=cache).logits)
-    expected = torch.stack([define(tensors, row) for row in ids])
+    expected = torch.stack([defined_logits(tensors, row) for row in ids])
     torch.testing.assert_close(torch.cat(rest, 1).double(), expected, atol=1e-4, rtol=0)
     assert model.generate(ids, max_new_tokens=3, do_sample=False).shape == (2, 20)
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Converted checkpoints of the paper's layers compute the formulas, token by token in float64."""
+"""Converted checkpoints of the paper's layers equal the formulas, computed token by token in float64."""
 
 import math
 import re
@@ -19,7 +19,7 @@ CASES = [
     ("mingru", 3, 6.0, 0, 0),
     ("mingru", 2, 0.5, 4, 0),
     ("mingru", 2, 1.0, 3, 4),
-    ("mingru", 2, 2.0, 0, 4),  # the gates and the way up have the same shape
+    ("mingru", 2, 2.0, 0, 4),  # the gates and the up projection have the same shape
     ("minlstm", 1, 1.0, 0, 0),
     ("minlstm", 3, 6.0, 0, 0),
     ("minlstm", 2, 1.5, 0, 2.5),
@@ -35,10 +35,10 @@ def gelu(x):
     return x * (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
-def define(tensors, ids, order, normalized=True, g=True, forget_bias=0.0, start=0.0, act=gelu, eps=2.0**-23):
-    """Logits `(time, vocab)` in float64 for one row of ids, one token after the other.
+def defined_logits(tensors, ids, order, normalized=True, g=True, forget_bias=0.0, start=0.0, act=gelu, eps=2.0**-23):
+    """Returns the logits `(time, vocab)` in float64 for one row of ids, computed token by token.
 
-    `order` holds the first letters of the blocks of the gates: gate and candidate, or forget, input and candidate.
+    `order` has one letter per block of the gates' weights: g(ate), c(andidate), f(orget), i(nput).
     """
     w = {name: tensor.double() for name, tensor in tensors.items()}
 
@@ -95,11 +95,11 @@ def converted(tensors, tmp_path, **options):
 
 
 def check(tensors, tmp_path, options, **definition):
-    """Converts and compares the logits; `definition` is in the words of `define`, `options` in those of `Options`."""
+    """Converts the tensors with `options` and compares the logits with `defined_logits(..., **definition)`."""
     ids = some_ids()
     with torch.no_grad():
         got = converted(tensors, tmp_path, **options)(ids).logits
-    expected = torch.stack([define(tensors, row, **definition) for row in ids])
+    expected = torch.stack([defined_logits(tensors, row, **definition) for row in ids])
     assert expected.abs().max() > 1
     torch.testing.assert_close(got.double(), expected, atol=1e-4, rtol=0)
     return expected
@@ -116,7 +116,7 @@ def test_gates_that_are_not_normalized(case, tmp_path):
 
 
 def test_selective_copying_as_published(tmp_path):
-    """Dim 64, expansion 6, 3 layers, 16 tokens; the official code's minLSTM, the forget bias added at run time."""
+    """The minLSTM of the official code (64 dimensions, expansion 6, 3 layers, 16 tokens), which adds the forget bias itself."""
     generator = torch.Generator().manual_seed(3)
     shapes = {"embedding.weight": (16, 64), "final_norm.weight": (64,), "head.weight": (16, 64)}
     for n in range(3):
@@ -132,14 +132,14 @@ def test_selective_copying_as_published(tmp_path):
     ids = torch.randint(16, (1, 100), generator=generator)
     with torch.no_grad():
         got = model(ids).logits[0].double()
-    expected = define(tensors, ids[0], "fic", normalized=False, forget_bias=3.0)
+    expected = defined_logits(tensors, ids[0], "fic", normalized=False, forget_bias=3.0)
     assert expected.abs().max() > 1
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
 FULL = {"mingru": paper("mingru", 2, 1.5, 3, 4), "minlstm": paper("minlstm", 2, 1.5, 3, 4)}
 OPTIONS = {
-    # what the option says, and what it is in the definition
+    # cell, options of the conversion, arguments of `defined_logits`
     "mingru order": ("mingru", {"order": ("candidate", "gate")}, {"order": "cg"}),
     "minlstm order": ("minlstm", {"order": ("candidate", "forget", "input")}, {"order": "cfi"}),
     "minlstm other order": ("minlstm", {"order": ("input", "candidate", "forget"), "forget_bias": 3}, {"order": "icf"}),
@@ -165,8 +165,8 @@ def test_options(cell, options, definition, tmp_path):
         "order": ORDER[cell],
     } | definition
     expected = check(FULL[cell], tmp_path, options, **definition)
-    plain = torch.stack([define(FULL[cell], row, ORDER[cell]) for row in some_ids()])
-    assert (expected - plain).abs().max() > 1e-2  # the comparison above can tell them apart
+    plain = torch.stack([defined_logits(FULL[cell], row, ORDER[cell]) for row in some_ids()])
+    assert (expected - plain).abs().max() > 1e-2  # the comparison above would fail without the option
 
 
 @pytest.mark.parametrize("without", ["rnn.out", "conv.depthwise", "conv.pointwise", "ff.up", "ff.down", ""])
@@ -219,7 +219,7 @@ def test_names_can_be_given():
     names = {"layers": "net.steps", "norm": "pre.scale", "gates": "2.linear", "embedding": "model.tokens", "head": "h"}
     own, theirs = read(FULL["minlstm"])[1], read(tensors, Options(names=names))[1]
     assert all(torch.equal(theirs[name], own[name]) for name in own)
-    # A given name replaces those of the table: norms that are called the other way round.
+    # A given name replaces those in the table. Here the names of the two norms are swapped.
     swapped = renamed(FULL["minlstm"], {"ff_norm": "norm1", "norm": "norm2"})
     theirs = read(swapped, Options(names={"ff_norm": "norm1", "norm": "norm2"}))[1]
     assert all(torch.equal(theirs[name], own[name]) for name in own)
@@ -278,7 +278,7 @@ def test_the_recurrent_form_computes_the_same(tmp_path):
         rest = [first.logits]
         for t in range(9, ids.shape[1]):
             rest.append(model(ids[:, t : t + 1], past_key_values=first.past_key_values).logits)
-    expected = torch.stack([define(tensors, row, "fic", normalized=False, start=0.5) for row in ids])
+    expected = torch.stack([defined_logits(tensors, row, "fic", normalized=False, start=0.5) for row in ids])
     torch.testing.assert_close(torch.cat(rest, 1).double(), expected, atol=1e-4, rtol=0)
 
 

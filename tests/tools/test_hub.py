@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Folders pushed to a Hub on this machine: the files that arrive, rejected folders, and messages about errors of the Hub.
+"""Folders pushed to a local Hub: the uploaded files, rejected folders, and messages about errors of the Hub.
 
 A client takes seconds to start. One client does all pushes, and the tests check the results.
 """
@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.hub_stand_in import HANG_UP, TOKEN, WITH, Hub
+from support.hub_stand_in import DROP_CONNECTION, TOKEN, WITH_PACKAGE_START, Hub
 from support.model_cases import build
 from transformers import LlamaConfig
 
@@ -44,10 +44,10 @@ ANSWERS = {
 FAULTS = [
     (kind, answer) for kind in ("create", "tree", "commit") for answer in ANSWERS if (kind, answer) != ("tree", 500)
 ]
-FAULTS += [("commit", HANG_UP)]
+FAULTS += [("commit", DROP_CONNECTION)]
 
 PUSHES = (
-    WITH
+    WITH_PACKAGE_START
     + """
 import huggingface_hub
 from hf_minrnn.tools.command import main
@@ -83,7 +83,7 @@ for kind, answer in json.loads(os.environ["FAULTS"]):
 fault(upload=[None, 403])  # of two shards or more
 push("half", "sharded-others", "me/half")
 push("half, again", "sharded-others", "me/half")
-fault(upload=["hang up"])  # which huggingface_hub tries again by itself
+fault(upload=["drop connection"])  # huggingface_hub retries it
 push("cut once", "own-code-others", "me/cut-once")
 command("command", "model", "me/by-command", "--private", "--revision", "v1", "--message", "By hand")
 fault(commit=[500])
@@ -120,8 +120,8 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The Hub after all pushes, the result or error of each, their folder, and the files of `model` in it before the pushes."""
+def pushes(tmp_path_factory):
+    """Returns the Hub after all pushes, their results or errors, their folder, and the files of `model` before the pushes."""
     root = tmp_path_factory.mktemp("pushes")
     save(root / "model")
     for name in STATE:
@@ -150,8 +150,8 @@ def is_rejected(line, *parts):
     return line.startswith("PushError: ") and "\n" not in line and all(part in line for part in parts)
 
 
-def test_one_commit_has_everything_and_the_folder_is_unchanged(world):
-    hub, found, root, before = world
+def test_one_commit_has_everything_and_the_folder_is_unchanged(pushes):
+    hub, found, root, before = pushes
     assert found["first"] == f"{hub.url}/me/model"
     (title, sent) = hub.history("me/model")[0]
     assert title == "First" and set(sent) == CODE | MODEL | SHOWN
@@ -162,18 +162,18 @@ def test_one_commit_has_everything_and_the_folder_is_unchanged(world):
     assert contents(root / "model").keys() == before.keys()
 
 
-def test_a_second_push_sends_changed_files(world):
-    hub, found, _, _ = world
+def test_a_second_push_sends_changed_files(pushes):
+    hub, found, _, _ = pushes
     titles = [title for title, _ in hub.history("me/model")[:3]]
     assert hub.history("me/model")[1] == ("A better card", ["README.md"])
-    assert titles == ["First", "A better card", "In shards"]  # and nothing of the push of the same
+    assert titles == ["First", "A better card", "In shards"]  # pushing the same folder again makes no commit
     first, second = (hub.repositories["me/model"].commits[number]["files"] for number in (1, 2))
     assert first | {"README.md": first["README.md"] + b"It is small."} == second
     assert found["changed"] == found["same"] == found["first"]
 
 
-def test_shards_replace_the_old_weights(world):
-    hub, found, root, _ = world
+def test_shards_replace_the_old_weights(pushes):
+    hub, found, root, _ = pushes
     assert found["sharded"] == found["first"]
     shards = {path.name for path in (root / "sharded").glob("model*")}
     assert len(shards) > 2 and "model.safetensors.index.json" in shards
@@ -182,45 +182,45 @@ def test_shards_replace_the_old_weights(world):
     assert all(files[name] == (root / "sharded" / name).read_bytes() for name in shards)
 
 
-def test_a_card_s_example_gets_the_repository_s_name(world):
-    hub, _, _, _ = world
+def test_a_card_s_example_gets_the_repository_s_name(pushes):
+    hub, _, _, _ = pushes
     for name in ("me/model", "me/token-given"):
         card = hub.repositories[name].commits[1]["files"]["README.md"].decode()
         assert card.partition("It is")[0] == CARD.replace("runs/model", name) and 'name = "stays"\n' in card
 
 
-def test_adapters_and_results_of_an_earlier_push_are_deleted(world):
-    hub, found, _, _ = world
+def test_adapters_and_results_of_an_earlier_push_are_deleted(pushes):
+    hub, found, _, _ = pushes
     assert found["before"] == found["afresh"] == f"{hub.url}/me/afresh"
     _, before, after = (commit["files"].keys() for commit in hub.repositories["me/afresh"].commits)
     assert before - after == OUTDATED and after - before == set()
 
 
-def test_a_branch_is_created_and_main_is_unchanged(world):
-    hub, found, _, _ = world
+def test_a_branch_is_created_and_main_is_unchanged(pushes):
+    hub, found, _, _ = pushes
     assert found["branch"] == found["branch again"] == f"{hub.url}/me/model/tree/v2"
     assert hub.history("me/model")[-1][0] == "Upload a minlstm model" and len(hub.history("me/model")) == 4
     assert json.loads(hub.files("me/model")["config.json"])["cell_type"] == "mingru"
     assert json.loads(hub.files("me/model", "v2")["config.json"])["cell_type"] == "minlstm"
 
 
-def test_the_folder_s_own_code_is_kept(world):
-    hub, _, root, _ = world
+def test_the_folder_s_own_code_is_kept(pushes):
+    hub, _, root, _ = pushes
     files = hub.files("me/model", "v2")
     assert files["gates.py"].endswith(b"# of another revision\n")
     assert files["config.json"] == (root / "own-code" / "config.json").read_bytes()
 
 
-def test_a_name_without_owner_belongs_to_the_user(world):
-    hub, found, _, _ = world
+def test_a_name_without_owner_belongs_to_the_user(pushes):
+    hub, found, _, _ = pushes
     assert found["own name"] == f"{hub.url}/me/head" and hub.repositories["me/head"].private
     assert not hub.repositories["me/model"].private
     assert "tokenizer.json" not in hub.files("me/head")
 
 
 @pytest.mark.parametrize("kind, answer", FAULTS)
-def test_an_error_is_one_line_and_the_second_attempt_succeeds(world, kind, answer):
-    hub, found, _, _ = world
+def test_an_error_is_one_line_and_the_second_attempt_succeeds(pushes, kind, answer):
+    hub, found, _, _ = pushes
     name = f"me/{kind}-{answer}".replace(" ", "-")
     said = f"the Hub answers {answer} (fault in {kind}): {ANSWERS[answer]}" if answer in ANSWERS else "push again"
     assert is_rejected(found[f"{kind} {answer}"], f"PushError: {name}: ", said)
@@ -229,14 +229,14 @@ def test_an_error_is_one_line_and_the_second_attempt_succeeds(world, kind, answe
     assert [title for title, _ in hub.history(name)] == ["Upload a mingru model"]
 
 
-def test_uploaded_files_are_not_sent_again(world):
-    hub, found, root, _ = world
+def test_uploaded_files_are_not_sent_again(pushes):
+    hub, found, root, _ = pushes
     assert is_rejected(found["half"], "me/half: the Hub answers 403 (fault in upload)")
     assert found["half, again"] == f"{hub.url}/me/half"
     shards = {path.name for path in (root / "sharded-others").glob("*.safetensors")}
     assert shards <= hub.files("me/half").keys()
     uploads = [path for kind, path in hub.requests if kind == "upload"]
-    assert len(uploads) == len(set(uploads)) + 2  # the one that was refused, and the one that was cut
+    assert len(uploads) == len(set(uploads)) + 2  # one upload was rejected, one was interrupted
     assert found["cut once"] == f"{hub.url}/me/cut-once"
 
 
@@ -256,21 +256,21 @@ def test_uploaded_files_are_not_sent_again(world):
         ("no connection", ["me/model: http://127.0.0.1:9 cannot be reached (", "): check the network and HF_ENDPOINT"]),
     ],
 )
-def test_a_rejection_is_one_line(world, name, parts):
-    assert is_rejected(world[1][name], *parts)
-    assert "hf_two" not in world[1][name]
+def test_a_rejection_is_one_line(pushes, name, parts):
+    assert is_rejected(pushes[1][name], *parts)
+    assert "hf_two" not in pushes[1][name]
 
 
-def test_the_command_prints_the_address(world):
-    hub, found, _, _ = world
+def test_the_command_prints_the_address(pushes):
+    hub, found, _, _ = pushes
     status, out, err = found["command"]
     assert status == 0 and out == f"model: pushed to {hub.url}/me/by-command/tree/v1\n" and "hf-minrnn" not in err
     assert hub.history("me/by-command") == [("By hand", sorted(CODE | MODEL | SHOWN))]
     assert hub.repositories["me/by-command"].private and hub.files("me/by-command").keys() == {".gitattributes"}
 
 
-def test_the_command_prints_an_error_in_one_line(world):
-    status, out, err = world[1]["command that fails"]
+def test_the_command_prints_an_error_in_one_line(pushes):
+    status, out, err = pushes[1]["command that fails"]
     assert status == 2 and out == "" and "Traceback" not in err
     line = (
         "hf-minrnn push: me/by-command: the Hub answers 500 (fault in commit): the Hub has an error: push again later"
@@ -278,8 +278,8 @@ def test_the_command_prints_an_error_in_one_line(world):
     assert err.splitlines()[-1] == line
 
 
-def test_no_token_is_written(world):
-    hub, found, root, _ = world
+def test_no_token_is_written(pushes):
+    hub, found, root, _ = pushes
     assert found["token given"] == f"{hub.url}/me/token-given"
     everything = [path for path in root.rglob("*") if path.is_file()]
     assert root / "output.txt" in everything
@@ -371,14 +371,14 @@ def test_a_folder_with_missing_files_is_one_line(whole, tmp_path, kind, damage, 
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PushError, match="file is a file: give the folder of a saved model"):
         push_folder(tmp_path / "file", "me/model")
 
 
 def test_tied_and_untied_weights_are_complete(tmp_path):
-    for name in ("mingru", "bare", "minlstm-paper"):  # tied, untied
+    for name in ("mingru", "bare", "minlstm-paper"):  # tied, untied, untied
         save(tmp_path / name, name)
         assert check_folder(tmp_path / name).tie_word_embeddings == (name == "mingru")
     save(tmp_path / "base", model_class=MinRNNModel)

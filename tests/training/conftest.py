@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A text and a finished run on it; what a run changes in its process is put back."""
+"""Fixtures of the training tests: texts, a finished run, and the reset of global state that a run changes."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from training import train_lm
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    # Models this small lose more to waiting for each other's threads than they gain, most of all on a busy machine.
+    # For models this small, the synchronization of several threads costs more than it saves, above all on a busy machine.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,7 +23,7 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerator():
+def reset_accelerator():
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
@@ -31,9 +31,9 @@ def fresh_accelerator():
 
 @pytest.fixture
 def break_scan(monkeypatch):
-    """A function that makes a part of every fast scan, "forward" or "backward", wrong.
+    """Returns a function that makes the "forward" or the "backward" of every backend but the reference wrong.
 
-    By 1 % of the channel before: no norm takes that out as it would a factor.
+    It adds 1 % of the previous channel. A constant factor would not do: a norm would remove it.
     """
 
     def wrong_by_a_little(function):
@@ -45,9 +45,9 @@ def break_scan(monkeypatch):
 
     def wrong(part):
         for name in {*OP_BACKENDS} - {"reference"}:
-            pair = dict(zip(("forward", "backward"), OP_BACKENDS[name]))
-            pair[part] = wrong_by_a_little(pair[part])
-            monkeypatch.setitem(OP_BACKENDS, name, (*pair.values(),))
+            functions = dict(zip(("forward", "backward"), OP_BACKENDS[name]))
+            functions[part] = wrong_by_a_little(functions[part])
+            monkeypatch.setitem(OP_BACKENDS, name, tuple(functions.values()))
 
     return wrong
 

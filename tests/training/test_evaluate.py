@@ -24,7 +24,7 @@ QUICK = ["--rounds", "2", "--seeds", "3", "--new-tokens", "5", "--longest", "128
 
 
 def plain_nats(model, ids):
-    """The loss of every token after the first, from one forward pass over all of them in float64."""
+    """Returns the loss of every token after the first, from one forward pass over all tokens in float64."""
     with torch.no_grad():
         logits = model.double()(torch.from_numpy(ids.astype(np.int64))[None]).logits[0, :-1]
     model.float()
@@ -155,7 +155,7 @@ def test_the_default_text_is_that_of_the_training_unless_it_has_changed(finished
     found = evaluate.main([str(folder), *QUICK])
     assert found["dataset"]["type"] == str(text) and found["dataset"]["bytes"] == results["data"]["heldout_bytes"]
     assert found["metrics"]["bits_per_byte"] == pytest.approx(results["metrics"]["heldout_bits_per_byte"])
-    text.write_text(text.read_text() * 2)  # what is held out of it now, it was trained on
+    text.write_text(text.read_text() * 2)  # the part that is held out now was part of the training data
     with pytest.raises(
         SystemExit, match=r"has changed since the model was trained on it: [\d,]+ bytes were held out then, "
     ):
@@ -195,7 +195,7 @@ def test_a_whole_file_is_evaluated_without_results_json(finished_run, tmp_path, 
 def test_the_held_out_loss_is_that_of_the_end_of_training(documents_file, tmp_path, kind, how):
     tokenizer = build_tokenizer("bytes", []) if kind != "slow" else ByT5Tokenizer()
     if kind != "slow":
-        tokenizer.unk_token = tokenizer.eos_token  # as GPT-2's
+        tokenizer.unk_token = tokenizer.eos_token  # as in GPT-2's tokenizer
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     argv = [*TINY, "--dataset", documents_file, "--tokenizer", str(tmp_path / "tokenizer"), *how, "--steps", "30"]
     argv += ["--samples", "0", "--no-baselines", "--output-dir", str(tmp_path / "run")]

@@ -24,7 +24,7 @@ OPTIONS = ["--length", "64", "--batch-size", "4", "--learning-rate", "0.02"]
 
 @pytest.fixture
 def numbers(tmp_path):
-    """Rows of text unlike what the model was trained on."""
+    """Writes rows of text that differ from the training data of the model."""
     rng, path = random.Random(1), tmp_path / "numbers.jsonl"
     rows = [{"body": " ".join(str(rng.randrange(100)) for _ in range(60))} for _ in range(80)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -54,7 +54,7 @@ def test_fine_tuning_lowers_the_loss_and_saves_the_merged_model(finished_run, nu
         assert not torch.allclose(loaded(ids).logits, AutoModelForCausalLM.from_pretrained(finished_run[0])(ids).logits)
     assert (output / "hub_minrnn.py").exists() and "auto_map" in json.loads((output / "config.json").read_text())
 
-    # Merging left the losses as they were with the adapters: of the same batches of the held-out pieces.
+    # The merged model has the losses of the model with adapters, on the same batches of held-out pieces.
     pieces = finetune_trainer.load_pieces(numbers, "body", AutoTokenizer.from_pretrained(output), 64)["test"]
     collate, losses = finetune_trainer.DataCollatorWithFlattening(), []
     with torch.no_grad():
@@ -69,7 +69,11 @@ def test_a_text_file_is_cut_into_pieces_as_one_document(finished_run, tmp_path):
     path, text = tmp_path / "a.txt", "one line\nand another\n" * 20
     path.write_text(text)
     end = tokenizer.eos_token_id
-    for length in (50, len(text), len(text) + 1):  # with the second, only the end is left for the last piece
+    for length in (
+        50,
+        len(text),
+        len(text) + 1,
+    ):  # with the second length, the last piece would only be the end of text
         pieces = finetune_trainer.load_pieces(path, "text", tokenizer, length)
         rows = [*pieces["train"]["input_ids"], *pieces["test"]["input_ids"]]
         assert [len(row) for row in rows[:-1]] == [length] * (len(rows) - 1) and len(rows[-1]) > 1
@@ -93,7 +97,7 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
         written[folder] = found["generated_text"]
     assert written[output] == " sees"
     prompt = re.search(r'writer\("(.*)", max_new_tokens=60\)', (output / "README.md").read_text())[1]
-    assert prompt in ("the cat sees", "the dog sees")  # its card continues a text of its own kind
+    assert prompt in ("the cat sees", "the dog sees")  # the example in its card continues a text like the training data
     assert len(written[base]) == 40
 
 

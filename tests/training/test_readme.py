@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The documents say what is there: their examples run, their links and commands lead to files, their trees are complete."""
+"""Checks of the documents: examples run, links and commands lead to files, and the tree of files is complete."""
 
 import importlib.util
 import re
@@ -61,7 +61,7 @@ def test_links_lead_to_files_and_headings(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_name_what_exists(document):
+def test_commands_name_existing_modules_and_extras(document):
     text = document.read_text(encoding="utf-8")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for names in re.findall(r'"\.\[([\w,]+)\]"', text):

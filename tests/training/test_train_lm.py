@@ -109,7 +109,7 @@ def test_samples_begin_with_the_end_of_text_of_any_tokenizer(text_file, tmp_path
     tokenizer = build_tokenizer("bytes", [])
     tokenizer.bos_token = tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "end only")
-    tokenizer.add_special_tokens({"bos_token": "<s>"})  # which the model never sees: documents end with the other
+    tokenizer.add_special_tokens({"bos_token": "<s>"})  # the model never sees it: documents end with the end of text
     tokenizer.save_pretrained(tmp_path / "both")
     began = []
     generate = MinRNNForCausalLM.generate
@@ -328,7 +328,9 @@ def test_a_folder_in_use_is_not_overwritten(finished_run, text_file, tmp_path):
         train_lm.main([*argv, str(tmp_path / "precious" / "run")])
 
 
-@pytest.mark.parametrize("steps", [5, 1])  # the last ones are skipped; or the only one is not, and ruins the weights
+@pytest.mark.parametrize(
+    "steps", [5, 1]
+)  # of 5 steps the last ones are skipped; a single step is not, and ruins the weights
 def test_a_run_that_diverges_in_its_last_steps_keeps_the_earlier_checkpoint(text_file, tmp_path, steps):
     folder = tmp_path / "run"
     argv = [

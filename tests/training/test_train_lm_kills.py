@@ -73,7 +73,7 @@ def test_ten_kills_lose_nothing(documents_file, tmp_path):
                 assert process.poll() is None, process.communicate()[0]
                 time.sleep(0.01)
             if not in_write:
-                time.sleep(rng.uniform(0, 0.2))  # some ten steps
+                time.sleep(rng.uniform(0, 0.2))  # about ten steps
                 process.kill()
             output = process.communicate(timeout=200)[0]
         finally:

@@ -107,7 +107,7 @@ MODES = {
 
 
 class Killed(BaseException):
-    """What no handler of the script knows."""
+    """An exception that the script does not handle."""
 
 
 @pytest.mark.parametrize(
@@ -199,11 +199,11 @@ def test_a_run_started_without_a_padding_token_keeps_its_tokenizer(kind, text_fi
         build_tokenizer("bytes", [], padding=False).save_pretrained(kind)
     argv = [*QUICK, "--dataset", text_file, "--tokenizer", kind, "--vocab-size", "300", "--no-baselines"]
     argv += ["--output-dir", str(tmp_path / "run")]
-    with monkeypatch.context() as patches:  # as before there was one
+    with monkeypatch.context() as patches:  # as in versions without a padding token
         patches.setattr(train_lm, "load_data", lambda args, padding: load_data(args, padding=False))
         train_lm.main([*argv, "--steps", "2"])
     before = AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab()
-    for steps in ("3", "4"):  # the checkpoint that the first of them writes is resumed in the same way
+    for steps in ("3", "4"):  # the checkpoint of the first resumed run can be resumed, too
         assert train_lm.main([*argv, "--steps", steps, "--resume"])["steps"] == int(steps)
         assert "\npadding   the tokenizer has no padding token of its own: " in capsys.readouterr().out
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from training.bench import contestants
 
@@ -14,7 +14,7 @@ def test_the_same_weights_give_the_same_minGRU(name):
         make = contestants.mingru_with(contestants.associative_scan)
     x = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
     projected = x.double() @ torch.cat(contestants.gate_weights(6)).double().T
-    want, _ = define(projected, "mingru")
+    want, _ = defined_scan(projected, "mingru")
     with torch.no_grad():
         got = torch.compile(make(6), backend="eager")(x) if "associative" in name else make(6)(x)
     assert relative_error(got, want) < 1e-5
@@ -26,7 +26,7 @@ def test_layers_keep_the_shape(name):
     assert contestants.LAYERS[name].make(8)(x).shape == x.shape
 
 
-def test_what_is_left_out(monkeypatch):
+def test_contestants_that_are_left_out(monkeypatch):
     large, small = (8, 512, 512), (1, 512, 256)
     assert "GPU" in contestants.left_out("HGRN, chunk", small, "cpu") or "not installed" in contestants.left_out(
         "HGRN, chunk", small, "cpu"
@@ -49,7 +49,7 @@ def test_references_are_contestants_of_the_same_kind(registry):
 
 
 @pytest.mark.parametrize("name", contestants.MODELS)
-def test_models_have_the_size_that_is_asked_for(name, monkeypatch):
+def test_models_have_the_requested_size(name, monkeypatch):
     pytest.importorskip(contestants.MODELS[name].package or "torch")
     model = contestants.models_of_size([name], 20_000, 16, 50)[name]
     assert abs(contestants.count(model) - 20_000) < 5_000

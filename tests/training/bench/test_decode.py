@@ -64,7 +64,7 @@ def test_a_growing_cache_is_not_measured(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
+def test_no_speed_for_a_wrongly_read_text(tmp_path, break_scan):
     break_scan("forward")
     with pytest.raises(timing.Disagreement, match=r"minGRU after 5 tokens and its definition \(logits\) differ"):
         bench_decode.main([*TINY, "--contexts", "5", "--no-compile", "--output", str(tmp_path / "out.json")])
@@ -72,7 +72,7 @@ def test_no_speed_for_a_text_that_was_read_wrong(tmp_path, break_scan):
 
 
 @pytest.mark.parametrize("name", bench_decode.OURS)
-def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
+def test_no_speed_for_wrong_steps(name, monkeypatch, tmp_path):
     real = cells.scan_step
     wrong = {"minGRU": "mingru", "minLSTM": "minlstm"}[name]
 
@@ -88,10 +88,10 @@ def test_no_speed_for_steps_that_are_wrong(name, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_steps_agree(tmp_path):
-    torch._dynamo.reset()  # what other tests compiled of the same code would be looked through before each token
+    torch._dynamo.reset()  # otherwise each token would check the guards of graphs that other tests compiled
     result = bench_decode.main([*TINY, "--contexts", "0", "--output", str(tmp_path / "out.json")])
     assert result["ratios"]["minGRU, compiled / its Linears, 0"]["target"] == 1.1
-    assert (tmp_path / "out.png").stat().st_size  # of one context too, where lines are points
+    assert (tmp_path / "out.png").stat().st_size  # also with a single context, where lines are points
 
 
 @pytest.mark.parametrize("contexts", [["5", "3"], ["5", "5"]])

@@ -35,7 +35,7 @@ def test_result_file(finished):
     assert len(timings) == 2 * len(MODELS) + 1 + 2
     assert all(0 < timing["q1_ms"] <= timing["median_ms"] <= timing["q3_ms"] for timing in timings)
     assert set(result["models"]) == MODELS | {bench_generate.STEPS}
-    # A contestant that repeats one token would agree with almost anything.
+    # If the contestants repeated one token, almost any two outputs would agree.
     assert all(row["parameters"] > 0 and row["distinct_tokens"] > 2 for row in result["models"].values())
     assert result["speculative"]["plain"]["forwards"] == 5 >= result["speculative"]["lookup"]["forwards"]
 
@@ -50,7 +50,7 @@ def test_ratios_and_targets(finished):
     assert targets == {"generate / Llama": 0.75, "generate / Mamba": 0.75, "loop / Llama": 0.5, "loop / Mamba": None}
 
 
-def test_what_is_printed(finished):
+def test_the_printed_table_marks_missed_targets(finished):
     result = json.loads(finished[0].read_text(encoding="utf-8"))
     for name, entry in result["ratios"].items():
         entry["ratio"] = 0.1 if "minGRU" in name else 9.0
@@ -75,7 +75,7 @@ def test_the_contestants_decode_greedily():
 
 
 def other_tokens(function, affected):
-    """A contestant whose last token is another, for some of its calls."""
+    """A contestant that changes its last token in some of its calls."""
 
     def wrong(*args, **kwargs):
         new = function(*args, **kwargs).clone()

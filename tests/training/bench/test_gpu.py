@@ -14,7 +14,7 @@ from training.bench.contestants import Contestant
 from training.common import timing
 
 
-def test_the_floor_counts_what_must_move():
+def test_floor_bytes_counts_the_bytes_that_must_move():
     elements = 8 * 4096 * 2048
     assert contestants.floor_bytes("mingru", (8, 4096, 2048), 2) == (6 * elements, 12 * elements)
     assert contestants.floor_bytes("minlstm", (8, 4096, 2048), 2) == (8 * elements, 16 * elements)
@@ -27,7 +27,7 @@ def test_equal_parameters(channels):
     assert sum(weights) == pytest.approx(2 * channels**2, rel=0.06)
 
 
-def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path):
+def test_without_a_gpu_an_error_is_printed_and_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch finds no GPU here: run it on a machine with one"):
         bench_gpu.main(["--output", str(tmp_path / "bench.json")])
@@ -42,7 +42,7 @@ FEW = {**bench_gpu.QUICK, "cases": bench_gpu.QUICK["cases"][:4]}
 
 
 def test_every_part_runs_and_can_be_written(tmp_path, capsys):
-    """On a CPU and with another backend: what is checked, counted and printed does not depend on them."""
+    """Runs on a CPU with another backend. The checks, counts and the printed text do not depend on either."""
     results = bench_gpu.bench_all("reference", "cpu", 2, FEW)
     assert len(results["relative_errors"]) == len(FEW["cases"]) + 2 * len(FEW["scans"])
     scan = results["scan"][0]["timings"]
@@ -64,10 +64,10 @@ def test_memory_is_measured_on_a_gpu(monkeypatch):
     assert "3.0 MiB" in bench_gpu.table({"shape": [1], "dtype": "x", "timings": found})
 
 
-# --- what is compared ------------------------------------------------------------------------------------------------
+# --- comparisons -----------------------------------------------------------------------------------------------------
 
 
-def test_every_two_choices_meet_in_few_cases():
+def test_a_few_cases_cover_every_pair_of_choices():
     cases = gpu_cases.grid()
     met = set().union(*(gpu_cases.pairs_of(case._asdict()) for case in cases))
     names = sorted(gpu_cases.FACTORS)
@@ -96,7 +96,7 @@ def watched(backend, monkeypatch):
     return seen
 
 
-def test_a_case_is_what_it_says(monkeypatch):
+def test_a_case_runs_as_described(monkeypatch):
     seen = watched("reference", monkeypatch)
     case = gpu_cases.Case(
         "minlstm, raw", "identity", "float16", "mask+resets+reset_state+packed", True, True, 0.3, 4, 9
@@ -111,7 +111,7 @@ def test_a_case_is_what_it_says(monkeypatch):
     assert seen[1][1] and all(x is None for x in seen[1][3][:-1]) and seen[1][3][-1].candidate_activation == "identity"
 
 
-def test_what_is_timed_is_compared_in_its_outer_channels(monkeypatch):
+def test_timed_shapes_are_compared_in_their_outer_channels(monkeypatch):
     gpu_cases.check_whole("minlstm", (2, 17, 11), torch.float32, "reference", "cpu")
     forward, backward = OP_BACKENDS["reference"]
 
@@ -126,10 +126,10 @@ def test_what_is_timed_is_compared_in_its_outer_channels(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["h", "final", "d_projected", "d_reset", "unwritten"])
-def test_no_speed_for_kernels_that_are_wrong(wrong, monkeypatch, capsys):
+def test_no_speed_for_wrong_kernels(wrong, monkeypatch, capsys):
     def wrong_forward(*args):
         h, final = forward(*args)
-        if wrong == "unwritten":  # a new output whose last step nobody wrote
+        if wrong == "unwritten":  # a new output whose last step is uninitialized
             h, whole = torch.empty(h.shape, dtype=h.dtype), h
             h[:, :-1] = whole[:, :-1]
         return (h * 1.02, final) if wrong == "h" else (h, final * 1.02) if wrong == "final" else (h, final)
@@ -148,13 +148,13 @@ def test_no_speed_for_kernels_that_are_wrong(wrong, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
-def test_no_speed_for_layers_that_are_wrong(part, break_scan):
+def test_no_speed_for_wrong_layers(part, break_scan):
     break_scan(part)
     with pytest.raises(timing.Disagreement, match=r"minGRU and its definition \(h, gradient\) differ"):
         bench_gpu.bench_layers((2, 8, 16), "cpu", 2)
 
 
-def test_a_peer_that_fails_or_disagrees_is_left_out_and_why(monkeypatch):
+def test_a_peer_that_fails_or_disagrees_is_left_out_with_the_reason(monkeypatch):
     def fails(channels):
         raise ImportError("its library\nis another one")
 
@@ -170,7 +170,7 @@ def test_a_peer_that_fails_or_disagrees_is_left_out_and_why(monkeypatch):
 
 
 @pytest.mark.slow
-def test_several_processes_compare_what_one_does():
+def test_several_processes_compare_the_same_cases_as_one():
     one, two = (bench_gpu.check_all(FEW, "reference", "cpu", jobs) for jobs in (1, 2))
     assert one == two and len(one) == 6
 
@@ -198,7 +198,7 @@ def test_a_step_is_compared_with_plain_torch(error, monkeypatch):
     assert backends == ["torch"]
 
 
-def test_the_verdict_says_what_is_missed(monkeypatch, capsys):
+def test_the_verdict_names_missed_targets(monkeypatch, capsys):
     def timings(gb_per_s):
         parts = [f"{cell} {part}" for cell in ("mingru", "minlstm") for part in ("forward", "backward")]
         return {name: {"gb_per_s": gb_per_s} for name in parts} | {f"copy, {n}": {"gb_per_s": 100.0} for n in parts}

@@ -20,7 +20,7 @@ def few_and_no_processes(monkeypatch):
     monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
-def test_quick_run_writes_what_it_returns(tmp_path, capsys):
+def test_a_quick_run_writes_the_result_that_it_returns(tmp_path, capsys):
     path = tmp_path / "new" / "bench.json"
     results = bench_layers.main(["--quick", "--output", str(path)])
     assert json.loads(path.read_text(encoding="utf-8")) == results
@@ -61,9 +61,9 @@ def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
 @pytest.mark.parametrize("name", bench_layers.OURS)
-def test_no_speed_for_a_scan_that_is_wrong(name, part, monkeypatch, tmp_path, break_scan):
+def test_no_speed_for_a_wrong_scan(name, part, monkeypatch, tmp_path, break_scan):
     break_scan(part)
-    if name == "minLSTM":  # alone among wrong ones
+    if name == "minLSTM":  # check it alone, because the check of minGRU would fail first
         real = ForwardBackward.check
         monkeypatch.setattr(
             ForwardBackward, "check", lambda call, who, got: real(call, who, got) if who == name else []

@@ -18,7 +18,7 @@ def no_processes(monkeypatch):
     monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
-def test_quick_run_writes_what_it_returns(tmp_path, capsys, monkeypatch):
+def test_a_quick_run_writes_the_result_that_it_returns(tmp_path, capsys, monkeypatch):
     path = tmp_path / "new" / "bench_modules.json"
     results = bench_modules.main(["--quick", "--output", str(path)])
     assert json.loads(path.read_text(encoding="utf-8")) == results
@@ -62,7 +62,7 @@ def test_single_steps_carry_their_state():
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
 @pytest.mark.parametrize("layer", bench_modules.PAIRS)
-def test_no_speed_for_a_scan_that_is_wrong(layer, part, monkeypatch, tmp_path, break_scan):
+def test_no_speed_for_a_wrong_scan(layer, part, monkeypatch, tmp_path, break_scan):
     break_scan(part)
     pair = (layer, bench_modules.PAIRS[layer])
     monkeypatch.setattr(bench_modules, "NAMES", pair)
@@ -81,7 +81,7 @@ def test_steps_with_gradient_are_the_sequence():
             assert torch.allclose(got, want, atol=1e-5)
 
 
-def test_no_speed_for_single_steps_that_are_wrong(monkeypatch, tmp_path):
+def test_no_speed_for_wrong_single_steps(monkeypatch, tmp_path):
     real = cells.scan_step
     monkeypatch.setattr(cells, "scan_step", lambda *args, **options: tuple(1.01 * x for x in real(*args, **options)))
     with pytest.raises(timing.Disagreement, match=r"its definition at B=2 T=3 .* step by step \(h\) differ"):

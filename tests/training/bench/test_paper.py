@@ -23,7 +23,7 @@ def quick(tmp_path_factory):
         return path, bench_paper.main(["--quick", "--device", "cpu", "--channels", "16", "--output", str(path)])
 
 
-def test_quick_run_writes_what_it_returns(quick):
+def test_a_quick_run_writes_the_result_that_it_returns(quick):
     path, result = quick
     assert json.loads(path.read_text(encoding="utf-8")) == result
     assert sorted(file.name for file in path.parent.iterdir()) == ["bench.json", "bench.png"]
@@ -53,7 +53,7 @@ def test_no_speed_for_outputs_that_disagree(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_slow_ones_have_fewer_rounds_and_are_left_out(monkeypatch):
+def test_slow_contestants_have_fewer_rounds_and_are_left_out_at_longer_lengths(monkeypatch):
     seen = []
     slow = {"GRU, step by step": iter((700.0, 1400.0, 2800.0)), "Mamba": iter((100.0, 900.0))}
 
@@ -79,7 +79,7 @@ def test_the_slow_ones_have_fewer_rounds_and_are_left_out(monkeypatch):
 def test_memory_of_one_contestant_in_its_own_process():
     arguments = json.dumps(["minGRU, log-space", 2, 32, [64, 2048]])
     peaks = timing.in_new_process("training.bench.paper", ["--memory-of", arguments])
-    if peaks is not None:  # the system has /proc
+    if peaks is not None:  # only systems with /proc report it
         # At least the output, the gradient and the projection: 2 * 2048 * 32 * 4 numbers of 4 bytes are 2 MiB.
         assert set(peaks) == {"64", "2048"} and 2 < peaks["2048"] < 100 and peaks["64"] < peaks["2048"]
 
@@ -92,7 +92,7 @@ def test_memory_of_one_contestant_in_its_own_process():
         (["--longest", "63"], "--longest 63 is below the shortest length of 64 steps"),
     ],
 )
-def test_bad_numbers_are_refused(options, message, capsys):
+def test_bad_numbers_are_rejected(options, message, capsys):
     with pytest.raises(SystemExit):
         bench_paper.parse_arguments([*options, "--device", "cpu"])
     assert message in capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_the_table_names_both_baselines_and_the_papers_numbers():
     assert "1324×†" in other and "1361×†" in other and "Memory at 512" not in other
 
 
-def test_memory_on_a_gpu_is_what_one_call_adds(monkeypatch):
+def test_memory_on_a_gpu_is_that_of_one_call(monkeypatch):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**20)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 4 * 2**20)

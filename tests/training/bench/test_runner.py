@@ -13,7 +13,7 @@ FILES = {
     path.name: script
     for script in SCRIPTS
     for path in RESULTS.glob(f"bench_{script}*.json")
-    if script not in ("generate", "step")  # these draw nothing
+    if script not in ("generate", "step")  # they draw no picture
 }
 
 
@@ -46,7 +46,7 @@ def test_options_of_all_benchmarks_are_checked(option, value, capsys):
     assert option in capsys.readouterr().err
 
 
-def test_a_new_process_is_asked_for_memory_with_the_same_threads(monkeypatch):
+def test_memory_is_measured_in_a_new_process_with_the_same_threads(monkeypatch):
     seen = []
     monkeypatch.setattr(runner, "in_new_process", lambda module, arguments: seen.append((module, arguments)) or 3.0)
     benchmark = benchmark_of("layers")

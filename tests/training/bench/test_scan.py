@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from support.definition import define, relative_error
+from support.definition import defined_scan, relative_error
 
 from hf_minrnn.gates import NUM_PARTS
 from training.bench import contestants, runner
@@ -17,7 +17,7 @@ def no_processes(monkeypatch):
     monkeypatch.setattr(runner, "in_new_process", lambda *_: 1.0)
 
 
-def test_quick_run_writes_what_it_returns(tmp_path, capsys, no_processes):
+def test_a_quick_run_writes_the_result_that_it_returns(tmp_path, capsys, no_processes):
     path = tmp_path / "new" / "bench.json"
     threads = torch.get_num_threads()
     results = bench_scan.main(["--quick", "--output", str(path)])
@@ -58,7 +58,7 @@ def test_the_op_is_compared_with_the_kernels_that_it_runs(monkeypatch):
     assert result["added_forward"] == times["forward, through the op"] - times["forward, kernel alone"]
 
 
-def test_the_table_names_the_backend_of_what_the_op_adds(tmp_path, no_processes):
+def test_the_table_names_the_backend_with_the_overhead_of_the_op(tmp_path, no_processes):
     result = bench_scan.main(["--quick", "--output", str(tmp_path / "bench.json")])
     assert f"to a forward of a tiny scan, on the {result['dispatch']['backend']} backend, and" in speed_tables.scan(
         result
@@ -78,7 +78,7 @@ def test_the_contestants_compute_the_cells(name, cell_type):
     function = contestants.SCANS[name].make()
     generator = torch.Generator().manual_seed(0)
     projected = torch.randn(2, 20, NUM_PARTS[cell_type] * 3, generator=generator, dtype=torch.float64)
-    want, _ = define(projected, cell_type)
+    want, _ = defined_scan(projected, cell_type)
     assert relative_error(function(projected, cell_type), want) < 1e-10
 
 
@@ -90,7 +90,7 @@ def test_every_backend_runs_as_itself(monkeypatch):
     assert seen == ["torch", "numba"]
 
 
-def test_memory_is_measured_in_a_process_of_its_own():
+def test_memory_is_measured_in_a_new_process():
     def memory(name):  # the scan needs at least its output and its gradient: 0.75 MiB
         arguments = json.dumps([name, "mingru", [4, 256, 64]])
         return timing.in_new_process("training.bench.scan", ["--memory-of", arguments])

@@ -29,14 +29,14 @@ def test_result_file(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
-def test_no_speed_for_a_scan_that_is_wrong(part, tmp_path, break_scan):
+def test_no_speed_for_a_wrong_scan(part, tmp_path, break_scan):
     break_scan(part)
     with pytest.raises(timing.Disagreement, match=r"minGRU and its definition \(loss, gradient\) differ"):
         bench_step.main([*TINY, "--output", str(tmp_path / "out.json")])
     assert not list(tmp_path.iterdir())
 
 
-def test_every_contestant_of_ours_is_compared(monkeypatch, break_scan):
+def test_each_of_our_contestants_is_compared(monkeypatch, break_scan):
     models, ids = models_of_size(bench_step.NAMES, 20_000, 16), torch.randint(0, 256, (2, 8))
     assert list(bench_step.check_ours(models, ids)) == ["minGRU", "minGRU, bfloat16", "minLSTM"]
     break_scan("backward")
@@ -60,6 +60,6 @@ def test_the_identity_is_put_back():
         assert inside != before and bench_step.loss_of(model, ids) == before
 
 
-def test_a_scan_that_the_profiler_misses_is_no_result():
+def test_a_scan_that_the_profiler_misses_is_an_error():
     with pytest.raises(RuntimeError, match="did not see"):
         bench_step.scan_share(lambda: torch.ones(3) + 1)

@@ -24,7 +24,7 @@ def test_logits_are_causal_and_learn(name):
         changed[:, 15:] = (changed[:, 15:] + 1) % 16
         other = model(changed)
     assert torch.allclose(other[:, :15], logits[:, :15], atol=1e-5)
-    assert (other[:, 15:] - logits[:, 15:]).abs().amax(-1).min() > 1e-6  # what is changed is seen
+    assert (other[:, 15:] - logits[:, 15:]).abs().amax(-1).min() > 1e-6  # the model reads the changed tokens
     model.train()(ids).logsumexp(-1).sum().backward()
     silent = [key for key, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not silent
@@ -77,7 +77,7 @@ def test_blocks_are_the_papers():
     mixer = gru.model.layers[0].mixer
     assert (mixer.rnn.input_size, mixer.rnn.hidden_size, mixer.out_proj.out_features) == (16, 32, 16)
     others = [[key for key in model.state_dict() if ".mixer." not in key] for model in (ours, gru)]
-    assert others[0] == others[1]  # the same around the recurrence
+    assert others[0] == others[1]  # the rest of the block is the same
     bare = build("mingru", **SIZE).model.model.layers[0]
     assert bare.conv is None and bare.mlp is None
     default = build("mingru-default", **size).model.config

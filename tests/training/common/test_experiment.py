@@ -104,7 +104,7 @@ def test_seeds_and_lengths_make_different_runs():
 
 
 def scripted(run, scores, monkeypatch):
-    """Makes the evaluations return these accuracies in order; returns the weights at each."""
+    """Makes the evaluations return these accuracies in order. Returns the weights at each evaluation."""
     seen, scores = [], iter(scores)
 
     def judged(model, batches, bf16=False):
@@ -151,7 +151,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run():
 def test_a_gradient_that_is_not_finite_ends_the_run_at_an_evaluation_too(monkeypatch):
     run = make(recipe=Recipe(steps=6, batch_size=2, lengths=(3, 3), every=2))
     clip = torch.nn.utils.clip_grad_norm_
-    norms = [clip, lambda *_: torch.tensor(float("nan"))]  # the second step is left out
+    norms = [clip, lambda *_: torch.tensor(float("nan"))]  # the second step is skipped
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: norms.pop(0)(*args))
     found = run.train()
     assert found["diverged"] and found["steps"] == 2 and [entry["step"] for entry in found["curve"]] == [2]

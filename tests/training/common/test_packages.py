@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A script whose packages are not installed says so in one line, before anything else; with them its --help works."""
+"""A script first reports missing packages in one line. If they are installed, its --help works."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ def name_of(path):
 
 MODULES = {name_of(path): path for path in sorted((ROOT / "training").rglob("*.py"))}
 SCRIPTS = [name for name, path in MODULES.items() if '\nif __name__ == "__main__":\n    main()' in path.read_text()]
-# Installed with torch, transformers or datasets, and peers that scripts leave out where they are not installed.
+# Packages that come with torch, transformers or datasets, and peers that scripts leave out if they are not installed.
 WITHOUT_EXTRA = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub", "hf_minrnn", "filelock", "pyarrow"}
 PEERS = {"minGRU_pytorch", "accelerated_scan", "fla"}
 RUN_ALL = """
@@ -72,7 +72,7 @@ def imports(name):
 
 
 def reached(name):
-    """The packages that a script imports, itself or through other modules of `training`."""
+    """Returns the packages that a script imports, directly or through other modules of `training`."""
     seen, left = set(), {name}
     while left:
         module = left.pop()
@@ -83,7 +83,7 @@ def reached(name):
 
 
 def required(name):
-    """The packages that a script asks for, and the line in which it does."""
+    """Returns the packages that a script requires, and the line of the call."""
     for node in ast.parse(MODULES[name].read_text()).body:
         if isinstance(node, ast.If) and "packages.require" in ast.unparse(node):
             named = re.findall(r"'(\w+)'", ast.unparse(node.body[0]))
@@ -92,7 +92,7 @@ def required(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_asks_for_what_it_imports_before_it_imports_it(name):
+def test_a_script_checks_its_packages_before_importing_them(name):
     asked, line = required(name)
     optional = reached(name) - WITHOUT_EXTRA - {*sys.stdlib_module_names}
     before = [node for node in ast.parse(MODULES[name].read_text()).body if node.lineno < line]

@@ -27,7 +27,7 @@ def test_rows_are_written_at_once_and_run_once(tmp_path, capsys):
     written = json.loads(path.read_text())
     assert list(written["rows"]) == ["a", "b"] and written["experiment"] == "y"
     assert "a: already in rows.json" in capsys.readouterr().out
-    other = ResultStore(path, {"experiment": "y"})  # of a second process, which makes rows of its own
+    other = ResultStore(path, {"experiment": "y"})  # of a second process, which adds other rows
     results.row("c", {}, "python c", work)
     other.row("d", {}, "python d", work)
     assert other.row("c", {}, "python c", work)["command"] == "python c" and len(calls) == 4
@@ -54,7 +54,7 @@ def test_entries_under_another_name_share_their_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ablation_bytes", "ablation_bpe", "ablation_shakespeare"])
-def test_a_committed_file_is_read_as_it_is(name):
+def test_a_committed_file_is_read_unchanged(name):
     path = RESULTS / f"{name}.json"
     written = json.loads(path.read_text())
     store = ResultStore(path, {}, "runs", written["settings"])

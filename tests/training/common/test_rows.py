@@ -26,7 +26,7 @@ def test_the_best_rate_gets_the_other_seeds():
     assert [row["rate"] for row in first] == [1e-2, 3e-2, 1.0]
     assert best == [{"rate": 3e-2, "seed": seed} for seed in (5, 6, 7)]
     _, best = contest([3e-2, 1e-2], [0], run, lambda row: 0.0)
-    assert [row["rate"] for row in best] == [1e-2]  # of equal ones the lowest
+    assert [row["rate"] for row in best] == [1e-2]  # the lowest of equal rates
     first, best = contest([1.0, 2.0], [5, 6], run, lambda row: None)
     assert len(first) == 2 and best == []
 

@@ -6,7 +6,7 @@ from transformers.utils import logging
 from training.common import machine, timing
 
 
-def test_disagreement_and_nan_are_no_speed():
+def test_a_disagreement_or_nan_raises_an_error():
     one = torch.ones(3)
     assert timing.check_agreement("a and b", [one, one * 1.01], [one, one], [0.0, 0.02]) == [0.0, pytest.approx(0.01)]
     for bad in (one * 1.1, one * float("nan"), one * float("inf")):

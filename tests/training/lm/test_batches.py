@@ -48,7 +48,7 @@ def test_stateful_rows_continue_and_reach_all_of_the_text():
         assert np.array_equal(before[:, -1], after[:, 0])
         assert np.array_equal(before[:, 1:], (before[:, :-1] + 1) % 1003)
     first = np.stack(rows[:16])[:, :, :-1]
-    assert len(np.unique(first)) >= 1000  # an epoch
+    assert len(np.unique(first)) >= 1000  # the rows of one epoch
     assert np.array_equal(rows[0][:, 0], [0, 250, 500, 750])
 
 

@@ -28,7 +28,7 @@ KINDS = {"ddp": [], "fsdp": ["--fsdp"]}
 
 def start(argv):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if torch.accelerator.is_available():  # without one nothing has to be said
+    if torch.accelerator.is_available():  # otherwise accelerate would use it
         environment["ACCELERATE_USE_CPU"] = "true"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *SCRIPT]
     pipe = subprocess.PIPE
@@ -67,11 +67,11 @@ def assert_same_run(folder, alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_equal_one(common, alone, documents_file, tmp_path, kind):
-    # A checkpoint after every step, so that some come right after an evaluation. Scans as small as these run in plain torch
-    # unless asked: so those of FSDP do, and the one process.
+    # A checkpoint after every step, so that some come right after an evaluation. DDP uses numba; by default, scans as small as
+    # these run in plain torch, also in the single process.
     argv = [*common, *KINDS[kind], *(["--config", "scan_backend=numba"] if kind == "ddp" else [])]
     shown = two_processes([*argv, "--checkpoint-every", "0.0001", "--output-dir", str(tmp_path)])
-    assert shown.count("held-out bits per byte") == 1  # only the main process speaks
+    assert shown.count("held-out bits per byte") == 1  # only the main process prints
     assert len(losses(tmp_path)) == STEPS
     assert_same_run(tmp_path, alone)
     args = parse_arguments([*QUICK, "--dataset", documents_file, "--stateful"])
@@ -88,7 +88,7 @@ def test_two_processes_equal_one(common, alone, documents_file, tmp_path, kind):
 @pytest.mark.parametrize("direction", ["two then one", "one then two"])
 def test_a_checkpoint_is_resumed_by_another_number_of_processes(common, tmp_path, kind, direction):
     argv = [*common, "--output-dir", str(tmp_path), "--checkpoint-every", "1000"]
-    # A constant rate: then the number of steps changes nothing.
+    # With a constant rate, the losses do not depend on the number of steps.
     schedule = ["--schedule", "wsd", "--warmup", "0", "--final-ratio", "1", "--learning-rate", "3e-3"]
     half, whole = ["--steps", "30", *schedule], schedule
     if direction == "two then one":
@@ -154,7 +154,7 @@ def test_a_loaded_state_trains_on_with_the_settings_of_the_present_run(documents
     other, other_optimizer = new_model(argv, seed=1)
     other_optimizer.param_groups[0]["weight_decay"] = 0.5
     load_whole_state(other, other_optimizer, copy.deepcopy(whole_state(model, optimizer)))
-    assert other_optimizer.param_groups[0]["weight_decay"] == 0.5  # that of the present run
+    assert other_optimizer.param_groups[0]["weight_decay"] == 0.5  # the value of the present run
     other_optimizer.param_groups[0]["weight_decay"] = optimizer.param_groups[0]["weight_decay"]
     for pair in ((model, optimizer), (other, other_optimizer)):
         train_a_step(*pair)

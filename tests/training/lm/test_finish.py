@@ -24,7 +24,7 @@ FEW = [*QUICK, "--no-baselines", "--samples", "0"]
 
 
 def parts(shown):
-    """The command that measures, the command that repeats the run, and the program, from what a run prints."""
+    """Extracts from the output of a run the command to measure it, the command to repeat it, and the program."""
     measure, again, program = re.search(
         r"evaluate it further:\n(.*)\n\ntrain it again, with the same number of steps:\n(.*)\n\n"
         r"generate text with it, in Python:\n((?:.*\n)*)",
@@ -59,7 +59,7 @@ def test_the_printed_commands_and_program_work(text_file, tmp_path, monkeypatch,
     assert run(again)["steps"] == steps and Path(copy, "results.json").exists()
     if "--steps" in budget:
         assert losses(copy) == losses(folder)
-    assert parts(capsys.readouterr().out)[1][-1] not in (folder, copy)  # a further one has a folder of its own
+    assert parts(capsys.readouterr().out)[1][-1] not in (folder, copy)  # the new run has another folder
 
     exec(program, {})
     prompt = prompt_of(program)

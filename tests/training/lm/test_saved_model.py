@@ -26,7 +26,7 @@ def saved(finished_run):
 
 
 def ends(batch, tokenizer):
-    """How many labels are the end of a text; the label of a row's first token has no logits and does not count."""
+    """Counts the labels that are the end of a text. The label of a row's first token has no logits and does not count."""
     return (batch["labels"][:, 1:] == tokenizer.eos_token_id).sum().item()
 
 
@@ -49,10 +49,10 @@ def test_trainer_and_its_usual_collator_train_every_end(saved, side, tmp_path):
     assert ends(batch, tokenizer) == len(TEXTS)
     counted = (batch["labels"][:, 1:] != -100).sum().item()
     tokens = sum(len(row) for row in trainer.train_dataset["input_ids"])
-    # Padded on the left, the shorter row's first token is a label too, predicted from padding.
+    # With padding on the left, the first token of the shorter row is a label, too. It is predicted from padding.
     assert counted == tokens - len(TEXTS) + (side == "left")
     trainer.train()
-    for config in (model.config, model.generation_config):  # Trainer has compared them with the tokenizer's
+    for config in (model.config, model.generation_config):  # Trainer compares them with those of the tokenizer
         assert (config.eos_token_id, config.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 

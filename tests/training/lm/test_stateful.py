@@ -13,7 +13,7 @@ from training.lm.stateful import CarriedStates
 
 
 class Processes:
-    """Some number of processes, of which this is one; what the others hold is given."""
+    """Stands in for several processes. This is one of them; the tensors of the others are given."""
 
     device = torch.device("cpu")
 

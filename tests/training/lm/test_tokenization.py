@@ -54,7 +54,9 @@ def test_any_text_round_trips_through_bytes(kind, text, tmp_path):
 def test_special_tokens(tokenizer):
     assert tokenizer.bos_token_id == tokenizer.eos_token_id
     assert (tokenizer.eos_token, tokenizer.pad_token) == (SEPARATOR, PADDING)
-    assert tokenizer.pad_token_id == len(tokenizer) - 1 == max(tokenizer.get_vocab().values())  # no other id moves
+    assert (
+        tokenizer.pad_token_id == len(tokenizer) - 1 == max(tokenizer.get_vocab().values())
+    )  # the other ids are unchanged
     assert not {tokenizer.eos_token_id, tokenizer.pad_token_id} & {*tokenizer("a")["input_ids"]}
 
 
@@ -141,7 +143,9 @@ def test_a_slow_tokenizer_encodes_too(tmp_path):
     ByT5Tokenizer().save_pretrained(tmp_path)
     tokenizer = build_tokenizer(str(tmp_path), [])
     stream = encode_documents(tokenizer, ["ab </s> c", ""])
-    assert (stream.ids == tokenizer.eos_token_id).sum() == 2  # the separators; what a text spells out is text
+    assert (
+        stream.ids == tokenizer.eos_token_id
+    ).sum() == 2  # the two separators; a special token spelled in a text is text
     assert tokenizer.decode(stream.ids[1:-1]) == "ab </s> c"
     assert stream.num_unknown == 0
 
@@ -191,7 +195,9 @@ def test_the_padding_token_changes_no_other_id():
     with_one, without = (build_tokenizer("bpe", DOCUMENTS, 300, padding=padding) for padding in (True, False))
     assert not has_padding(without) and without.pad_token_id == without.eos_token_id
     vocabulary = without.get_vocab()
-    last = max(vocabulary, key=vocabulary.get)  # the merge whose place it takes in a vocabulary of equal size
+    last = max(
+        vocabulary, key=vocabulary.get
+    )  # in a vocabulary of equal size, the padding token replaces the last merge
     assert {**with_one.get_vocab(), last: 299} == {**vocabulary, PADDING: 299}
 
 
@@ -213,7 +219,7 @@ def test_a_loaded_tokenizer_gets_a_padding_token_if_it_has_none(pad_token, tmp_p
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("padding", [True, False])  # what the saved one has already
+@pytest.mark.parametrize("padding", [True, False])  # whether the saved tokenizer has a padding token
 def test_a_loaded_tokenizer_pads_on_the_left(padding, side, tmp_path):
     given = build_tokenizer("bytes", [], padding=padding)
     given.padding_side = side

@@ -66,7 +66,7 @@ def test_the_missing_duplicate_comes_from_the_first_copy(length):
 
 
 def test_a_count_beyond_the_vocabulary_is_its_last():
-    _, labels = chomsky.majority_count(0, 2, 12_000)  # 63 symbols some 190 times each
+    _, labels = chomsky.majority_count(0, 2, 12_000)  # each of 63 symbols occurs about 190 times
     assert labels[:, -1].tolist() == [63, 63]
 
 
@@ -79,7 +79,7 @@ def test_all_answers_occur(name):
     _, labels = draw(0, 2000, 100 if name == "majority_count" else 40)
     seen = labels[labels != -100]
     found = len(seen.unique())
-    assert found == answers or (name == "majority_count" and found >= 3)  # of 63 only a few are likely
+    assert found == answers or (name == "majority_count" and found >= 3)  # only a few of the 63 answers are likely
 
 
 @pytest.mark.parametrize("length", [1, 40, 200])
@@ -89,6 +89,6 @@ def test_blind_accuracy_is_the_share_of_the_most_frequent_answer(length):
     assert found["even_pairs"] == 1 if length == 1 else abs(found["even_pairs"] - 0.5) < 0.05
     assert abs(found["parity"] - 0.5) < 0.05 and abs(found["missing_duplicate"] - 1 / 9) < 0.03
     assert abs(found["cycle_nav"] - (1 / 3 if length == 1 else 1 / 5)) < 0.05
-    wanted = {1: 1 / 10, 40: 0.56, 200: 0.785}[length]  # of bucket_sort: the middle of the sorted string is well known
+    wanted = {1: 1 / 10, 40: 0.56, 200: 0.785}[length]  # the middle of a sorted string is easy to guess
     assert abs(found["bucket_sort"] - wanted) < 0.03
     assert found["majority_count"] == 1 if length == 1 else found["majority_count"] > 0.3

@@ -32,7 +32,7 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
     shutil.copy(committed, path)
     before = json.loads(committed.read_text())["rows"]
     if script == "shakespeare":
-        # Of as many different characters as the real one; what is in them is not asked for.
+        # A text with the same number of different characters. Its content does not matter.
         text = "".join(map(chr, range(48, 48 + 65))) * 100
         monkeypatch.setattr(module, "shakespeare", lambda path: Characters(text))
         digest = next(iter(before.values()))["settings"]["text"]
@@ -42,7 +42,7 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
     def row(self, key, settings, command, work):
         if key in before:
             met.append(key)
-            return written(self, key, settings, command, work)  # refuses other settings
+            return written(self, key, settings, command, work)  # raises an error for other settings
         return next(iter(before.values()))
 
     monkeypatch.setattr(ResultStore, "row", row)

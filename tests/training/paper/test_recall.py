@@ -23,7 +23,7 @@ def test_a_tiny_run_is_written_and_drawn(tmp_path):
     assert "Not run: `python -m training.paper.recall`; `python -m training.paper.recall --cpu`; of" in table
     picture = path.with_suffix(".png").read_bytes()
     recall.main([*TINY, "--models", "llama", "--pairs", "3", "--output", str(path), "--runs", str(tmp_path)])
-    assert path.with_suffix(".png").read_bytes() == picture  # of all rows, whichever were asked for
+    assert path.with_suffix(".png").read_bytes() == picture  # it shows all rows, also those that were not requested
 
 
 def test_the_title_has_the_channels_of_the_model_as_built(tmp_path):

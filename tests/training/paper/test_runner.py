@@ -110,7 +110,7 @@ def test_models_that_cannot_run_are_reported(capsys):
     models = ["mingru", "hgrn", "gru"]
     assert can_run(models, "cpu", size, count(build("mingru", **vars(size))), ("mingru",)) == ["mingru", "gru"]
     assert capsys.readouterr().out == "hgrn is left out: flash-linear-attention runs on a GPU only\n"
-    assert can_run(models, "cpu", size, 1, ("mingru",)) == ["mingru"]  # gru has more at a width of one
+    assert can_run(models, "cpu", size, 1, ("mingru",)) == ["mingru"]  # even a gru of width one has more parameters
     assert "gru is left out: a width of 1 has" in capsys.readouterr().out
 
 
@@ -133,7 +133,7 @@ def test_models_that_cannot_run_are_reported(capsys):
     ],
 )
 def test_bad_values_are_rejected_before_any_work(options, message, tmp_path, capsys):
-    file = tmp_path / "file"  # where a folder would have to be
+    file = tmp_path / "file"  # a file instead of a folder
     file.write_text("")
     with pytest.raises(SystemExit):
         recall.main(["--small", *(option.format(file=file) for option in options)])
@@ -148,7 +148,7 @@ def test_a_read_only_folder_is_rejected_before_any_work(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"rows": 3}', "{}"])
-def test_a_file_that_is_no_result_file_is_rejected(text, tmp_path):
+def test_a_file_that_is_not_a_result_file_is_rejected(text, tmp_path):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(
         SystemExit, match=r"x\.json is no result file of an experiment, or damaged .*: give another --output"

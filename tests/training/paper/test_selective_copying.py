@@ -63,7 +63,7 @@ def test_the_presets_are_the_papers_model():
 
 
 @pytest.mark.slow
-def test_two_layers_copy_what_one_cannot():
+def test_two_layers_copy_data_that_one_layer_cannot():
     task, accuracies = task_of(4), {}
     for layers in (1, 3):
         size = Size(16, 48, layers, 24, 4.0, initializer_range=0.1)

@@ -42,7 +42,7 @@ def test_a_tiny_run_of_every_model(text, tmp_path, capsys):
     assert "| 1.547 | about 2,000 |" in table
 
 
-def test_it_learns_more_in_more_steps(text, tmp_path):
+def test_more_steps_lower_the_loss(text, tmp_path):
     found = {}
     for steps in (2, 120):
         arguments = [*TINY, "--text", str(text), "--output", str(tmp_path / f"{steps}.json"), "--runs", str(tmp_path)]

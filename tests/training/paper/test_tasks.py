@@ -49,7 +49,7 @@ def test_parts_are_fixed_and_disjoint(name):
     )
 
 
-def test_selective_copying_asks_for_the_data_in_order():
+def test_selective_copying_labels_are_the_data_in_order():
     ids, labels = tasks.selective_copying().batch(0, 50, 30)
     assert ids.shape == (50, 46)
     for row, wanted in zip(ids.tolist(), labels.tolist()):
@@ -57,12 +57,12 @@ def test_selective_copying_asks_for_the_data_in_order():
         assert len(data) == 16 and all(1 <= token <= 14 for token in data) and row[30:] == [0] * 16
         assert wanted == [-100] * 30 + data
     places = (ids[:, :30] != 15).sum(0)
-    assert places.min() > 10  # of 50: everywhere, about 27 times each
+    assert places.min() > 10  # in 50 rows, each place has a token about 27 times
     ids, _ = tasks.selective_copying().batch(0, 2, 16)
     assert (ids[:, :16] != 15).all()
 
 
-def test_recall_asks_for_each_key_once():
+def test_recall_queries_each_key_once():
     ids, labels = tasks.recall(5, keys=9, values=7).batch(0, 40, 30)
     reordered = False
     for row, wanted in zip(ids.tolist(), labels.tolist()):

@@ -30,7 +30,7 @@ NULLABLE = OPTIONAL | {
 
 @pytest.fixture(scope="module")
 def measured(finished_run, text_file):
-    """results.json and evaluation.json of a run of seconds."""
+    """Returns results.json and evaluation.json of a short run."""
     folder, _ = finished_run
     quick = ["--rounds", "2", "--seeds", "3", "--new-tokens", "5", "--longest", "128"]
     evaluation = evaluate.main([str(folder), "--dataset", text_file, *quick])
@@ -125,7 +125,7 @@ def numbers(text):
 
 def test_every_number_comes_from_the_results(measured):
     results, evaluation = (sentinels(result) for result in measured)
-    results["data"]["train_tokens"] = 1  # so that the share of the text that was seen consists of fours too
+    results["data"]["train_tokens"] = 1  # so that the seen share of the text consists of fours, too
     card = cards.render(results, "pets", evaluation)
     constant = {"2410.01201", "2411.12537", "0", "1", "2.0", "60"}  # papers, [0, 1], Apache-2.0, max_new_tokens
     assert len(numbers(card) - constant) > 5

@@ -22,7 +22,7 @@ def functions(path):
 
 
 @pytest.mark.parametrize(("row", "project", "cell"), CELLS, ids=[f"{row}-{project}" for row, project, _ in CELLS])
-def test_a_cell_is_backed_by_what_exists(row, project, cell):
+def test_the_evidence_of_a_cell_exists(row, project, cell):
     assert set(cell) <= {"says", "evidence", "note", "result", "values"}
     assert ("result" in cell) == ("values" in cell) and cell["says"].count("{}") == len(cell.get("values", ()))
     evidence = cell.get("evidence")
@@ -41,7 +41,7 @@ def test_every_row_has_every_column():
     assert all(list(cells) == list(FEATURES["projects"]) for cells in FEATURES["rows"].values())
 
 
-def test_what_was_read_is_of_the_versions_named():
+def test_the_named_versions_are_those_that_were_read():
     versions = {name: project["version"].split()[1] for name, project in FEATURES["projects"].items()}
     measured = [tables.load(name)["versions"] for name in ("compare_modes", "compare_features")]
     assert versions["hf_minrnn"] == hf_minrnn.__version__

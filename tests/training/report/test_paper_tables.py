@@ -70,5 +70,5 @@ def test_chomsky_is_compared_with_a_constant_answer():
 
 
 @pytest.mark.parametrize("name", ["copying", "chomsky", "recall", "shakespeare"])
-def test_without_results_the_table_says_so(name):
+def test_without_results_the_table_says_that_there_are_none(name):
     assert "not run" in getattr(paper_tables, name)({}).lower()

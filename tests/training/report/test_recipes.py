@@ -21,7 +21,7 @@ TEXT = "First Citizen:\r\nBefore we proceed any further, hear me speak.\n" * 40
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """An empty repository root, and a short text in place of Shakespeare."""
+    """Returns an empty repository root. A short text replaces Shakespeare."""
     monkeypatch.setattr(recipes, "ROOT", tmp_path)
     monkeypatch.setattr(cards, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(cards, "CARDS", tmp_path / "cards")
@@ -29,7 +29,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_recipe_trains_what_its_name_says():
+def test_every_recipe_trains_the_cell_and_corpus_in_its_name():
     assert tuple(recipes.RECIPES) == cards.NAMES
     for name, (training, evaluation) in recipes.RECIPES.items():
         args, measured = (

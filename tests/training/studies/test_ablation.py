@@ -47,10 +47,10 @@ def test_every_variant_has_the_papers_parameters(name, vocabulary):
     wanted = parameters_of(MinRNNConfig.paper(vocab_size=vocabulary, hidden_size=128, num_hidden_layers=4))
     config, parameters = fit(VARIANTS[name], vocabulary, 128, 4)
     assert parameters == parameters_of(config) and abs(parameters / wanted - 1) < TOLERANCE
-    assert abs(parameters - wanted) <= 4 * 3 * 128  # half of what a unit more of the widest MLP adds, and some
+    assert abs(parameters - wanted) <= 4 * 3 * 128  # about half of what one more unit of the widest MLP adds
 
 
-def test_the_ends_are_the_papers_block_and_the_default():
+def test_the_first_and_last_variants_are_the_papers_block_and_the_default():
     size = {"vocab_size": 65, "hidden_size": 128, "num_hidden_layers": 4}
     paper = MinRNNConfig.paper(**size).to_dict()
     assert fit((), 65, 128, 4)[0].to_dict() == paper
@@ -95,7 +95,7 @@ def test_spread_biases_are_memories_of_2_to_the_windows_length(cell_type):
 # --- the data
 
 
-def test_halves_lose_nothing():
+def test_the_two_halves_contain_the_whole_text():
     for documents in (["abc"], ["a", "bc", "d"], ["abcd", "e"], ["a", "b"]):
         first, second = ablation.halves(documents)
         assert "".join(first + second) == "".join(documents) and all(first + second)
@@ -122,13 +122,15 @@ def test_both_stages_are_in_the_result_file(finished):
         assert row["rate"] == best[row["variant"]]["rate"] and row["seed"] in (1, 2)
     assert "--text pets.txt" in results["command"]
     rows = results["runs"].values()
-    assert len({row["test_bits_per_byte"] for row in rows}) == len(rows)  # every variant, rate and seed is another run
+    assert len({row["test_bits_per_byte"] for row in rows}) == len(
+        rows
+    )  # each variant, rate and seed gives another result
     for row in rows:
         assert row["steps"] == 3 and row["tokens"] == 3 * 2 * 16 and not row["diverged"]
         assert 0 < row["test_bits_per_byte"] < 8 and row["machine"]["cpu"] and row["versions"]["torch"]
 
 
-def test_runs_of_the_file_are_not_made_again(finished, text_file, tmp_path, monkeypatch):
+def test_finished_runs_are_not_repeated(finished, text_file, tmp_path, monkeypatch):
     path, results = finished
     copy = tmp_path / path.name
     thinner = {key: row for key, row in results["runs"].items() if key != "default, rate 0.01, seed 0"}
@@ -139,12 +141,12 @@ def test_runs_of_the_file_are_not_made_again(finished, text_file, tmp_path, monk
     again = ablation.main(command(text_file, copy, "--rates", "1e-3", "1e-2"))
     assert made == ["default, rate 0.01, seed 0"]
     bits = "test_bits_per_byte"
-    assert again["runs"][made[0]][bits] == results["runs"][made[0]][bits]  # and it would be the same
+    assert again["runs"][made[0]][bits] == results["runs"][made[0]][bits]  # the repeated run gives the same result
     assert set(again["runs"]) == set(results["runs"])
 
 
 @pytest.mark.parametrize("corpus", ["bpe", "shakespeare"])
-def test_a_committed_file_lacks_no_run(corpus, text_file, tmp_path, monkeypatch):
+def test_the_committed_files_are_complete(corpus, text_file, tmp_path, monkeypatch):
     committed, path = RESULTS / f"ablation_{corpus}.json", tmp_path / f"ablation_{corpus}.json"
     shutil.copy(committed, path)
     text = ablation.load_text("shakespeare", text_file, 300)
@@ -152,7 +154,7 @@ def test_a_committed_file_lacks_no_run(corpus, text_file, tmp_path, monkeypatch)
     monkeypatch.setattr(ablation, "load_text", lambda *_: text)
     monkeypatch.setattr(ablation.Text, "digest", digest)
     monkeypatch.setattr(ablation, "measure_run", lambda *_: pytest.fail("a run was made twice"))
-    monkeypatch.setattr(ablation, "fit", lambda *_: None)  # of another vocabulary here
+    monkeypatch.setattr(ablation, "fit", lambda *_: None)  # the text of this test has another vocabulary
     words = ["--text", text_file] if corpus == "shakespeare" else []
     assert ablation.main([corpus, *words, "--output", str(path)]) == json.loads(committed.read_text())
     assert path.read_bytes() == committed.read_bytes()
@@ -172,7 +174,7 @@ def test_runs_that_another_process_wrote_are_kept(text_file, tmp_path, monkeypat
     assert set(json.loads(path.read_text())["runs"]) == both
 
 
-def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
+def test_a_run_can_be_limited_by_time_and_by_name(text_file, tmp_path, capsys):
     path = tmp_path / "a.json"
     few = ("--rates", "1e-2", "--seeds", "3", "--minutes", "1e-9")
     results = ablation.main(command(text_file, path, *few))
@@ -181,7 +183,7 @@ def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
     results = ablation.main(command(text_file, path, *few, "--only", "default - state norm"))
     assert list(results["runs"])[1:] == ["default - state norm, rate 0.01, seed 3"]
     with pytest.raises(SystemExit):
-        ablation.parse_arguments(["bytes", "--only", "state norm"])  # part of a name is none
+        ablation.parse_arguments(["bytes", "--only", "state norm"])  # --only needs the whole name
     with pytest.raises(SystemExit, match="holds runs with steps 3, asked for is 4: choose another --output"):
         ablation.main([*command(text_file, path), "--seeds", "3", "--steps", "4"])
     other = tmp_path / "other.txt"
@@ -189,7 +191,7 @@ def test_slices_by_the_clock_and_by_name(text_file, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"holds runs with text [0-9a-f]{64}, asked for is "):
         ablation.main([*command(str(other), path), "--seeds", "3"])
     older = json.loads(path.read_text())
-    older["settings"].pop("text")  # from before it was kept
+    older["settings"].pop("text")  # as in files from before the text was stored
     path.write_text(json.dumps(older))
     assert list(ablation.main(command(text_file, path, *few))["runs"])[:2] == list(results["runs"])
 
@@ -208,9 +210,9 @@ def test_rates_are_tried_until_the_best_has_others_on_both_sides():
         return made
 
     assert train() == [(2.5e-3, 0), (5e-3, 0), (1e-2, 0), (1.25e-3, 0), (2.5e-3, 1)]
-    results["runs"].clear()  # higher is better, until it diverges
+    results["runs"].clear()  # higher rates are better until they diverge
     assert train(lambda rate: 1 / rate if rate < 4e-2 else None)[3:] == [(2e-2, 0), (4e-2, 0), (2e-2, 1)]
-    options.rates = [1e-2]  # exactly that
+    options.rates = [1e-2]  # a given rate is the only one tried
     results["runs"].clear()
     assert train() == [(1e-2, 0), (1e-2, 1)]
 
@@ -243,7 +245,7 @@ def test_a_run_that_diverges_is_kept_and_not_chosen(finished, text_file):
         (["shakespeare", "--text", "nowhere.txt"], "nowhere.txt' does not exist: give the path"),
     ],
 )
-def test_bad_input_is_one_line(argv, message, tmp_path):
+def test_bad_input_is_reported_in_one_line(argv, message, tmp_path):
     with pytest.raises(SystemExit, match=f"^training.studies.ablation: .*{message}"):
         ablation.main([*argv, "--output", str(tmp_path / "a.json")])
 
@@ -300,7 +302,7 @@ def test_the_table_compares_the_same_seeds_at_the_best_rates():
     assert lines[0] == "| block | bytes: bits per byte | change | rate |"
     assert lines[2:5] == [
         "| **paper** | 2.400 ± 0.283 |  | 0.2 |",
-        "| paper + state norm | 2.420 | +10.0% | 0.2* |",  # against 2.2, the paper's with the same seed
+        "| paper + state norm | 2.420 | +10.0% | 0.2* |",  # compared with 2.2, the paper variant with the same seed
         "| **default** | 2.160 ± 0.255 | -10.0% | 0.2* |",
     ]
     assert "8 runs, each 7 steps of 8 × 16 tokens" in lines[-1] and "0.8 h in total. Diverged: none." in lines[-1]

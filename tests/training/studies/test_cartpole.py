@@ -15,7 +15,7 @@ both = pytest.mark.parametrize("layer", list(rl_cartpole.LAYERS))
 ROWS, TIME, WIDTH = 3, 9, 8
 
 
-def test_quick_run_writes_what_it_returns(tmp_path, capsys):
+def test_a_quick_run_writes_the_result_that_it_returns(tmp_path, capsys):
     path, threads = tmp_path / "new" / "cartpole.json", torch.get_num_threads()
     result = rl_cartpole.main(["--quick", "--seeds", "0", "1", "--output", str(path)])
     assert torch.get_num_threads() == threads
@@ -61,7 +61,7 @@ def test_a_rollout_in_one_pass_equals_its_steps(layer):
         found.append([*results, *torch.autograd.grad(loss, [start, *policy.parameters()])])
     for got, want in zip(*found):
         assert relative_error(got, want) < 1e-10
-    assert not found[0][2][0, 0].any() and found[0][2][0, 1].any()  # the reset row's state is not looked at
+    assert not found[0][2][0, 0].any() and found[0][2][0, 1].any()  # the state of a row that is reset has no effect
 
 
 @both
@@ -89,13 +89,13 @@ def test_environments_show_position_and_angle_only():
     assert torch.allclose(environments.seen, full[:, [0, 2]] * torch.tensor(ppo.SCALE))
     assert environments.resets.all() and not environments.idle.any()
     done = torch.zeros(2, dtype=torch.bool)
-    while not done.all():  # pushed one way only, the pole falls at the same step in both or nearly so
+    while not done.all():  # always pushed to one side, both poles fall at about the same step
         _, terminated, done = environments.step(torch.ones(2, dtype=torch.long))
         assert torch.equal(environments.idle, done) and torch.equal(terminated, done)
         if done.any():
             break
     row = int(done.nonzero()[0])
-    assert environments.seen[row, 1].abs() > 0.2 * ppo.SCALE[1]  # where it ended
+    assert environments.seen[row, 1].abs() > 0.2 * ppo.SCALE[1]  # the last observation of the episode
     rewards, _, _ = environments.step(torch.ones(2, dtype=torch.long))
     assert rewards[row] == 0 and environments.resets[row] and environments.seen[row, 1].abs() <= 0.05 * ppo.SCALE[1]
 
@@ -111,7 +111,7 @@ def test_advantages_are_their_definition():
     for row in range(ROWS):
         for t in range(TIME):
             want = 0.0
-            for k in range(t, TIME):  # each later step's surprise, until the episode's last
+            for k in range(t, TIME):  # the temporal-difference error of each step until the end of the episode
                 after = 0.0 if terminated[row, k] else discount * values[row, k + 1]
                 want += (discount * trace) ** (k - t) * (rewards[row, k] + after - values[row, k])
                 if done[row, k]:

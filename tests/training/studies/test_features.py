@@ -84,7 +84,7 @@ def test_a_layer_that_loses_its_state_is_found(monkeypatch):
         assert compare_features.lm_chunked_prefill("minGRU")["layer"]["verdict"] == "wrong"
 
 
-def test_a_graph_that_breaks_counts_as_refused(monkeypatch):
+def test_a_graph_break_counts_as_refused(monkeypatch):
     class Broken(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -97,7 +97,7 @@ def test_a_graph_that_breaks_counts_as_refused(monkeypatch):
     monkeypatch.setitem(compare_features.GRAPHS, "broken", Broken)
     found = compare_features.graphs("broken")
     assert found["compile"]["fullgraph"]["verdict"] == "refused"
-    assert found["export"]["any shape"]["verdict"] == "refused"  # it would be of one length
+    assert found["export"]["any shape"]["verdict"] == "refused"  # the exported graph would only fit one length
 
 
 def test_bad_arguments_are_rejected():

@@ -25,7 +25,9 @@ def test_the_series_solves_its_equation():
 
 def test_constant_series_stays(monkeypatch):
     monkeypatch.setattr(forecast.torch, "rand", lambda *size, generator, dtype: torch.full(size, -0.5, dtype=dtype))
-    assert torch.allclose(forecast.mackey_glass(50, seed=0), torch.ones(50, dtype=torch.float64))  # x = 1 is at rest
+    assert torch.allclose(
+        forecast.mackey_glass(50, seed=0), torch.ones(50, dtype=torch.float64)
+    )  # x = 1 is the equilibrium
 
 
 def test_parts_follow_each_other_and_targets_follow_inputs(parts):
@@ -83,7 +85,7 @@ def test_it_learns(parts, layer):
     assert max(run["errors"]) < 1.1 and sum(run["errors"][:4]) / 4 < 0.8
 
 
-def test_quick_run_writes_what_it_returns(tmp_path, capsys):
+def test_a_quick_run_writes_the_result_that_it_returns(tmp_path, capsys):
     path = tmp_path / "new" / "forecast.json"
     result = forecast.main(["--quick", "--output", str(path)])
     assert json.loads(path.read_text(encoding="utf-8")) == result and result["machine"]["threads"] == 1
@@ -113,7 +115,7 @@ def test_quick_run_writes_what_it_returns(tmp_path, capsys):
     ],
 )
 def test_bad_values_are_rejected(options, message, tmp_path, capsys):
-    file = tmp_path / "file"  # where a folder would have to be
+    file = tmp_path / "file"  # a file instead of a folder
     file.write_text("")
     with pytest.raises(SystemExit):
         forecast.main([option.format(file=file) for option in options])

@@ -105,7 +105,7 @@ def test_the_waves_are_the_same_each_time_and_can_be_told_apart():
     assert torch.equal(torch.cat(sequences), torch.cat(again[0])) and torch.equal(labels, again[1])
     lengths = [len(sequence) for sequence in sequences]
     assert min(lengths) >= 40 and max(lengths) < 120 and set(labels.tolist()) == {0, 1, 2}
-    # The power of the three frequencies, least squares against sine and cosine, says which one it is.
+    # Least squares with sine and cosine gives the power of each of the three frequencies. The largest one is the label.
     right = 0
     for sequence, label in zip(sequences, labels.tolist()):
         time = torch.arange(len(sequence)) / 10
@@ -128,7 +128,7 @@ def test_vowels():
         assert len(sequences) == len(labels) and set(labels.tolist()) == set(range(9))
         assert all(sequence.shape[1] == 12 and 7 <= len(sequence) <= 29 for sequence in sequences)
     for _, labels in (parts["train"], parts["validation"]):
-        assert labels.bincount().unique().numel() == 1  # as many series of each speaker
+        assert labels.bincount().unique().numel() == 1  # the same number of series per speaker
 
 
 @pytest.mark.parametrize("layer", list(layer_defaults.LAYERS))

@@ -34,14 +34,14 @@ def test_result_file(finished):
     for row in result["models"].values():
         assert row["parameters"] > 0 and list(row["modes"]) == list(compare_modes.MODES)
         assert row["control"]["generate"]["verdict"] == "exact"
-        # With one token for ever, or without memory, a wrong state would not show.
+        # A wrong state would not show in a model that repeats one token or has no memory.
         assert row["control"]["distinct_tokens"] > 2 and row["control"]["memory"] > 100 * compare_modes.TOLERANCE
 
 
 def test_our_model_is_exact_in_every_mode(finished):
     modes = finished[1]["models"][RAN[0]]["modes"]
     assert {entry["verdict"] for ways in modes.values() for entry in ways.values()} == {"exact"}
-    # Some guesses were accepted and some were not: both ways through speculative decoding were taken.
+    # Speculative decoding accepted some draft tokens and rejected others.
     for entry in modes["speculative decoding"].values():
         guesses = compare_modes.LOOKUP + 1
         assert compare_modes.SPECULATIVE_TOKENS / guesses < entry["forwards"] < compare_modes.SPECULATIVE_TOKENS

@@ -34,7 +34,7 @@ def test_the_committed_rows_are_those_of_the_models():
         assert needed < row["memory_mib"]["checkpointing"] <= row["memory_mib"]["plain"] < 2.5 * needed
 
 
-def test_a_small_model_is_measured_in_processes_of_its_own(tmp_path, monkeypatch):
+def test_a_small_model_is_measured_in_new_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SIZES", {"tiny": (64, 16, 1)})
     monkeypatch.setattr(sizes, "in_new_process", lambda module, arguments: len(arguments) + 0.5)
     path = tmp_path / "sizes.json"
