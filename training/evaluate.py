@@ -31,7 +31,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_minrnn import MinRNNForCausalLM
 from training.common.command_line import (
-    DefaultsFormatter,
     at_least,
     device,
     make_parser,
@@ -64,7 +63,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: argparse rejected a value and printed why.
     """
-    parser = make_parser("training.evaluate", __doc__, formatter_class=DefaultsFormatter)
+    parser = make_parser("training.evaluate", __doc__)
     parser.add_argument("model", help="folder written by train_lm.py or save_pretrained, or a name on the Hub")
     parser.add_argument("--tokenizer", help="folder or name on the Hub, if it is not saved with the model")
     fastest = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,7 +81,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--part",
         choices=("heldout", "whole"),
         default="heldout",
-        help="the part that train_lm.py holds out, or all of it",
+        help="the part that training.train_lm holds out, or the whole text",
     )
     text.add_argument("--limit-bytes", type=positive_int, help="use at most this many bytes of text")
     lengths = parser.add_argument_group("lengths, in tokens")
@@ -99,8 +98,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     samples.add_argument("--new-tokens", type=positive_int, default=100, help="largest number of tokens of a sample")
     card = parser.add_argument_group("for the model's card")
     card.add_argument("--task", default="text-generation", help="name of the task on the Hub")
-    card.add_argument("--dataset-name", help="by default the name of the source")
-    card.add_argument("--dataset-license", help="identifier of the license on the Hub, for example cc-by-4.0")
+    card.add_argument("--dataset-name", help="name of the text; by default that of the source")
+    card.add_argument("--dataset-license", help="the license's identifier on the Hub, for example cc-by-4.0")
     other = parser.add_argument_group("speed and output")
     other.add_argument("--rounds", type=at_least(2), default=100, help="timed tokens after a short and a long text")
     other.add_argument("--output", type=Path, help="JSON file; by default evaluation.json in the model's folder")

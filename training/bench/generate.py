@@ -226,8 +226,10 @@ def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()
     parser.add_argument("--tokens", type=positive_int, default=200, help="new tokens of every contestant")
-    parser.add_argument("--hidden-size", type=positive_int, default=256, help="of the model that decodes speculatively")
-    parser.add_argument("--num-hidden-layers", type=positive_int, default=4, help="of the same model")
+    parser.add_argument(
+        "--hidden-size", type=positive_int, default=256, help="width of the model that decodes speculatively"
+    )
+    parser.add_argument("--num-hidden-layers", type=positive_int, default=4, help="number of layers of the same model")
     return BENCHMARK.run(BENCHMARK.parse(argv, parser), argv)
 
 

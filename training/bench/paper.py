@@ -185,9 +185,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="the paper's batch of 64; the default on a GPU")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--batch", type=positive_int, help="default: 8 on a CPU, with --full or on a GPU 64")
-    parser.add_argument(
-        "--channels", type=positive_int, default=CHANNELS, help="width of layers (default: %(default)s)"
-    )
+    parser.add_argument("--channels", type=positive_int, default=CHANNELS, help="width of the layers")
     parser.add_argument("--longest", type=positive_int, default=LENGTHS[-1], help="steps (default: all lengths)")
     parser.add_argument("--limit", type=positive, help="seconds that a call may be expected to take")
     parser.set_defaults(output=None)

@@ -51,7 +51,7 @@ class Benchmark:
     def parser(self) -> argparse.ArgumentParser:
         """Returns a parser of the options that benchmarks share."""
         parser = make_parser(self.module, self.description)
-        parser.add_argument("--threads", type=positive_int, default=1, help="threads of every contestant (default: 1)")
+        parser.add_argument("--threads", type=positive_int, default=1, help="threads of every contestant")
         quick = ", with --quick 2" if self.quick else ""
         parser.add_argument("--rounds", type=at_least(2), help=f"timed rounds (default: {self.rounds}{quick})")
         if self.quick:

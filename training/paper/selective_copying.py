@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Selective copying with one, two and three layers: the paper's first experiment. With a plot.
+"""Runs selective copying, the paper's first experiment, with one, two and three layers, and draws a plot.
 
     python -m training.paper.selective_copying           # the paper's: length 4096, up to 400,000 steps; for a GPU
     python -m training.paper.selective_copying --cpu     # length 256; two hours of a core that has bfloat16

@@ -1,6 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Characters of Shakespeare, trained as in the paper: the loss on a test part, at the best step of a validation part. With a
-plot of the validation loss.
+"""Trains models of Shakespeare's characters as in the paper, and draws their validation loss.
 
     python -m training.paper.shakespeare                      # the paper's settings; five models, minGRU two hours of a core
     python -m training.paper.shakespeare --no-bf16 --output runs/shakespeare.json   # on a core without bfloat16

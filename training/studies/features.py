@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Compares further features: minGRU-pytorch in the modes of modes.py, carried gradients, graphs, reduced precision.
+"""Tests minGRU-pytorch in the modes of training.studies.modes, and further features of several projects.
 
     python -m training.studies.features        # a minute; writes training/results/compare_features.json
 
-Needs minGRU-pytorch, which comes with the extra `ecosystem`.
+The further features are the gradient through a carried state, compiled and exported graphs, and reduced precision. The script
+needs minGRU-pytorch, which comes with the extra `ecosystem`.
+
 minGRU-pytorch's `minLM` is not a model of transformers and takes no mask, so its batches have none. Its state is the list
 that `return_prev_hiddens` returns. The reference is that of `training.studies.modes`: a row alone, from scratch.
 """
@@ -57,7 +59,7 @@ OURS, MAMBA = "minGRU", "Mamba"  # names in `modes.MODELS`
 STEPS, CHANNELS = 4096, 64  # shape of the scan in reduced precision
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# --- minGRU-pytorch in the modes of modes.py -------------------------------------------------------------------------
+# --- minGRU-pytorch in the modes of training.studies.modes -----------------------------------------------------------
 
 
 def make_lm(cell: str) -> torch.nn.Module:

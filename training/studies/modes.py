@@ -365,9 +365,14 @@ def main(argv: list[str] | None = None) -> dict:
     """Compares, prints and writes the result file; returns its content."""
     parser = make_parser("training.studies.modes", __doc__)
     parser.add_argument(
-        "--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL", help="(default: all)"
+        "--models",
+        nargs="+",
+        choices=list(MODELS),
+        default=list(MODELS),
+        metavar="MODEL",
+        help="models to test (default: all)",
     )
-    parser.add_argument("--threads", type=positive_int, default=1, help="(default: 1)")
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
     parser.add_argument("--output", type=result_file, default=RESULTS / "compare_modes.json", help="result file")
     options = parser.parse_args(argv)
     with settings(options.threads):

@@ -9,6 +9,8 @@ activations of one row of 512 tokens. It is measured with and without gradient c
 
 from __future__ import annotations
 
+import argparse
+
 from training.common import packages
 
 if __name__ == "__main__":
@@ -90,10 +92,12 @@ def measure(name: str) -> dict:
 def main(argv: list[str] | None = None) -> dict:
     """Measures every size and writes the result file; returns what it wrote."""
     parser = make_parser(MODULE, __doc__)
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="(default: all)")
-    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default: 1)")
-    parser.add_argument("--output", type=result_file, default=RESULTS / "sizes.json")
-    parser.add_argument("--memory-of", nargs=2, metavar=("SIZE", "MODE"))
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="sizes to measure (default: all)"
+    )
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
+    parser.add_argument("--output", type=result_file, default=RESULTS / "sizes.json", help="result file")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     with settings(args.threads):
         if args.memory_of:
