@@ -30,6 +30,7 @@ from transformers import (
 
 from hf_minrnn.tools.card import usage
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
+from training.common.command_line import make_parser
 from training.lm.snippets import opening
 
 CARD = """---
@@ -100,11 +101,7 @@ def load_pieces(path: str, column: str, tokenizer, length: int):
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     """Parses the command line, and checks the output folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.finetune_trainer",
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("training.finetune_trainer", __doc__)
     parser.add_argument("model", help="folder or name on the Hub")
     parser.add_argument("data", help="text, .json, .jsonl or .parquet file; its last tenth is held out")
     parser.add_argument("output", help="folder for the merged model; a new or empty one")

@@ -128,7 +128,7 @@ def test_models_that_cannot_run_are_reported(capsys):
         (["--device", "foo"], "--device: foo cannot be used here"),
         (["--output", "results.txt"], "--output: results.txt is not the name of a JSON file"),
         (["--output", "{file}/x.json"], "--output: the folder {file} cannot be created"),
-        (["--runs", "{file}/runs"], "--runs: the folder {file}/runs cannot be made"),
+        (["--runs", "{file}/runs"], "--runs: the folder {file}/runs cannot be created"),
         (["--cpu"], "--cpu: not allowed with argument --small"),
     ],
 )
