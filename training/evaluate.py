@@ -46,6 +46,7 @@ from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.text import amount
+from training.lm.corpus import Corpus
 from training.lm.evaluated_text import load_text
 from training.lm.footprint import measure_decoding, measure_peak
 from training.lm.measure import draw_samples, measure_text, summary
@@ -139,6 +140,27 @@ def complete_arguments(args: argparse.Namespace, trained: dict) -> None:
         raise InputError(f"no results.json of {args.model} gives its training length: set it with --window")
 
 
+def complete_from_text(args: argparse.Namespace, corpus: Corpus | None, predicted: int) -> None:
+    """Fills the options that were not given and depend on the text.
+
+    Args:
+        corpus (`Corpus`, *optional*): The corpus; `None` for a text file that is read whole.
+        predicted (`int`): Number of tokens of the text after the first.
+
+    Raises:
+        InputError: The pieces are longer than the text.
+    """
+    if args.longest and args.longest > predicted:
+        raise InputError(f"--longest {args.longest} is longer than the text of {predicted} tokens: give at most that")
+    if not args.longest:
+        args.longest = default_length(args.window, predicted)
+    if not args.prompts:
+        is_python = corpus is not None and corpus.is_python
+        args.prompts = list(PYTHON_PROMPTS) if is_python else [""]
+    if not args.dataset_name:
+        args.dataset_name = Path(args.dataset).stem if corpus is None else corpus.name
+
+
 def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     """Checks, measures, prints and writes. Returns the content of the result file."""
     disable_progress_bar()
@@ -156,15 +178,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
         raise InputError(f"{error} (named by results.json of {args.model}; choose another with --dataset)") from error
     stream = encode_documents(tokenizer, documents)
     predicted = len(stream.ids) - 1
-    if args.longest and args.longest > predicted:
-        raise InputError(f"--longest {args.longest} is longer than the text of {predicted} tokens: give at most that")
-    if not args.longest:
-        args.longest = default_length(args.window, predicted)
-    if not args.prompts:
-        is_python = corpus is not None and corpus.is_python
-        args.prompts = list(PYTHON_PROMPTS) if is_python else [""]
-    if not args.dataset_name:
-        args.dataset_name = Path(args.dataset).stem if corpus is None else corpus.name
+    complete_from_text(args, corpus, predicted)
     model = load_weights(args.model, config, args.device)
     dtype = str(model.dtype).removeprefix("torch.")
     print(

@@ -119,7 +119,7 @@ def milliseconds(function: Callable, calls: int, device: str) -> float:
 
 
 def recorded(function: Callable, calls: int) -> Callable[[], None]:
-    """Returns a function that replays a CUDA graph of so many calls, to exclude the time that starting them takes."""
+    """Returns a function that replays a CUDA graph of `calls` calls, which excludes the time to launch kernels."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for _ in range(calls):

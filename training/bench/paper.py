@@ -45,8 +45,10 @@ NAMES += ("minGRU", "minLSTM", "Mamba")
 PRESETS = {"small": (8, 6.0), "full": (64, 30.0), "quick": (2, 6.0)}
 WARM_UP = (8, 256)  # batch and steps; smaller scans run on another backend
 SLOW = 0.5  # seconds at the length before: from there on two rounds
-MEMORY = "MiB added by one forward + backward: on a CPU to the resident memory of a fresh process, on a GPU to what torch has "
-MEMORY += "allocated"
+MEMORY = (
+    "MiB added by one forward + backward: on a CPU to the resident memory of a fresh process, on a GPU to what torch has "
+    "allocated"
+)
 
 
 def make_call(name: str, time: int, options: argparse.Namespace) -> Callable:

@@ -53,11 +53,10 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter if a write fails
         with contextlib.suppress(OSError):
             temporary.unlink()
-        earlier = "there is no earlier one"
-        if found := checkpoints(folder):
-            earlier = f"{found[0].name} is intact"
+        found = checkpoints(folder)
+        earlier = f"{found[0].name} is intact" if found else "there is no earlier one"
         raise CheckpointError(f"{path} could not be written ({first_cause(error)}); {earlier}") from error
-    if os.name == "posix":  # the rename must survive a power cut too
+    if os.name == "posix":  # syncing the folder keeps the rename after a power failure
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

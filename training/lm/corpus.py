@@ -201,7 +201,7 @@ def quietly(load: Callable[[], Any], what: str) -> Any:
     """Runs a loader and returns its result.
 
     Raises:
-        InputError: The loader raised an error; the one line names `what` could not be loaded, and why.
+        InputError: The loader raised an error. The message has one line, which names `what` and the reason.
     """
     try:
         return load()

@@ -148,7 +148,9 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def _group(experiment: Experiment, name: str, title: str, size: Size, parameters: int | None, pairs: int) -> Group:
-    task, length, options = recall(pairs, keys=VALUES, values=VALUES), 4 * pairs, experiment.options
+    task = recall(pairs, keys=VALUES, values=VALUES)
+    length = 4 * pairs
+    options = experiment.options
 
     def judge(model):
         return evaluate(model, task.fixed("test", options.batch_size, length, 2 * options.batches), options.bf16)

@@ -198,7 +198,7 @@ def can_run(names: list[str], device: str, size: Size, parameters: int, as_it_is
         device (`str`): The device.
         size (`Size`): Size of the models.
         parameters (`int`): Number of parameters that the models must have.
-        as_it_is (`tuple[str, ...]`): Models that need not have it.
+        as_it_is (`tuple[str, ...]`): Models that need not have this number.
     """
     able = []
     for name in names:

@@ -95,7 +95,8 @@ def cook(name: str, start: list[str]) -> Path:
     Raises:
         InputError: A script failed.
     """
-    folder, (training, evaluation) = f"runs/{name}", RECIPES[name]
+    folder = f"runs/{name}"
+    training, evaluation = RECIPES[name]
     _run("training.train_lm", [*shlex.split(training), "--output-dir", folder, *start])
     _run("training.evaluate", [folder, *shlex.split(evaluation)])
     cards.write_card(ROOT / folder)

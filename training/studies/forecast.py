@@ -46,7 +46,8 @@ LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": Min
 COLORS = {"nn.GRU": "#222222", "MinGRU": "#cc3311", "nn.LSTM": "#228833", "MinLSTM": "#4477aa"}
 OURS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}  # our layers, and the layer of torch.nn that each is compared with
 SHOWN = ("nn.GRU", "MinGRU", "MinGRU, nn.GRU's size, longer")  # models whose forecasts are drawn
-SHOWN_HORIZON, SHOWN_STEPS = 60, 400  # horizon and number of the forecasts that are drawn
+SHOWN_HORIZON = 60  # horizon of the forecasts that are drawn
+SHOWN_STEPS = 400  # number of the forecasts that are drawn
 QUICK = {
     "width": 4,
     "steps": 4,
@@ -102,7 +103,8 @@ def with_targets(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def split(series: torch.Tensor, shares=(0.7, 0.1)) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Returns training, validation and test part, consecutive in time, normalized by the training part."""
-    first, second = round(shares[0] * len(series)), round(sum(shares) * len(series))
+    first = round(shares[0] * len(series))
+    second = round(sum(shares) * len(series))
     series = (series - series[:first].mean()) / series[:first].std()
     parts = {"train": series[:first], "validation": series[first:second], "test": series[second:]}
     return {name: with_targets(part) for name, part in parts.items()}
