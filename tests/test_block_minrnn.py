@@ -14,15 +14,15 @@ def layer_and_input(name, time=7):
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_with_and_without_gradients_equal_the_whole(name):
     layer, x = layer_and_input(name)
-    whole, last, last_tail = layer(x)
+    whole, last, last_conv_state = layer(x)
     for grad in (True, False):
         with torch.set_grad_enabled(grad):
-            state, tail, steps = None, None, []
+            state, conv_state, steps = None, None, []
             for t in range(7):
-                y, state, tail = layer(x[:, t : t + 1], state, tail)
+                y, state, conv_state = layer(x[:, t : t + 1], state, conv_state)
                 steps.append(y)
             assert close(torch.cat(steps, 1), whole) and close(state, last)
-            assert last_tail is tail is None or close(tail, last_tail)
+            assert last_conv_state is conv_state is None or close(conv_state, last_conv_state)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,28 +30,32 @@ def test_steps_with_and_without_gradients_equal_the_whole(name):
 @pytest.mark.parametrize("carried", [False, True])
 def test_recorded_states_are_those_before_each_step(name, record, carried):
     layer, x = layer_and_input(name)
-    _, start, start_tail = layer(x) if carried else (None, None, None)
-    y, states, tails = layer(x, start, start_tail, None, None, record)
-    assert close(y, layer(x, start, start_tail)[0]) and states.shape == (2, record + 1, layer.mixer.cell.hidden_size)
+    _, start, start_conv_state = layer(x) if carried else (None, None, None)
+    y, states, conv_states = layer(x, start, start_conv_state, None, None, record)
+    assert close(y, layer(x, start, start_conv_state)[0]) and states.shape == (
+        2,
+        record + 1,
+        layer.mixer.cell.hidden_size,
+    )
     for n in range(record + 1):
         end = 7 - record + n
         if end:
-            _, state, tail = layer(x[:, :end], start, start_tail)
+            _, state, conv_state = layer(x[:, :end], start, start_conv_state)
         else:
-            state, tail = start, start_tail
+            state, conv_state = start, start_conv_state
             if not carried:
                 first = layer.mixer.first_state()
                 state = torch.zeros_like(states[:, 0]) if first is None else first.expand(2, -1)
-                tail = None if tails is None else torch.zeros_like(tails[:, 0])
-        assert close(states[:, n], state) and (tails is None or close(tails[:, n], tail))
+                conv_state = None if conv_states is None else torch.zeros_like(conv_states[:, 0])
+        assert close(states[:, n], state) and (conv_states is None or close(conv_states[:, n], conv_state))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_packed_sequence_starts_from_the_initial_state(name):
     layer, x = layer_and_input(name)
-    starts = torch.zeros(2, 7, dtype=torch.bool)
-    starts[0, 3], starts[1, 5] = True, True
-    y, state, _ = layer(x, None, None, None, starts)
+    resets = torch.zeros(2, 7, dtype=torch.bool)
+    resets[0, 3], resets[1, 5] = True, True
+    y, state, _ = layer(x, None, None, None, resets)
     for row, at in ((0, 3), (1, 5)):
         first, second = layer(x[row : row + 1, :at]), layer(x[row : row + 1, at:])
         assert close(y[row], torch.cat([first[0], second[0]], 1)[0]) and close(state[row], second[1][0])
@@ -61,11 +65,11 @@ def test_a_packed_sequence_starts_from_the_initial_state(name):
 def test_a_step_does_not_share_memory_with_what_is_kept(cell):
     layer, x = layer_and_input(cell, 1)
     with torch.no_grad():
-        y, state, tail = layer(x)
-        kept = state.clone(), tail.clone()
+        y, state, conv_state = layer(x)
+        kept = state.clone(), conv_state.clone()
         y.fill_(9.0)
         x.fill_(9.0)
-    assert torch.equal(state, kept[0]) and torch.equal(tail, kept[1])
+    assert torch.equal(state, kept[0]) and torch.equal(conv_state, kept[1])
 
 
 def test_dropout_is_for_training_only():

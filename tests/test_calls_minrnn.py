@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The shorter ways lead to the same code: whatever is hooked to a module or put in its place is still called."""
+"""The shortcuts change no result: hooks and replaced functions are still called."""
 
 import importlib.util
 import pickle
@@ -80,7 +80,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
-def test_the_same_as_calling(kind):
+def test_forwards_gives_the_same_as_calling_the_modules(kind):
     parent = Parent(CHILDREN[kind]())
     with torch.no_grad():
         (child,) = forwards(parent, "child")
@@ -103,7 +103,7 @@ def test_hooks_on_every_module_are_called():
 
 
 def test_every_hook_of_a_model_sees_every_token():
-    """Whatever is hooked to any part of a model is called for a token as it is for a text."""
+    """Hooks on any part of a model are called for single tokens as they are for whole texts."""
     model, ids, calls = build("mingru"), token_ids(1, 5), {}
 
     def count(name):
@@ -126,8 +126,8 @@ PATCHED = (nn.Linear, nn.Embedding, MinRNNRMSNorm, MinGRUCell, MinRNNMLP, MinRNN
 
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("kind", PATCHED, ids=lambda kind: kind.__name__)
-def test_a_patched_class_counts_with_and_without_gradients(kind, tokens, monkeypatch):
-    """Libraries that replace the forward of a class must not lose it where gradients are off."""
+def test_a_patched_forward_is_called_with_and_without_gradients(kind, tokens, monkeypatch):
+    """If a library replaces the forward of a class, the replacement is also called without gradients."""
     model, ids = build("mingru"), token_ids(1, tokens)
     model(ids)  # a kernel that is compiled at the first call must not be part of the comparison
     plain, real = model(ids).logits, kind.forward
@@ -143,7 +143,7 @@ def test_a_patched_class_counts_with_and_without_gradients(kind, tokens, monkeyp
     assert torch.allclose(with_gradients, without, atol=1e-5) and not torch.allclose(plain, without, atol=1e-5)
 
 
-def test_a_patched_call_counts_without_gradients(monkeypatch):
+def test_a_patched_module_call_is_called_without_gradients(monkeypatch):
     """torch.fx and profilers replace `nn.Module.__call__`."""
     model, ids, seen, real = build("mingru"), token_ids(1, 1), set(), nn.Module.__call__
     monkeypatch.setattr(
@@ -154,10 +154,10 @@ def test_a_patched_call_counts_without_gradients(monkeypatch):
     assert seen >= {module for module in model.modules() if not isinstance(module, (nn.ModuleList, MinRNNLayer))}
 
 
-def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
+def test_a_forward_that_was_patched_before_the_import_is_called(monkeypatch):
     real = nn.Linear.forward
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 0.5 * real(self, x))
-    spec = importlib.util.spec_from_file_location("calls_again", calls_minrnn.__file__)
+    spec = importlib.util.spec_from_file_location("hf_minrnn.calls_again", calls_minrnn.__file__)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     parent = Parent(nn.Linear(3, 4))
@@ -165,7 +165,7 @@ def test_a_class_that_was_patched_before_the_import_counts(monkeypatch):
         assert torch.equal(again.forwards(parent, "child")[0](X), 0.5 * real(parent.child, X))
 
 
-def test_a_class_with_a_call_of_its_own_is_called():
+def test_a_class_that_overrides_call_is_called():
     class Called(nn.Linear):
         def __call__(self, x):
             return super().__call__(x) + 1
@@ -175,7 +175,7 @@ def test_a_class_with_a_call_of_its_own_is_called():
         assert torch.equal(forwards(parent, "child")[0](X), parent.child(X))
 
 
-def test_an_output_is_what_its_class_makes():
+def test_make_output_equals_the_constructor():
     values = {"loss": None, "logits": torch.ones(2), "past_key_values": "cache"}
     made, wanted = make_output(CausalLMOutputWithPast, **values), CausalLMOutputWithPast(**values)
     assert type(made) is type(wanted) and list(made.items()) == list(wanted.items()) and vars(made) == vars(wanted)
@@ -186,7 +186,7 @@ def test_an_output_is_what_its_class_makes():
     assert torch.utils._pytree.tree_map(lambda x: x, made).keys() == made.keys()
 
 
-def test_a_trace_has_the_parts_in_it():
+def test_a_jit_trace_contains_the_submodules():
     class Around(Parent):
         def forward(self, x):
             (child,) = forwards(self, "child")
@@ -201,7 +201,7 @@ def test_a_trace_has_the_parts_in_it():
 
 
 class Stack(nn.Module):
-    """The layers and cells as a user's model calls them: by position and by name, with states, masks and resets."""
+    """Calls the layers and cells in the ways that user code does: arguments by position and by name, states, masks, resets."""
 
     def __init__(self):
         super().__init__()
@@ -228,10 +228,10 @@ def test_symbolic_trace_makes_one_node_of_each():
         for got, want in zip(run(*inputs), model(*inputs), strict=True):
             torch.testing.assert_close(got, want)
     other = (torch.randn(1, 9, 3), torch.randn(2, 1, 4), torch.rand(1, 9) > 0.7, torch.rand(1, 9) > 0.3)
-    torch.testing.assert_close(traced(*other)[0], model(*other)[0])  # nothing of the example is left in it
+    torch.testing.assert_close(traced(*other)[0], model(*other)[0])  # the graph keeps nothing of the example
 
 
-def test_symbolic_trace_sees_a_state_of_a_known_input():
+def test_symbolic_trace_finds_a_proxy_in_the_state():
     class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
@@ -244,8 +244,8 @@ def test_symbolic_trace_sees_a_state_of_a_known_input():
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(h, h), model(h, h))
 
 
-def test_a_subclass_with_a_forward_of_its_own_is_no_leaf():
-    """One node would do twice what the subclass does."""
+def test_a_subclass_that_overrides_forward_is_not_a_leaf():
+    """A node for the subclass would also contain what its forward adds."""
 
     class Scaled(MinGRU):
         def forward(self, x):

@@ -15,7 +15,7 @@ def build(bias=True, dtype=torch.float64):
 
 
 def defined(conv, x):
-    """y[t] for one row `(time, channels)`, by a loop."""
+    """Computes y[t] for one row `(time, channels)` in a loop."""
     out = []
     for t in range(len(x)):
         y = sum(conv.weight[:, 0, 3 - j] * x[t - j] for j in range(min(4, t + 1)))
@@ -36,7 +36,7 @@ def test_equals_the_definition_and_torch(bias, time):
 
 
 @pytest.mark.parametrize("cuts", [(1, 2, 3), (5,), (0, 9)], ids=str)
-def test_carried_on_equals_whole(cuts):
+def test_continuing_equals_the_whole(cuts):
     conv, x = build(), torch.randn(2, 10, 5, dtype=torch.float64)
     conv_state, parts = None, []
     for begin, end in zip((0, *cuts), (*cuts, 10)):
@@ -45,7 +45,7 @@ def test_carried_on_equals_whole(cuts):
     assert torch.allclose(torch.cat(parts, 1), conv(x)[0])
 
 
-def test_looks_past_padding_anywhere():
+def test_padding_is_ignored_at_any_position():
     conv, x, conv_state = build(), torch.randn(4, 12, 5, dtype=torch.float64), torch.randn(4, 3, 5, dtype=torch.float64)
     mask = torch.rand(4, 12, generator=torch.Generator().manual_seed(1)) > 0.5
     mask[0], mask[1, 6:] = False, False
@@ -79,8 +79,8 @@ def test_packed_sequences_see_nothing_of_each_other():
 def test_packing_and_padding_together():
     conv, x = build(), torch.randn(2, 14, 5, dtype=torch.float64)
     resets, mask = torch.zeros(2, 14, dtype=torch.bool), torch.ones(2, 14, dtype=torch.bool)
-    resets[0, [4, 9]], mask[0, [0, 4, 5, 8, 13]] = True, False  # one begins in padding
-    resets[1, 12], mask[1, 10:] = True, False  # and one has no real token at all
+    resets[0, [4, 9]], mask[0, [0, 4, 5, 8, 13]] = True, False  # one sequence starts in padding
+    resets[1, 12], mask[1, 10:] = True, False  # and one sequence is padding only
     x[~mask] = torch.nan
     y, conv_state = conv(x, None, mask, resets)
     for row, cuts in ((0, [0, 4, 9, 14]), (1, [0, 12, 14])):
@@ -91,7 +91,7 @@ def test_packing_and_padding_together():
         assert torch.allclose(conv_state[row], last[0])
 
 
-def test_a_nan_does_not_pass_a_boundary():
+def test_a_nan_does_not_reach_another_sequence():
     conv, x = build(), torch.randn(1, 9, 5, dtype=torch.float64)
     x[0, 3] = torch.nan
     x.requires_grad_()
@@ -118,7 +118,7 @@ def test_recorded_conv_states_are_those_before_each_step(record, masked):
 @pytest.mark.parametrize("kernel_size", [1, 2, 4])
 @pytest.mark.parametrize("time", [0, 1, 2, 7])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatch):
+def test_the_path_for_the_compiler_computes_the_same(kernel_size, time, dtype, monkeypatch):
     conv, x = MinRNNCausalConv1d(5, kernel_size, bias=True).to(dtype), torch.randn(2, time, 5, dtype=dtype)
     for parameter in conv.parameters():
         torch.nn.init.normal_(parameter)
@@ -139,8 +139,8 @@ def test_what_is_compiled_computes_the_same(kernel_size, time, dtype, monkeypatc
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, "autocast"])
-def test_rounds_once_however_it_reads(dtype):
-    """Steps and packed rows have the numbers of whole texts: products rounded one by one are others in two of five places."""
+def test_every_path_rounds_once(dtype):
+    """Single steps and packed rows give the numbers of whole texts. If each product were rounded, 40 % of them would differ."""
     conv, x = MinRNNCausalConv1d(64, 4, bias=True), torch.randn(2, 30, 64)
     for parameter in conv.parameters():
         torch.nn.init.normal_(parameter)

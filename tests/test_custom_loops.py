@@ -13,8 +13,9 @@ STEPS, PAD = 9, 0
 
 
 class Loop:
-    """A greedy or sampling loop. `move` is called with the loop, the ids and the options of the model before each token is
-    fed, and returns both."""
+    """A greedy or sampling loop. Before each token is fed, `move(loop, ids, model_kwargs)` is called, which returns the
+    new ids and model_kwargs.
+    """
 
     def __init__(self, move=None, pads=True, sample=False, before_judging=None):
         self.move, self.pads, self.sample, self.before_judging = move, pads, sample, before_judging
@@ -45,7 +46,7 @@ class Loop:
 
 
 def ending_at_different_times(model, rows, **options):
-    """Prompts and an ending token with which greedy rows end at different times, one of them never."""
+    """Returns prompts and an ending token for which greedy rows end at different times, one of them never."""
     ids = token_ids(rows, 7)
     free = model.generate(ids, max_new_tokens=STEPS, do_sample=False, **options)[:, 7:]
     for token in range(2, 97):
@@ -56,7 +57,7 @@ def ending_at_different_times(model, rows, **options):
 
 
 def texts(ids, eos, prompt=7):
-    """Returns the rows up to their ends."""
+    """The rows up to their ends."""
     rows = []
     for row in ids.tolist():
         new = row[prompt:]
@@ -65,7 +66,7 @@ def texts(ids, eos, prompt=7):
 
 
 def check_states(model, cache, rows, seen):
-    """Checks that the cache holds the state of each text alone. The last of its `seen` tokens has not been fed."""
+    """The cache holds the state of each text alone, of which the last of `seen` tokens has not been fed."""
     assert cache.get_seq_length() == seen - 1
     for row, text in enumerate(rows):
         with torch.no_grad():
@@ -87,7 +88,7 @@ def model_and_prompts(rows=2):
 
 @pytest.mark.parametrize("static", [False, True])
 def test_widening_to_candidates_with_an_ending_token(static):
-    """As in contrastive search: each token is fed next to other candidates, and the rows of the chosen candidate are kept."""
+    """Like contrastive search: each token is fed together with other candidates, and its rows are kept."""
     model, ids, options = model_and_prompts(3)
     eos, k = options["eos_token_id"], 3
 
@@ -134,14 +135,14 @@ def offloaded(loop, ids, kw):
 
 
 def saved(loop, ids, kw):
-    """A cache that a loop saves has no record of ended rows."""
+    """A cache that a loop saves on its way has no record."""
     layer = pickle.loads(pickle.dumps(kw["past_key_values"])).layers[0]
     assert layer.ended_rows is None and layer.batch_size == ids.shape[0]
     return ids, kw
 
 
 def looked_ahead(loop, ids, kw):
-    """A copy is fed other tokens and dropped; the loop continues with the original."""
+    """The loop feeds other tokens to a copy and discards it, then continues with its own cache."""
     saved = copy.deepcopy(kw)
     for _ in range(2):
         inputs = loop.model.prepare_inputs_for_generation(ids[:, -1:] * 0 + 5, next_sequence_length=1, **saved)
@@ -150,7 +151,7 @@ def looked_ahead(loop, ids, kw):
 
 
 def looked_ahead_and_back(loop, ids, kw):
-    """The same with the original cache, which is then rolled back."""
+    """The same with the loop's own cache, which takes the other tokens back."""
     cache = kw["past_key_values"]
     cache.activate_past_recording()
     cache.crop(0)
@@ -219,7 +220,7 @@ MOVES = [
 
 @pytest.mark.parametrize("how, source", [*MOVES, ("states", [1, 1])], ids=str)
 def test_a_row_copied_over_an_ended_one_goes_on(how, source):
-    """As in sequential Monte Carlo and best-of-n sampling. The states are those of the texts in the rows."""
+    """As sequential Monte Carlo and best-of-n do. The states are those of the rows that the texts say."""
     model = build("mingru", eos_token_id=None)
     ids = token_ids(2, 7)
     free = model.generate(ids, max_new_tokens=STEPS, do_sample=False)[:, 7:].tolist()
@@ -234,7 +235,7 @@ def test_a_row_copied_over_an_ended_one_goes_on(how, source):
 
 
 def test_a_loop_that_does_not_pad_goes_on_with_ended_rows():
-    """As with Llama: a row reads every token that it is fed, even if it has ended."""
+    """What Llama does: a row that is fed a token has read it, ended or not."""
     model, ids, options = model_and_prompts()
     loop = Loop(pads=False)
     out = model.generate(ids, custom_generate=loop, **options)
@@ -244,7 +245,7 @@ def test_a_loop_that_does_not_pad_goes_on_with_ended_rows():
 
 
 def test_best_of_several_samples():
-    """One prompt and four samples. Halfway, the two best ones replace the others."""
+    """One prompt, four samples, of which the two that are best half way go on twice each."""
     model, ids = build("mingru", eos_token_id=None), token_ids(1, 7)
 
     def halfway(loop, ids, kw):
@@ -301,7 +302,7 @@ def test_a_loop_without_a_cache(sample):
 
 
 def test_a_loop_that_feeds_several_tokens_at_once():
-    """Ended rows are fed as much padding; the others read their tokens."""
+    """Ended rows are fed as much padding; the others read what they are given."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
     more = token_ids(2, 4, seed=3)
     more[0, 0], more[0, 1:] = 96, PAD
@@ -324,7 +325,7 @@ def test_a_loop_that_feeds_several_tokens_at_once():
 
 
 def test_a_copy_put_aside_keeps_its_own_record():
-    """A loop goes back to a copy: rows that ended in between have not ended there, even if they write the padding token."""
+    """A loop that goes back to a copy: what ended in between has not ended there, though it may write the padding token."""
     model, ids = build("mingru", eos_token_id=None), token_ids(2, 7)
 
     def back(model, input_ids, logits_processor, stopping_criteria, generation_config, **kw):
@@ -351,7 +352,7 @@ def test_a_copy_put_aside_keeps_its_own_record():
 
 
 def test_a_function_from_a_folder(tmp_path):
-    """Like functions on the Hub, it calls transformers' generate with its own loop."""
+    """As those on the Hub do, it calls transformers' generate with a loop of its own."""
     code = """
 from transformers import GenerationMixin
 

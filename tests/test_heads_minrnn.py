@@ -82,7 +82,7 @@ def test_an_answer_is_never_in_padding(side, bidirectional):
 @pytest.mark.parametrize(
     "packing", [{"seq_idx": torch.tensor([[0, 0, 1, 1]])}, {"cu_seq_lens_q": torch.tensor([0, 2, 4])}]
 )
-def test_a_label_for_several_packed_texts_is_refused(packing):
+def test_a_label_for_packed_texts_is_rejected(packing):
     with pytest.raises(ValueError, match=f"{next(iter(packing))}: a row has one label"):
         build("sequence")(token_ids(1, 4), **packing)
 
@@ -141,14 +141,16 @@ def test_pipelines(tmp_path):
 
 
 def turned(model):
-    """The model that reads backwards what this one reads forwards, and the other way round."""
+    """Returns the model with its forward and backward mixers exchanged."""
     other = copy.deepcopy(model)
     for layer in other.model.layers:
         layer.mixer, layer.reverse_mixer = layer.reverse_mixer, layer.mixer
     return other
 
 
-@pytest.mark.parametrize("name", ["minlstm-mixer", "no-conv", "bare"])  # one on the residual stream looks back only
+@pytest.mark.parametrize(
+    "name", ["minlstm-mixer", "no-conv", "bare"]
+)  # a convolution on the residual stream only looks back
 def test_bidirectional_is_the_same_from_both_ends(name):
     model, ids = build("token", name, bidirectional=True), token_ids(2, 11)
     assert close(turned(model)(ids.flip(1)).logits.flip(1), model(ids).logits)
@@ -159,7 +161,7 @@ def test_bidirectional_sees_the_text_from_both_ends(name):
     model, ids = build("token", name, bidirectional=True), token_ids(2, 11)
     logits, changed = model(ids).logits, ids.clone()
     changed[:, 6] = 2 + (changed[:, 6] - 1) % 95
-    assert ((model(changed).logits - logits).abs().amax(-1) > 0).all()  # every place sees every other
+    assert ((model(changed).logits - logits).abs().amax(-1) > 0).all()  # every token depends on every other
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,7 +181,7 @@ def test_bidirectional_carries_no_state():
         MinRNNForCausalLM(model.config)
 
 
-def test_a_row_of_several_texts_has_no_one_label():
+def test_one_label_for_several_texts_is_rejected():
     model, ids = build("sequence", pad_token_id=None), token_ids(1, 6)
     jumping = torch.tensor([[0, 1, 2, 0, 1, 2]])
     starts = torch.tensor([[False, False, False, True, False, False]])
@@ -198,7 +200,7 @@ def test_a_row_of_several_texts_has_no_one_label():
         model(ids, position_ids=torch.arange(9)[None])
 
 
-def test_packed_positions_are_refused_where_padding_tokens_make_the_mask():
+def test_packed_positions_are_rejected_if_padding_tokens_define_the_mask():
     model, ids, pad = build("sequence"), token_ids(1, 6), 0
     with pytest.raises(ValueError, match="position_ids: a row has one label"):
         model(ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]))

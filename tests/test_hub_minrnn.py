@@ -25,7 +25,7 @@ from hf_minrnn.configuration_minrnn import AUTO_MAP
 from training.lm.tokenization import build_tokenizer
 
 PACKAGE = Path(hf_minrnn.__file__).parent
-ALONE = {"layers.py", "packed.py", "registration.py", "rl.py"}  # no part of the models
+ALONE = {"layers.py", "registration.py", "rl.py"}  # not part of the models
 CODE = {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")} - ALONE
 IDS = token_ids(2, 9)
 HEADS = {

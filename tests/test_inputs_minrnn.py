@@ -74,7 +74,7 @@ def recording(model):
         (lambda model: {"attention_mask": torch.full((2, 6), 0.5)}, "floats 0 and 1"),
     ],
 )
-def test_bad_input_is_refused_by_name(inputs, message):
+def test_bad_input_is_rejected_by_name(inputs, message):
     model = build("mingru")
     given = inputs(model)
     if given and "input_ids" not in given:
@@ -135,8 +135,8 @@ TRACED = {
 
 
 @pytest.mark.parametrize("kind", TRACED)
-def test_what_the_example_of_a_trace_has_not_is_not_left_out(kind):
-    """An example without padding or packing must not make a graph without them."""
+def test_a_trace_keeps_arguments_without_effect_on_its_example(kind):
+    """A graph traced with an example without padding or packing still handles both."""
     name, example, given = TRACED[kind]
     model = build("mingru")
 
@@ -156,7 +156,7 @@ def test_what_the_example_of_a_trace_has_not_is_not_left_out(kind):
     assert not torch.allclose(traced(IDS, example)[real], want[real], atol=1e-2)
 
 
-def test_fake_tensors_and_vmap_have_no_values_to_look_at():
+def test_values_of_fake_and_vmapped_tensors_are_not_read():
     model = build("mingru")
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = torch.zeros(2, 6, dtype=torch.long)

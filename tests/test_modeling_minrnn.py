@@ -88,7 +88,7 @@ def test_padding_does_not_change_gradients(name, side):
     model, ids, places = build(name), token_ids(3, 17), PLACES[side]
     padded, mask = pad(ids, places, 17)
     embedded = model.get_input_embeddings()(padded).detach()
-    embedded[mask == 0] = 30.0  # what stands in the padding must not matter
+    embedded[mask == 0] = 30.0  # the content of the padding must not matter
     logits = model(inputs_embeds=embedded, attention_mask=mask).logits
     weights = torch.randn(3, 17, logits.shape[-1], generator=torch.Generator().manual_seed(3))
     sum((logits[row, place] * weights[row, : len(place)]).sum() for row, place in enumerate(places)).backward()
@@ -316,7 +316,7 @@ def test_an_empty_input_changes_nothing():
 
 @pytest.fixture
 def registered_afterwards(monkeypatch):
-    """A second copy of the package registers itself in the first one's place. This puts the first one back."""
+    """A second copy of the package registers itself in place of the first. This restores the first."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     yield
     registration.install()
@@ -355,8 +355,8 @@ def test_a_scan_backend_that_cannot_be_had_is_a_wish_too(monkeypatch):
     assert build("mingru", scan_backend="numba").model.layers[0].mixer.cell.backend == "auto"
 
 
-# What may come as a keyword that no signature names: none of these is a column of a data set that Trainer should pass on,
-# but shift_labels, for which see `MinRNNForCausalLM.forward`.
+# Keywords that are in no signature. None of them is a column of a data set that Trainer should pass on, except shift_labels;
+# see `MinRNNForCausalLM.forward`.
 UNNAMED = {"logits_to_keep", "output_hidden_states", "num_items_in_batch", "ignore_index", "shift_labels"}
 
 

@@ -14,7 +14,7 @@ from support.model_cases import CONFIGS, build, token_ids
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hf_minrnn import scan, scan_op
+from hf_minrnn import minrnn_scan, resolve_backend, scan_op
 
 KERNELS = {"scan": scan_op._forward_kernel, "scan_backward": scan_op._backward_kernel}
 POSITIONS = (torch.arange(40) % 11).expand(2, -1)
@@ -75,7 +75,7 @@ def run(name, dtype, backend, **inputs):
 
 
 def test_mps_takes_the_torch_backend():
-    assert scan.resolve_backend("auto", "mps") == scan.resolve_backend("auto", torch.device("mps")) == "torch"
+    assert resolve_backend("auto", "mps") == resolve_backend("auto", torch.device("mps")) == "torch"
 
 
 @pytest.mark.parametrize("backend", ["auto", "associative"])
@@ -93,7 +93,7 @@ def test_neither_is_in_scans_over_packed_sequences(cell_type, backend):
     projected = torch.randn(1, 40, 12, requires_grad=True)
     bounds, resets = torch.tensor([0, 11, 11, 40]), torch.rand(1, 40) < 0.1
     with NoFloat64() as mode:
-        h, state = scan.minrnn_scan(projected, cell_type, cu_seqlens=bounds, resets=resets, backend=backend)
+        h, state = minrnn_scan(projected, cell_type, cu_seqlens=bounds, resets=resets, backend=backend)
         (h.sum() + state.sum()).backward()
     assert not {operation for operation in mode.seen if not runs_on_mps(operation)}
 

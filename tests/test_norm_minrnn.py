@@ -13,7 +13,7 @@ from hf_minrnn.norm_minrnn import MinRNNRMSNorm
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(7,), (1, 1, 64), (3, 5, 7), (2, 0, 4)], ids=str)
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_with_and_without_gradients_it_is_the_same(dtype, shape, scale):
+def test_the_result_is_the_same_with_and_without_gradients(dtype, shape, scale):
     torch.manual_seed(0)
     norm = MinRNNRMSNorm(shape[-1], eps=1e-6).to(dtype)
     torch.nn.init.normal_(norm.weight)
@@ -51,7 +51,7 @@ def test_another_dtype_than_the_weight_gives_the_same_without_a_warning(dtypes, 
     assert torch.equal(got, want) and got.dtype == want.dtype
 
 
-def test_what_sees_through_a_tensor_gets_the_ordinary_norm():
+def test_tracing_and_transforms_use_the_ordinary_norm():
     norm, x, other = MinRNNRMSNorm(4), torch.randn(1, 4), torch.randn(1, 4)
     assert norm.eps is None
     with torch.no_grad():
@@ -66,4 +66,4 @@ def test_what_sees_through_a_tensor_gets_the_ordinary_norm():
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
             for rows in (1, 3):
                 assert norm(fake.from_tensor(torch.ones(rows, 4))).shape == (rows, 4)
-        assert torch.equal(norm(other), short)  # and nothing of that is left behind
+        assert torch.equal(norm(other), short)  # no trace of the transforms remains

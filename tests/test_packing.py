@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Sequences packed into one row equal the same sequences in rows of their own: values, loss and all gradients."""
+"""Sequences packed into one row give the same values, loss and gradients as the same sequences in separate rows."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def sequences(lengths, seed=0):
 
 
 def described(lengths):
-    """One packed row, as each of the ways to say so describes it."""
+    """The arguments that describe one packed row, in each supported form."""
     bounds = torch.tensor([0, *lengths]).cumsum(0)
     return {
         "position_ids": {"position_ids": torch.cat([torch.arange(n) for n in lengths])[None]},
@@ -91,7 +91,7 @@ def test_every_batch_of_the_flattening_collator(options):
     st.booleans(),
 )
 def test_any_packing_of_any_batch(name, batch, way, padded):
-    """Rows of different lengths, each packed, are padded to one on the right; the padding belongs to no sequence."""
+    """Packed rows of different lengths are padded on the right. The padding belongs to no sequence."""
     model, time = build(name), max(map(sum, batch))
     ids, numbers = torch.full((len(batch), time), 7), torch.zeros(len(batch), time, dtype=torch.long)
     mask, rows = torch.zeros(len(batch), time, dtype=torch.long), []
@@ -161,13 +161,13 @@ def test_packing_compiles_in_one_graph_for_every_length():
         for way in described(lengths).values():
             got, want = (run(ids, labels=ids, use_cache=False, **way) for run in (compiled, model))
             assert close(got.logits, want.logits) and close(got.loss, want.loss)
-    assert len(graphs) <= 4  # one for each way, and one more where a number of sequences is a new symbol
+    assert len(graphs) <= 4  # one for each form, and one more in which the number of sequences is a new symbol
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 def test_resets_start_sequences_within_a_row_that_goes_on_from_a_cache(name, checkpointing):
-    # Row 0 goes on, then begins anew; row 1 begins anew at once.
+    # Row 0 continues the cache and starts a new sequence later; row 1 starts a new sequence at its first token.
     model = build(name).train()
     if checkpointing:
         model.gradient_checkpointing_enable()

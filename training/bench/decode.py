@@ -36,7 +36,7 @@ from training.bench.calls import by_definition
 from training.bench.contestants import models_of_size
 from training.common.command_line import positive_int, whole
 from training.common.machine import usable_cores
-from training.common.plots import plot_lines
+from training.common.plots import DPI, WIDTH, draw_lines
 from training.common.timing import check_agreement, measure, settings
 from training.lm.footprint import state_bytes
 
@@ -217,15 +217,30 @@ def table(result: dict) -> str:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Draws the time per token against the context, from a result file."""
+    """Draws the time per token and the size of the state against the number of tokens read before, from a result file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     rows = result["contexts"]
     only_points = all(len(entries) == 1 for entries in rows.values())
-    lines = {
-        name: [(int(context), entry["median_ms"]) for context, entry in entries.items()]
-        for name, entries in rows.items()
-        if len(entries) > 1 or only_points
-    }
-    plot_lines(path, "Time per token against what was read before", ("tokens before", "ms per token"), lines)
+    models = {name: entries for name, entries in rows.items() if len(entries) > 1 or only_points}
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.6), dpi=DPI, layout="constrained")
+    for axes, key, scale, label in zip(
+        panels, ("median_ms", "state_bytes"), (1, 1e-6), ("ms per token", "MB of state or cache")
+    ):
+        lines = {
+            name: [(int(context), scale * entry[key]) for context, entry in entries.items() if key in entry]
+            for name, entries in models.items()
+        }
+        draw_lines(axes, ("tokens read before", label), {name: points for name, points in lines.items() if points})
+        axes.tick_params(axis="x", labelsize=8)
+    panels[0].set_title("Time to generate one token", fontsize=12)
+    panels[1].set_title("Memory for the text so far", fontsize=12)
+    panels[0].legend(frameon=False, fontsize=10)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def bench(options: argparse.Namespace) -> dict:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from typing import Any
 
 WIDTH = 8.8  # inches
 DPI = 130
@@ -93,6 +94,39 @@ def plot_bars(
     plt.close(figure)
 
 
+def draw_lines(
+    axes: Any,
+    labels: tuple[str, str],
+    lines: dict[str, list[tuple[float, float]]],
+    vertical: str = "log",
+    horizontal: str = "log",
+) -> None:
+    """Draws lines through points on the axes of a figure; arguments as for `plot_lines`."""
+    for name, points in lines.items():
+        style = "o-" if len(points) < 20 else "-"
+        axes.plot(*zip(*points, strict=True), style, label=name, lw=1.8, ms=5)
+    if vertical == "log":
+        heights = [y for points in lines.values() for _, y in points]
+        ticks = log_ticks(0.9 * min(heights), 1.1 * max(heights))
+        axes.set_yscale("log")
+        axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
+        axes.set_yticks([], minor=True)
+        axes.set_ylim(ticks[0], ticks[-1])
+    if horizontal == "log":
+        places = sorted({x for points in lines.values() for x, _ in points})
+        axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
+        axes.autoscale()  # the margins of the linear axis reach far below 0
+        axes.set_xticks(places, [f"{int(x) if x == int(x) else x:,}" for x in places])
+        axes.set_xticks([], minor=True)
+    else:
+        axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:,g}")
+    axes.set_xlabel(labels[0], fontsize=11)
+    axes.set_ylabel(labels[1], fontsize=11)
+    axes.tick_params(labelsize=10)
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def plot_lines(
     path: str | os.PathLike,
     title: str,
@@ -114,30 +148,8 @@ def plot_lines(
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(WIDTH, 5), dpi=DPI, layout="constrained")
-    for name, points in lines.items():
-        style = "o-" if len(points) < 20 else "-"
-        axes.plot(*zip(*points, strict=True), style, label=name, lw=1.8, ms=5)
-    if vertical == "log":
-        heights = [y for points in lines.values() for _, y in points]
-        ticks = log_ticks(0.9 * min(heights), 1.1 * max(heights))
-        axes.set_yscale("log")
-        axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
-        axes.set_yticks([], minor=True)
-        axes.set_ylim(ticks[0], ticks[-1])
-    if horizontal == "log":
-        places = sorted({x for points in lines.values() for x, _ in points})
-        axes.set_xscale("symlog", linthresh=next((x for x in places if x), 1))
-        axes.autoscale()  # the margins of the linear axis reach far below 0
-        axes.set_xticks(places, [f"{int(x) if x == int(x) else x:,}" for x in places])
-        axes.set_xticks([], minor=True)
-    else:
-        axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:,g}")
-    axes.set_xlabel(labels[0], fontsize=11)
-    axes.set_ylabel(labels[1], fontsize=11)
+    draw_lines(axes, labels, lines, vertical, horizontal)
     axes.set_title(title, fontsize=12)
-    axes.tick_params(labelsize=10)
-    axes.grid(color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 6:  # so many names would cover the lines
         figure.legend(frameon=False, loc="outside right center", fontsize=10)
     else:
