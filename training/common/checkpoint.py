@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from training.common.errors import CheckpointError, InputError
+from training.common.errors import CheckpointError, InputError, first_line
 
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
@@ -22,10 +22,7 @@ def first_cause(error: BaseException) -> str:
     """Returns the message of the error that caused all others; torch's writer raises its own around a failed write."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
-    reason = getattr(error, "strerror", None)
-    if reason:
-        return reason
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from training.common.plots import number
 from training.report.table_parts import Target, mamba_scan, markdown, shape_of, target_line, where
 
 CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
@@ -118,10 +119,6 @@ def layers(result: dict, kept: dict, two_threads: dict) -> str:
     )
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _of_matmuls(result: dict) -> str:
     cells = [
         (shape_of(entry), ours, 1 / entry["ratios"][f"matmul of {ours} / {ours}"]["ratio"])
@@ -165,7 +162,7 @@ def modules(result: dict) -> str:
             found = entry["modules"]
             ratios = entry["ratios"]
             memory = entry["memory_mib"]
-            row = [name, *(_milliseconds(found[who]["median_ms"]) for who in (other, ours))]
+            row = [name, *(number(found[who]["median_ms"]) for who in (other, ours))]
             row.append(f"{ratios[ours]['ratio']:.1f}×")
             row.append(f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})")
             known = memory and None not in memory.values()
@@ -383,7 +380,7 @@ def speed(modules: dict, layers: dict, decode: dict, gpu: dict) -> str:
     rows, equal = [], []
 
     def add(what: str, shape: str, ours: float, baseline: str, theirs: float, ratio: float) -> None:
-        rows.append([what, shape, f"{_milliseconds(ours)} ms", f"{baseline} {_milliseconds(theirs)} ms", _times(ratio)])
+        rows.append([what, shape, f"{number(ours)} ms", f"{baseline} {number(theirs)} ms", _times(ratio)])
 
     for batch, time, hidden in ((8, 512, 256), (4, 4096, 128)):
         entry = next(entry for entry in modules["results"] if _plain_shape(entry["shape"]) == (batch, time, hidden))

@@ -24,6 +24,7 @@ from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
 from training.common.timing import in_new_process, peak_memory, settings
+from training.common.widths import count
 
 MODULE = "training.studies.sizes"
 TOKENS = 512
@@ -83,7 +84,7 @@ def measure(name: str) -> dict:
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "intermediate_size": config.intermediate_size,
-        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "parameters": count(model),
         "learning_rate": learning_rate(config.hidden_size),
         "memory_mib": memory,
     }
