@@ -31,7 +31,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_minrnn import MinRNNForCausalLM
 from training.common.command_line import (
-    DefaultsFormatter,
     at_least,
     device,
     make_parser,
@@ -47,6 +46,7 @@ from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.text import amount
+from training.lm.corpus import Corpus
 from training.lm.evaluated_text import load_text
 from training.lm.footprint import measure_decoding, measure_peak
 from training.lm.measure import draw_samples, measure_text, summary
@@ -64,7 +64,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: argparse rejected a value and printed why.
     """
-    parser = make_parser("training.evaluate", __doc__, formatter_class=DefaultsFormatter)
+    parser = make_parser("training.evaluate", __doc__)
     parser.add_argument("model", help="folder written by train_lm.py or save_pretrained, or a name on the Hub")
     parser.add_argument("--tokenizer", help="folder or name on the Hub, if it is not saved with the model")
     fastest = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,7 +82,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--part",
         choices=("heldout", "whole"),
         default="heldout",
-        help="the part that train_lm.py holds out, or all of it",
+        help="the part that training.train_lm holds out, or the whole text",
     )
     text.add_argument("--limit-bytes", type=positive_int, help="use at most this many bytes of text")
     lengths = parser.add_argument_group("lengths, in tokens")
@@ -99,8 +99,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     samples.add_argument("--new-tokens", type=positive_int, default=100, help="largest number of tokens of a sample")
     card = parser.add_argument_group("for the model's card")
     card.add_argument("--task", default="text-generation", help="name of the task on the Hub")
-    card.add_argument("--dataset-name", help="by default the name of the source")
-    card.add_argument("--dataset-license", help="identifier of the license on the Hub, for example cc-by-4.0")
+    card.add_argument("--dataset-name", help="name of the text; by default that of the source")
+    card.add_argument("--dataset-license", help="the license's identifier on the Hub, for example cc-by-4.0")
     other = parser.add_argument_group("speed and output")
     other.add_argument("--rounds", type=at_least(2), default=100, help="timed tokens after a short and a long text")
     other.add_argument("--output", type=Path, help="JSON file; by default evaluation.json in the model's folder")
@@ -140,6 +140,27 @@ def complete_arguments(args: argparse.Namespace, trained: dict) -> None:
         raise InputError(f"no results.json of {args.model} gives its training length: set it with --window")
 
 
+def complete_from_text(args: argparse.Namespace, corpus: Corpus | None, predicted: int) -> None:
+    """Fills the options that were not given and depend on the text.
+
+    Args:
+        corpus (`Corpus`, *optional*): The corpus; `None` for a text file that is read whole.
+        predicted (`int`): Number of tokens of the text after the first.
+
+    Raises:
+        InputError: The pieces are longer than the text.
+    """
+    if args.longest and args.longest > predicted:
+        raise InputError(f"--longest {args.longest} is longer than the text of {predicted} tokens: give at most that")
+    if not args.longest:
+        args.longest = default_length(args.window, predicted)
+    if not args.prompts:
+        is_python = corpus is not None and corpus.is_python
+        args.prompts = list(PYTHON_PROMPTS) if is_python else [""]
+    if not args.dataset_name:
+        args.dataset_name = Path(args.dataset).stem if corpus is None else corpus.name
+
+
 def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     """Checks, measures, prints and writes. Returns the content of the result file."""
     disable_progress_bar()
@@ -157,15 +178,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
         raise InputError(f"{error} (named by results.json of {args.model}; choose another with --dataset)") from error
     stream = encode_documents(tokenizer, documents)
     predicted = len(stream.ids) - 1
-    if args.longest and args.longest > predicted:
-        raise InputError(f"--longest {args.longest} is longer than the text of {predicted} tokens: give at most that")
-    if not args.longest:
-        args.longest = default_length(args.window, predicted)
-    if not args.prompts:
-        is_python = corpus is not None and corpus.is_python
-        args.prompts = list(PYTHON_PROMPTS) if is_python else [""]
-    if not args.dataset_name:
-        args.dataset_name = Path(args.dataset).stem if corpus is None else corpus.name
+    complete_from_text(args, corpus, predicted)
     model = load_weights(args.model, config, args.device)
     dtype = str(model.dtype).removeprefix("torch.")
     print(

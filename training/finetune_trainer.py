@@ -30,6 +30,7 @@ from transformers import (
 
 from hf_minrnn.tools.card import usage
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
+from training.common.command_line import make_parser
 from training.lm.snippets import opening
 
 CARD = """---
@@ -100,18 +101,18 @@ def load_pieces(path: str, column: str, tokenizer, length: int):
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     """Parses the command line, and checks the output folder."""
-    parser = argparse.ArgumentParser(prog="python -m training.finetune_trainer", description=__doc__.splitlines()[0])
+    parser = make_parser("training.finetune_trainer", __doc__)
     parser.add_argument("model", help="folder or name on the Hub")
     parser.add_argument("data", help="text, .json, .jsonl or .parquet file; its last tenth is held out")
     parser.add_argument("output", help="folder for the merged model; a new or empty one")
     parser.add_argument("--text-column", default="text", help="column with the text, of JSON and Parquet files")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=300, help="training steps")
+    parser.add_argument("--batch-size", type=int, default=8, help="pieces in a step")
     parser.add_argument("--length", type=int, default=256, help="tokens per piece")
-    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--learning-rate", type=float, default=5e-3, help="peak of the learning rate")
     parser.add_argument("--prompt", default="", help="beginning of the sample")
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of adapters, order of the data and dropout")
     args = parser.parse_args(argv)
     if min(args.steps, args.batch_size, args.length - 1) < 1 or not 0 < args.learning_rate < math.inf or args.seed < 0:
         parser.error("--steps, --batch-size and --learning-rate must be above 0, --length above 1, --seed not negative")

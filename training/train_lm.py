@@ -38,6 +38,7 @@ from training.common.checkpoint import check_same_run, checkpoints, first_cause,
 from training.common.command_line import reported
 from training.common.errors import InputError
 from training.common.text import amount
+from training.common.widths import count
 from training.lm.data import Data, load_data
 from training.lm.distributed import make_accelerator, whole_state
 from training.lm.finish import OUTPUT_FILES, finish_run, push
@@ -94,7 +95,6 @@ def describe(
     """Prints the data, the tokenizer, the model and the budget of the run."""
     train = data.train
     heldout = data.heldout
-    parameters = sum(parameter.numel() for parameter in model.parameters())
     tokens_per_step = args.batch_size * args.accumulate * args.sequence_length * accelerator.num_processes
     budget = f"{args.steps:,} steps" if args.steps else f"{args.minutes:g} minutes"
     rest = " (the first of the stream)" if args.streaming else ""
@@ -106,7 +106,7 @@ def describe(
         f"{train.num_bytes / len(train.ids):.2f} bytes per token "
         f"(tokenized in {data.tokenizer_seconds + data.encode_seconds:.1f} s)\n"
         f"model     {model.config.model_type} {args.cell_type}, {args.num_hidden_layers} layers of {args.hidden_size}: "
-        f"{amount(parameters)} parameters, on {accelerator.device}\n"
+        f"{amount(count(model))} parameters, on {accelerator.device}\n"
         f"training  {budget}, {tokens_per_step:,} tokens per step{start}"
     )
     if not has_padding(data.tokenizer):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Python calls that a forward, a training step and a token of a one-layer model make, compared with Llama.
+"""Counts the Python calls of a forward, a training step and a token of a one-layer model, compared with Llama.
 
     python -m training.bench.call_counts           # a few seconds; writes training/results/calls.json
 
@@ -10,13 +10,10 @@ counted in all, in the files of hf_minrnn and in those of transformers. Every ca
 
 from __future__ import annotations
 
-import argparse
 import os
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from training.common import packages
 
@@ -30,14 +27,17 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import hf_minrnn
 from training.bench.generate import random_prompt, tiny_models
+from training.common.command_line import make_parser, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
 from training.common.timing import settings
 
+MODULE = "training.bench.call_counts"
 CONTESTANTS = ("minGRU", "minLSTM", "Llama")
 FOLDERS = {package.__name__: os.path.dirname(package.__file__) + os.sep for package in (hf_minrnn, transformers)}
-WARM_UPS, TOKENS = 2, 8
+WARM_UPS = 2
+TOKENS = 8
 LIMITS = {"forward": 80, "token, shortcuts off": 40}  # on calls within hf_minrnn
 LIMITED = "minGRU"
 
@@ -132,8 +132,8 @@ def cases(model: nn.Module) -> dict[str, Callable[[], object]]:
 
 def main(argv: list[str] | None = None) -> dict:
     """Counts, prints and writes the result file; returns what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=RESULTS / "calls.json")
+    parser = make_parser(MODULE, __doc__)
+    parser.add_argument("--output", type=result_file, default=RESULTS / "calls.json", help="result file")
     args = parser.parse_args(argv)
     models = tiny_models()
     counted = {}
@@ -142,10 +142,7 @@ def main(argv: list[str] | None = None) -> dict:
             modeling_file = sys.modules[type(models[name]).__module__].__file__
             counted[name] = {case: count_calls(run, modeling_file) for case, run in cases(models[name]).items()}
     result = {
-        **provenance("bench/calls.py", argv),
-        "command": shlex.join(
-            ["python", "-m", "training.bench.call_counts", *(sys.argv[1:] if argv is None else argv)]
-        ),
+        **provenance(MODULE, argv),
         "measured": f"Python calls of models of one layer and {TOKENS} tokens, after {WARM_UPS} calls of the same kind",
         "contestants": counted,
         "limits": LIMITS,

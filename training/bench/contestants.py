@@ -109,7 +109,8 @@ def decay_and_added(projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 def loop(projected: torch.Tensor, cell_type: str) -> torch.Tensor:
     """Computes minGRU with the activation g in a loop over time, with autograd; `cell_type` must be "mingru"."""
     logit, candidate = logit_and_candidate(projected)
-    h, states = torch.zeros_like(candidate[:, 0]), []
+    h = torch.zeros_like(candidate[:, 0])
+    states = []
     for gate_t, candidate_t in zip(torch.sigmoid(logit).unbind(1), candidate.unbind(1)):
         h = torch.lerp(h, candidate_t, gate_t)
         states.append(h)
@@ -252,7 +253,8 @@ class StepByStep(nn.Module):
         self.cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in fused.state_dict().items()})
 
     def forward(self, x):
-        state, outputs = None, []
+        state = None
+        outputs = []
         for x_t in x.unbind(1):
             state = self.cell(x_t, state)
             outputs.append(state[0] if isinstance(state, tuple) else state)

@@ -272,11 +272,15 @@ BENCHMARK = runner.Benchmark("training.bench.decode", __doc__, MEASURED, bench, 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
     parser = BENCHMARK.parser()
-    parser.add_argument("--contexts", type=whole, nargs="+", default=CONTEXTS, help="tokens read before, rising")
-    parser.add_argument("--tokens", type=positive_int, default=8, help="tokens in a row at each turn (default: 8)")
-    parser.add_argument("--parameters", type=positive_int, default=20_000_000, help="of every model, nearly")
-    parser.add_argument("--hidden-size", type=positive_int, default=512)
-    parser.add_argument("--vocab-size", type=positive_int, default=256)
+    parser.add_argument(
+        "--contexts", type=whole, nargs="+", default=CONTEXTS, help="numbers of tokens read before, in rising order"
+    )
+    parser.add_argument("--tokens", type=positive_int, default=8, help="tokens in a row at each turn")
+    parser.add_argument(
+        "--parameters", type=positive_int, default=20_000_000, help="number of parameters of every model, nearly"
+    )
+    parser.add_argument("--hidden-size", type=positive_int, default=512, help="width of every model")
+    parser.add_argument("--vocab-size", type=positive_int, default=256, help="vocabulary of every model")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     options = BENCHMARK.parse(argv, parser)
     if sorted(set(options.contexts)) != options.contexts:

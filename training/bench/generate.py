@@ -29,8 +29,13 @@ from training.common.command_line import positive_int
 from training.common.timing import Disagreement, measure
 from training.common.widths import count
 
-VOCABULARY, WIDTH, PROMPT, LOOKUP, WARM_UPS = 256, 64, 8, 8, 2
-OURS, OTHERS = ("minGRU", "minLSTM"), ("Llama", "Mamba")
+VOCABULARY = 256
+WIDTH = 64
+PROMPT = 8  # tokens
+LOOKUP = 8  # tokens that prompt lookup guesses at once
+WARM_UPS = 2
+OURS = ("minGRU", "minLSTM")
+OTHERS = ("Llama", "Mamba")
 STEPS = "bare minGRU steps"
 WAYS = ("generate", "loop")
 # Largest share of another model's time that ours should take.
@@ -65,7 +70,9 @@ def generate(model: nn.Module, prompt: torch.Tensor, tokens: int, **kwargs) -> t
 def forward_loop(model: nn.Module, prompt: torch.Tensor, tokens: int) -> torch.Tensor:
     """Returns the same tokens from the model's forward and its cache, in the shortest loop that computes them."""
     name = "cache_params" if model.config.model_type == "mamba" else "past_key_values"
-    ids, cache, new = prompt, None, []
+    ids = prompt
+    cache = None
+    new = []
     for _ in range(tokens):
         output = model(ids, use_cache=True, **{name: cache})
         cache = output[name]
@@ -226,8 +233,10 @@ def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()
     parser.add_argument("--tokens", type=positive_int, default=200, help="new tokens of every contestant")
-    parser.add_argument("--hidden-size", type=positive_int, default=256, help="of the model that decodes speculatively")
-    parser.add_argument("--num-hidden-layers", type=positive_int, default=4, help="of the same model")
+    parser.add_argument(
+        "--hidden-size", type=positive_int, default=256, help="width of the model that decodes speculatively"
+    )
+    parser.add_argument("--num-hidden-layers", type=positive_int, default=4, help="number of layers of the same model")
     return BENCHMARK.run(BENCHMARK.parse(argv, parser), argv)
 
 

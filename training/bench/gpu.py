@@ -119,7 +119,7 @@ def milliseconds(function: Callable, calls: int, device: str) -> float:
 
 
 def recorded(function: Callable, calls: int) -> Callable[[], None]:
-    """Returns a function that replays a CUDA graph of so many calls, to exclude the time that starting them takes."""
+    """Returns a function that replays a CUDA graph of `calls` calls, which excludes the time to launch kernels."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for _ in range(calls):
@@ -327,7 +327,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser = BENCHMARK.parser()
     parser.set_defaults(threads=torch.get_num_threads())
     jobs = min(16, os.cpu_count() or 1)
-    parser.add_argument("--jobs", type=positive_int, default=jobs, help="processes that check at once")
+    parser.add_argument("--jobs", type=positive_int, default=jobs, help="number of processes that check the kernels")
     options = BENCHMARK.parse(argv, parser)
     if not torch.cuda.is_available():
         raise InputError("torch finds no GPU here: run it on a machine with one")

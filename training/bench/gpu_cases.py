@@ -156,7 +156,8 @@ def check_case(case: Case, backend: str, device: str, channels: int = CHANNELS) 
     cell_type, normalize = CELLS[case.cell]
     dtype = DTYPES[case.dtype]
     made = features_of(case, channels, device)
-    batch, width = 1 if "packed" in case.features else case.rows, NUM_PARTS[cell_type] * channels
+    batch = 1 if "packed" in case.features else case.rows
+    width = NUM_PARTS[cell_type] * channels
     projected = 2 * random_numbers(batch, case.time, width + 16 * case.strided, device=device)
     projected = projected.to(dtype)[..., -width:]
     state = random_numbers(case.rows, channels, device=device, seed=1) if case.state else None
@@ -172,7 +173,7 @@ def check_case(case: Case, backend: str, device: str, channels: int = CHANNELS) 
 
 
 def check_whole(cell_type: str, shape, dtype: torch.dtype, backend: str, device: str) -> list[float]:
-    """Checks a scan as large as the timed ones like `check_case`, in its outer channels only, which are independent."""
+    """Checks a scan at a timed shape like `check_case`, in the first and last channels only: channels are independent."""
     batch, steps, channels = shape
     parts = NUM_PARTS[cell_type]
     columns = sorted({*range(channels)[:4], *range(channels)[-4:]})

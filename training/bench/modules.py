@@ -109,7 +109,8 @@ class OneByOne(nn.Module):
         self.module = module
 
     def forward(self, x):
-        state, outputs = None, []
+        state = None
+        outputs = []
         for step in x.split(1):
             output, state = self.module(step, state)
             outputs.append(output)

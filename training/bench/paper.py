@@ -45,8 +45,10 @@ NAMES += ("minGRU", "minLSTM", "Mamba")
 PRESETS = {"small": (8, 6.0), "full": (64, 30.0), "quick": (2, 6.0)}
 WARM_UP = (8, 256)  # batch and steps; smaller scans run on another backend
 SLOW = 0.5  # seconds at the length before: from there on two rounds
-MEMORY = "MiB added by one forward + backward: on a CPU to the resident memory of a fresh process, on a GPU to what torch has "
-MEMORY += "allocated"
+MEMORY = (
+    "MiB added by one forward + backward: on a CPU to the resident memory of a fresh process, on a GPU to what torch has "
+    "allocated"
+)
 
 
 def make_call(name: str, time: int, options: argparse.Namespace) -> Callable:
@@ -183,13 +185,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line; the preset decides what is not given."""
     parser = BENCHMARK.parser()
     parser.add_argument("--full", action="store_true", help="the paper's batch of 64; the default on a GPU")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--batch", type=positive_int, help="default: 8 on a CPU, with --full or on a GPU 64")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="device (default: cuda if there is a GPU)")
+    parser.add_argument("--batch", type=positive_int, help="rows (default: 8 on a CPU, 64 with --full or on a GPU)")
+    parser.add_argument("--channels", type=positive_int, default=CHANNELS, help="width of the layers")
     parser.add_argument(
-        "--channels", type=positive_int, default=CHANNELS, help="width of layers (default: %(default)s)"
+        "--longest", type=positive_int, default=LENGTHS[-1], help="longest sequence to measure, in steps"
     )
-    parser.add_argument("--longest", type=positive_int, default=LENGTHS[-1], help="steps (default: all lengths)")
-    parser.add_argument("--limit", type=positive, help="seconds that a call may be expected to take")
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        help="leave out layers whose call is expected to take more seconds (default: 6, or 30 with --full or on a GPU)",
+    )
     parser.set_defaults(output=None)
     options = BENCHMARK.parse(argv, parser)
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -33,7 +33,7 @@ def ratio(entry: dict, slow: str, fast: str, key: str = "layers") -> float | Non
 
 
 def quantities(result: dict) -> dict[str, list[tuple[int, dict[str, float]]]]:
-    """Returns what was measured by its axis label: values by contestant at each length."""
+    """Returns the times and the memory, if measured, by axis label: for each length its values by contestant."""
     times, memory = [], []
     for entry in result["lengths"]:
         milliseconds = {name: timing["median_ms"] for name, timing in entry["layers"].items()}

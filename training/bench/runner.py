@@ -31,7 +31,7 @@ class Benchmark:
     Args:
         module (`str`): The script, as `python -m` takes it.
         description (`str`): Its docstring.
-        measured (`str`): One line for the result file on how times were measured.
+        measured (`str`): How times were measured, as one line for the result file.
         bench (`Callable[[argparse.Namespace], dict]`): Checks, times and prints; returns the rest of the result file.
         rounds (`int`): Timed rounds by default.
         quick (`bool`): Whether there is `--quick`, for tiny shapes and two rounds.
@@ -51,7 +51,7 @@ class Benchmark:
     def parser(self) -> argparse.ArgumentParser:
         """Returns a parser of the options that benchmarks share."""
         parser = make_parser(self.module, self.description)
-        parser.add_argument("--threads", type=positive_int, default=1, help="threads of every contestant (default: 1)")
+        parser.add_argument("--threads", type=positive_int, default=1, help="threads of every contestant")
         quick = ", with --quick 2" if self.quick else ""
         parser.add_argument("--rounds", type=at_least(2), help=f"timed rounds (default: {self.rounds}{quick})")
         if self.quick:
@@ -87,13 +87,13 @@ class Benchmark:
         return result
 
     def memory_in_new_process(self, options: argparse.Namespace, *arguments: Any) -> Any:
-        """Returns `memory_of(*arguments)` from a process of its own, or `None` where the system does not tell."""
+        """Returns `memory_of(*arguments)` from a new process, or `None` if the system does not report memory."""
         command = ["--threads", str(options.threads), "--memory-of", json.dumps(arguments)]
         return in_new_process(self.module, command)
 
 
 def in_turn(shapes: Iterable, measure_shape: Callable[[Any], dict], table: Callable[[dict], str]) -> list[dict]:
-    """Measures one shape after the other and prints each result as soon as it is there."""
+    """Measures one shape after the other and prints each result as soon as it is available."""
     results = []
     for shape in shapes:
         results.append(measure_shape(shape))

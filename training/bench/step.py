@@ -178,10 +178,12 @@ BENCHMARK = runner.Benchmark("training.bench.step", __doc__, MEASURED, bench, ro
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()
-    parser.add_argument("--batch", type=positive_int, default=2)
-    parser.add_argument("--time", type=at_least(2), default=512, help="tokens of a row")
-    parser.add_argument("--parameters", type=positive_int, default=20_000_000, help="of every model")
-    parser.add_argument("--hidden-size", type=positive_int, default=512)
+    parser.add_argument("--batch", type=positive_int, default=2, help="rows in a step")
+    parser.add_argument("--time", type=at_least(2), default=512, help="tokens in a row")
+    parser.add_argument(
+        "--parameters", type=positive_int, default=20_000_000, help="number of parameters of every model, nearly"
+    )
+    parser.add_argument("--hidden-size", type=positive_int, default=512, help="width of every model")
     return BENCHMARK.run(BENCHMARK.parse(argv, parser), argv)
 
 

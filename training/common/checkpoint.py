@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from training.common.errors import CheckpointError, InputError
+from training.common.errors import CheckpointError, InputError, first_line
 
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
@@ -22,10 +22,7 @@ def first_cause(error: BaseException) -> str:
     """Returns the message of the error that caused all others; torch's writer raises its own around a failed write."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
-    reason = getattr(error, "strerror", None)
-    if reason:
-        return reason
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
@@ -53,11 +50,10 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter if a write fails
         with contextlib.suppress(OSError):
             temporary.unlink()
-        earlier = "there is no earlier one"
-        if found := checkpoints(folder):
-            earlier = f"{found[0].name} is intact"
+        found = checkpoints(folder)
+        earlier = f"{found[0].name} is intact" if found else "there is no earlier one"
         raise CheckpointError(f"{path} could not be written ({first_cause(error)}); {earlier}") from error
-    if os.name == "posix":  # the rename must survive a power cut too
+    if os.name == "posix":  # syncing the folder keeps the rename after a power failure
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

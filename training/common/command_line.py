@@ -20,8 +20,25 @@ from training.common.errors import CheckpointError, InputError
 from training.common.packages import module_of
 
 
+class DefaultsFormatter(argparse.HelpFormatter):
+    """Adds the default to the help of each option, unless the help names it or the option is off or empty by default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        default = action.default
+        named = "default:" in text or "by default" in text
+        if named or default is None or default is False or default in ([], argparse.SUPPRESS):
+            return text
+        if isinstance(default, list):
+            default = " ".join(map(str, default))
+        elif isinstance(default, Path):
+            default = os.path.relpath(default)
+        escaped = str(default).replace("%", "%%")  # argparse formats the help with %
+        return f"{text} (default: {escaped})"
+
+
 def make_parser(module: str, description: str | None, **options: Any) -> argparse.ArgumentParser:
-    """Returns the parser of a script.
+    """Returns the parser of a script. Its help shows the default of each option.
 
     Args:
         module (`str`): The script's module, as `python -m` takes it.
@@ -32,16 +49,9 @@ def make_parser(module: str, description: str | None, **options: Any) -> argpars
     'usage: python -m training.bench.scan [-h]\\n'
     """
     first_line = (description or "").partition("\n")[0]
-    return argparse.ArgumentParser(prog=f"python -m {module}", description=first_line, **options)
-
-
-class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds to the help of each option its default, unless the option is off or empty by default."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default == []:
-            return action.help
-        return super()._get_help_string(action)
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=first_line, formatter_class=DefaultsFormatter, **options
+    )
 
 
 def reported(main: Callable[..., Any]) -> Callable[..., Any]:

@@ -196,7 +196,7 @@ class Entry:
         make: Function of a `Size` that returns the model. With `takes_parameters` also of the number of parameters that the
             model must have, or `None`.
         state_from_size (`bool`): Whether `Size.expansion` decides how many channels its state has.
-        any_length (`bool`): Whether it can be asked at lengths beyond those of its training, which learned positions prevent.
+        any_length (`bool`): Whether it accepts rows longer than those in training. Models with learned positions do not.
         takes_parameters (`bool`): Whether `make` itself meets a number of parameters; otherwise the width is varied.
         missing: Function of a device that returns why the model cannot run there, or `None`.
     """

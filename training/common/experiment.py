@@ -99,19 +99,22 @@ def evaluate(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    loss, correct, labelled = 0.0, 0, 0
+    loss = 0.0
+    correct = 0
+    labelled = 0
     for ids, labels in batches:
         labels = labels.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = model(ids.to(device))
         scored = labels != -100
-        logits, labels = logits[scored].float(), labels[scored]
+        logits = logits[scored].float()
+        labels = labels[scored]
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         correct += int((logits.argmax(-1) == labels).sum())
         labelled += labels.numel()
     model.train(was_training)
     if not labelled:
-        raise ValueError("there is not one label to score in these batches")
+        raise ValueError("these batches have no label to score")
     return {"loss": loss / labelled, "accuracy": correct / labelled}
 
 
@@ -260,7 +263,8 @@ class Run:
     def _is_better(self, entry: dict) -> bool:
         if self.best is None:
             return True
-        now, before = entry[self.metric], self.best[self.metric]
+        now = entry[self.metric]
+        before = self.best[self.metric]
         return now > before if self.metric == "accuracy" else now < before
 
     def _evaluate(self) -> None:

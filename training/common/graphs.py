@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Records training steps in CUDA graphs. A step of a small model is hundreds of kernels; to start them one by one takes longer
-than to run them."""
+"""Records training steps in CUDA graphs.
+
+A step of a small model consists of hundreds of kernels. Launching them one by one takes longer than running them.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,14 @@ from collections.abc import Callable
 
 import torch
 
-EAGER_STEPS = (
-    3  # steps of a shape before it is recorded: they compile kernels and create workspaces and the optimizer's state
-)
+# Steps of a shape before it is recorded. They compile kernels and create workspaces and the optimizer's state.
+EAGER_STEPS = 3
 
 
 class GraphedSteps:
     """Calls a function of two tensors. From the fourth call with the same shapes on it replays a CUDA graph.
 
-    If the function cannot be recorded, it is called as it is from then on, and a line says why.
+    If the function cannot be recorded, a line says why, and from then on it is called directly.
 
     Args:
         function: Function of two int64 tensors on the GPU that returns a tensor there. It may change weights in place. It
@@ -28,9 +29,8 @@ class GraphedSteps:
         self.calls: dict[tuple, int] = {}
         self.recorded: dict[tuple, tuple] = {}
         self.pool = None
-        self.stream = (
-            torch.cuda.Stream()
-        )  # recording needs another stream than the default, and so do the calls before it
+        # Recording needs another stream than the default, and so do the calls before it.
+        self.stream = torch.cuda.Stream()
         self.works = True
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

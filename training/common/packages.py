@@ -24,7 +24,7 @@ def require(*packages: str) -> None:
     """Checks that a script is run as a module, and that `hf_minrnn` and some packages of `EXTRA_OF` are installed.
 
     Raises:
-        SystemExit: One of the two is not so. The message names the command that the script is run with, or the packages that
+        SystemExit: One of these checks failed. The message names the command that the script is run with, or the packages that
             are missing and the command that installs them.
     """
     module = module_of(sys.argv[0])

@@ -27,7 +27,7 @@ class ResultStore:
 
     Args:
         path (`Path`): The file. Its entries are kept.
-        head (`dict`): What all entries have in common; stands at the head of the file.
+        head (`dict`): Values that all entries share, written at the head of the file.
         name (`str`): Key of the entries in the file.
         settings (`dict`, *optional*): Settings that all entries must share; kept in the head. With settings the head of an
             existing file is kept too; without them it is replaced.
@@ -91,7 +91,7 @@ class ResultStore:
 
         Args:
             key (`str`): Key of the entry.
-            settings (`dict`): What the entry depends on, as values that JSON knows; compared with those in the file.
+            settings (`dict`): Values that the entry depends on, of JSON's types; compared with those in the file.
             command (`str`): Command that makes this entry again.
             work: Function without arguments that returns the results.
 

@@ -18,8 +18,8 @@ def contest(
         rates (`list[float]`): Learning rates.
         seeds (`list[int]`): Seeds.
         run: Function of a learning rate and a seed that returns a row.
-        loss: Function of a row that returns what the rates are compared by, less being better, or `None` if the row failed.
-            Of equal rates the lowest is the best.
+        loss: Function of a row that returns its loss, or `None` if the row failed. The rate with the lowest loss is the best;
+            of several with the same loss, the lowest rate.
 
     Returns:
         The rows of the first seed, one for each rate, and those of the best rate, one for each seed. The latter are empty if
@@ -53,7 +53,7 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
 
     Args:
         result (`dict`): Content of a result file.
-        by (`tuple[str, ...]`): Settings that tell the groups apart.
+        by (`tuple[str, ...]`): Settings in which the groups differ.
         metric (`str`): "accuracy" or "loss", on the validation part.
 
     >>> row = lambda rate, seed, a: {"settings": {"model": "x", "rate": rate, "seed": seed}, "best": {"accuracy": a}}
@@ -74,12 +74,12 @@ def groups(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[d
 
 
 def tried(result: dict, by: tuple[str, ...]) -> dict[tuple, list[float]]:
-    """Returns the learning rates that each of `groups` was tried with, in ascending order."""
+    """Returns the learning rates that were tried for each group of `groups`, in ascending order."""
     return {key: sorted(rates) for key, rates in _by_rate(result, by).items()}
 
 
 def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[tuple[int, float]]]:
-    """Returns the steps and the validation scores of the first row of each of `groups`.
+    """Returns the steps and the validation scores of the first row of each group of `groups`.
 
     Groups that diverged before the first evaluation are left out.
     """
@@ -88,5 +88,5 @@ def curves(result: dict, by: tuple[str, ...], metric: str) -> dict[tuple, list[t
 
 
 def numbers(rows: list[dict], name: str, state: str = "best") -> list:
-    """Returns a test score of each row, of its best or its last state; of a row without a best state, the last."""
+    """Returns a test score of each row: that of its `state`, "best" or "final", or of the last one if it has no best."""
     return [row["test"].get(state, row["test"]["final"])[name] for row in rows]

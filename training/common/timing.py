@@ -152,12 +152,16 @@ def peak_memory(step: Callable) -> float:
     return max(peak - before, 0) / 1024
 
 
-def peak_gpu_memory(step: Callable) -> float:
-    """Returns the MiB of GPU memory that one call of `step` takes in addition to the memory in use before."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+def peak_gpu_memory(step: Callable, device: torch.device | None = None) -> float:
+    """Returns the MiB of GPU memory that one call of `step` takes in addition to the memory in use before.
+
+    Args:
+        device (`torch.device`, *optional*): The GPU; the current one by default.
+    """
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     step()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+    return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
 def in_new_process(module: str, arguments: list[str]) -> Any:

@@ -7,11 +7,8 @@ from torch import nn
 
 from hf_minrnn.cells import MinRNNCell
 
-NOT_MATRICES = (
-    "A_log",
-    "lower_bounds",
-    "r_k",
-)  # decays and vectors of Mamba, HGRN and RWKV-7 that are stored as matrices
+# Decays and vectors of Mamba, HGRN and RWKV-7 that are stored as matrices.
+NOT_MATRICES = ("A_log", "lower_bounds", "r_k")
 
 
 def _without_decay(model: nn.Module, gates_decay: bool) -> set[int]:
@@ -44,13 +41,17 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, gates_decay: bool
     [(0.1, 1), (0.0, 2)]
     """
     without_decay = _without_decay(model, gates_decay)
-    decaying, others = [], []
+    decaying = []
+    others = []
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
         # RWKV-7 stores vectors as (1, 1, width).
         is_matrix = weight.ndim == 2 or weight.squeeze().ndim >= 2
         decays = is_matrix and not name.endswith(NOT_MATRICES) and id(weight) not in without_decay
-        (decaying if decays else others).append(weight)
+        if decays:
+            decaying.append(weight)
+        else:
+            others.append(weight)
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training.common.errors import InputError
+from training.common.errors import InputError, first_line
 
 HELDOUT_SHARE = 0.1
 SHAKESPEARE = "karpathy/tiny_shakespeare"
@@ -201,7 +201,7 @@ def quietly(load: Callable[[], Any], what: str) -> Any:
     """Runs a loader and returns its result.
 
     Raises:
-        InputError: The loader raised an error; the one line names `what` could not be loaded, and why.
+        InputError: The loader raised an error. The message has one line, which names `what` and the reason.
     """
     try:
         return load()
@@ -211,8 +211,7 @@ def quietly(load: Callable[[], Any], what: str) -> Any:
         cause: BaseException = error
         if type(error).__name__ == "DatasetGenerationError" and error.__cause__:  # its own message gives no reason
             cause = error.__cause__
-        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
-        raise InputError(f"could not load {what}: {reason}") from cause
+        raise InputError(f"could not load {what}: {first_line(cause)}") from cause
 
 
 def read_shakespeare(path: str | os.PathLike | None) -> str:

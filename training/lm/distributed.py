@@ -87,7 +87,8 @@ def load_whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, s
     """
     saved_shapes = {name: weight.shape for name, weight in saved["model"].items()}
     own_shapes = {name: weight.shape for name, weight in model.state_dict().items()}
-    if different := saved_shapes.items() ^ own_shapes.items():
+    different = saved_shapes.items() ^ own_shapes.items()
+    if different:
         raise InputError(
             f"the checkpoint is of another model, they differ in {min(different)[0]}: finish the run with the version that "
             "wrote the checkpoint, or start again with --overwrite in place of --resume"

@@ -124,7 +124,7 @@ def sample_model(
     seed: int,
     batch_size: int = 50,
 ) -> list[Sample]:
-    """Draws texts that begin a document with `prompt`, by the protocol of snippets.py."""
+    """Draws texts that begin a document with `prompt`, by the protocol of `training.lm.snippets`."""
     model.eval()
     torch.manual_seed(seed)
     begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
@@ -150,7 +150,7 @@ def sample_model(
 def sample_ngram(
     model: NGramModel, tokenizer: PreTrainedTokenizerBase, prompt: str, count: int, max_tokens: int, seed: int
 ) -> list[Sample]:
-    """Draws texts from a 5-gram, in the same way."""
+    """Draws texts from a 5-gram by the same protocol as `sample_model`."""
     rng = np.random.default_rng(seed)
     begin = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
     rows = [model.sample(rng, begin, max_tokens, TEMPERATURE, TOP_P) for _ in range(count)]

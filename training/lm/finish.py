@@ -17,6 +17,7 @@ from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import machine, versions
 from training.common.text import amount, table
+from training.common.widths import count as count_parameters
 from training.lm.baselines import run_baselines
 from training.lm.data import Data
 from training.lm.evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
@@ -124,7 +125,7 @@ def collect_metrics(model: MinRNNForCausalLM, data: Data, trainer: Trainer) -> d
     state = trainer.state
     metrics: dict[str, float] = {
         **evaluate_heldout(model, data.heldout, trainer.separator),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": count_parameters(model),
         "steps": state.step,
         "skipped_steps": state.skipped,
         "train_seconds": state.elapsed,

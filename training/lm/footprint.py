@@ -11,7 +11,7 @@ from transformers import Cache
 
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.scan_choice import NUMBA_ELEMENTS
-from training.common.timing import measure, peak_memory
+from training.common.timing import measure, peak_gpu_memory, peak_memory
 
 WARM_UPS = 3
 
@@ -73,8 +73,5 @@ def measure_peak(model: MinRNNForCausalLM, ids: torch.Tensor, new_tokens: int = 
         return cache
 
     if ids.is_cuda:
-        torch.cuda.reset_peak_memory_stats(ids.device)
-        before = torch.cuda.memory_allocated(ids.device)
-        work()
-        return (torch.cuda.max_memory_allocated(ids.device) - before) / 2**20
+        return peak_gpu_memory(work, ids.device)
     return peak_memory(work) if Path("/proc/self/status").exists() else None

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 from training.common.command_line import (
-    DefaultsFormatter,
     make_parser,
     not_negative,
     positive,
@@ -71,7 +70,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(
         "training.train_lm",
         "Train a minGRU or minLSTM language model; without arguments, on Python's standard library for five minutes.",
-        formatter_class=DefaultsFormatter,
     )
     _add_data_options(parser.add_argument_group("data"))
     _add_model_options(parser.add_argument_group("model (MinRNNConfig sets what is not given)"))
@@ -88,7 +86,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a name on the Hub")
     add("--dataset-name", help="for the model's card; by default the name of the source")
-    add("--dataset-license", help="for the model's card: identifier on the Hub, for example cc-by-4.0")
+    add("--dataset-license", help="for the model's card: the license's identifier on the Hub, for example cc-by-4.0")
     add("--text-column", default="text", help="column with the text, for tables")
     add(
         "--tokenizer",
@@ -107,7 +105,12 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--stateful", dest="batching", action="store_const", const="stateful", help="same as --batching stateful")
     add("--streaming", action="store_true", help="read documents while training, without loading them all")
     add("--shuffle-buffer", type=whole, default=0, help="number of documents to shuffle among; --streaming only")
-    add("--heldout-documents", type=positive_int, default=100, help="largest number of them; --streaming only")
+    add(
+        "--heldout-documents",
+        type=positive_int,
+        default=100,
+        help="largest number of documents to hold out; --streaming only",
+    )
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
@@ -117,36 +120,43 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add("--num-hidden-layers", type=positive_int, default=4, help="number of blocks")
     add("--intermediate-size", type=whole, default=None, help="width inside the MLP; 0 for no MLP")
     add("--expand-ratio", type=positive, default=None, help="state channels per hidden channel")
-    add("--dropout", type=share, default=None, help="probability")
-    add("--block", choices=("default", "paper"), default="default", help="paper: as in arXiv 2410.01201")
+    add("--dropout", type=share, default=None, help="dropout probability")
+    add(
+        "--block",
+        choices=("default", "paper"),
+        default="default",
+        help="default: this package's block; paper: that of arXiv 2410.01201",
+    )
     add("--config", nargs="+", default=[], metavar="KEY=VALUE", help="any other field of MinRNNConfig")
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     budget = group.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=positive, default=5.0, help="time in optimisation steps alone")
+    budget.add_argument(
+        "--minutes", type=positive, default=5.0, help="training time, without loading, evaluation and checkpoints"
+    )
     budget.add_argument("--steps", type=positive_int, default=None, help="number of steps, instead of a time")
     add("--batch-size", type=positive_int, default=8, help="rows per process and micro-batch")
     add("--accumulate", type=positive_int, default=1, help="micro-batches per step")
     add("--sequence-length", type=positive_int, default=256, help="tokens per row")
-    add("--learning-rate", type=positive, default=1e-2, help="its peak")
-    add("--weight-decay", type=not_negative, default=0.1, help="for weight matrices")
-    add("--betas", type=share, nargs=2, default=[0.9, 0.95], help="of AdamW")
+    add("--learning-rate", type=positive, default=1e-2, help="peak of the learning rate")
+    add("--weight-decay", type=not_negative, default=0.1, help="weight decay of weight matrices")
+    add("--betas", type=share, nargs=2, default=[0.9, 0.95], help="betas of AdamW")
     add("--grad-clip", type=positive, default=1.0, help="largest norm of the gradient")
-    add("--warmup", type=share, default=0.03, help="share of the budget")
+    add("--warmup", type=share, default=0.03, help="share of the budget in which the learning rate rises")
     add("--schedule", choices=("cosine", "wsd"), default="cosine", help="shape of the learning rate after the warm-up")
     add("--final-ratio", type=not_negative, default=0.05, help="last learning rate divided by the peak")
-    add("--seed", type=seed, default=0, help="for weights, order of the data, dropout and samples")
-    add("--bf16", action="store_true", help="bfloat16 autocast")
-    add("--compile", action="store_true", help="torch.compile; compiling counts as training time")
-    add("--gradient-checkpointing", action="store_true", help="less memory for a third more work")
+    add("--seed", type=seed, default=0, help="seed of weights, order of the data, dropout and samples")
+    add("--bf16", action="store_true", help="train with autocast to bfloat16")
+    add("--compile", action="store_true", help="use torch.compile; compiling counts as training time")
+    add("--gradient-checkpointing", action="store_true", help="save memory by computing about a third more")
     add("--fsdp", action="store_true", help="shard over the processes (FSDP2) instead of DDP")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--output-dir", default=None, help="by default runs/<dataset>-<cell>")
+    add("--output-dir", default=None, help="output folder; by default runs/<dataset>-<cell>")
     add("--checkpoint-every", type=positive, default=60.0, metavar="SECONDS", help="time between checkpoints")
     add("--keep", type=positive_int, default=2, help="number of checkpoints to keep")
     start = group.add_mutually_exclusive_group()
@@ -156,8 +166,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add("--samples", type=whole, default=2, help="number of texts to print and save")
     add("--snippets", type=whole, default=100, help="number of texts for the share that parses; Python data only")
     add("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
-    add("--trackers", nargs="+", choices=TRACKERS, default=[], help="where to log while training")
-    add("--peak-tflops", type=positive, default=None, help="peak of one device; measured if not given")
+    add("--trackers", nargs="+", choices=TRACKERS, default=[], help="trackers to log to during training")
+    add("--peak-tflops", type=positive, default=None, help="peak speed of one device in TFLOP/s; measured if not given")
     add("--push-to-hub", default=None, metavar="OWNER/NAME", help="repository for the finished model")
 
 

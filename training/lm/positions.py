@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Bits by position: does a model predict better the more it has read, also beyond the length of its training?
+"""Bits per byte by position, which show whether a model predicts better after more text, also beyond its training length.
 
 The text is cut into pieces of equal length, and the model reads each from an empty state: at the n-th token of a piece it has
 read n tokens. Positions are grouped by powers of two. Some groups have harder tokens than others, so each group is compared

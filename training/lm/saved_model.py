@@ -12,12 +12,7 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
-from training.common.errors import InputError
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its type if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+from training.common.errors import InputError, first_line
 
 
 def load_config(name: str) -> MinRNNConfig:

@@ -13,11 +13,11 @@ LayerState = tuple[torch.Tensor | None, torch.Tensor | None]  # recurrent state 
 
 
 class CarriedStates:
-    """The states of this process's rows, for each micro-batch those of all layers; at first the model's initial states.
+    """The states of all layers for the rows of each micro-batch of this process; at first the model's initial states.
 
     Args:
         config (`MinRNNConfig`): The model's configuration.
-        micro_batches (`int`): Number of them in a step of one process.
+        micro_batches (`int`): Number of micro-batches in a step of one process.
     """
 
     def __init__(self, config: MinRNNConfig, micro_batches: int):
@@ -61,8 +61,12 @@ class CarriedStates:
         self.micro_batches = [[] for _ in range(own)]
         for layer in layers:
             # For the recurrent state and the conv_state, a part for each micro-batch of each process.
-            states, conv_states = (
-                [None] * count if x is None else x.to(accelerator.device).chunk(count) for x in layer
-            )
+            parts = []
+            for state in layer:
+                if state is None:
+                    parts.append([None] * count)
+                else:
+                    parts.append(state.to(accelerator.device).chunk(count))
+            states, conv_states = parts
             for number, micro_batch in enumerate(self.micro_batches, start=first):
                 micro_batch.append((states[number], conv_states[number]))

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Documents that are read while training, and the rows of tokens that are made of them.
+"""Documents that are read during training, and the rows of tokens that are made from them.
 
 Every process reads the whole stream and takes its own rows, so the rows don't depend on the number of processes.
 """

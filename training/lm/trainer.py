@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
 
     loss: float  # nats per token
     seconds: float
-    finite: bool  # whether the loss and its gradient are
+    finite: bool  # whether the loss and its gradient are finite
     signal: int  # number of the signal that asks the run to stop; 0 for none
     save_due: bool  # whether it is time for a checkpoint
 
@@ -134,7 +134,7 @@ class Trainer:
 
     @property
     def utilisation(self) -> float:
-        """Model FLOPs utilisation of the run so far, see throughput.py."""
+        """Model FLOPs utilisation of the run so far, see `training.lm.throughput`."""
         devices = self.accelerator.num_processes
         return self.flops * self.state.tokens / max(self.state.elapsed, 1e-9) / (devices * self.peak)
 

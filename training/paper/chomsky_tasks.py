@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The seven Chomsky tasks: trained on strings of 1 to 40 symbols, tested at lengths up to 256. With a heat map.
+"""Trains models on the seven Chomsky tasks with 1 to 40 symbols, tests them with up to 256, and draws a heat map.
 
     python -m training.paper.chomsky_tasks           # the paper's width and depth; for a GPU
     python -m training.paper.chomsky_tasks --small   # narrower, fewer steps, comparators too; half an hour or so

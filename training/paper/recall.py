@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Multi-query associative recall: how many pairs of key and value a model learns to keep, by its channels. With a plot.
+"""Measures how many pairs of a key and a value a model recalls, by the size of its state, and draws a plot.
 
     python -m training.paper.recall           # three state sizes, 4 to 64 pairs; hours on two cores
     python -m training.paper.recall --cpu     # two state sizes, 2 to 8 pairs, 15,000 steps; two hours of a core
@@ -148,7 +148,9 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def _group(experiment: Experiment, name: str, title: str, size: Size, parameters: int | None, pairs: int) -> Group:
-    task, length, options = recall(pairs, keys=VALUES, values=VALUES), 4 * pairs, experiment.options
+    task = recall(pairs, keys=VALUES, values=VALUES)
+    length = 4 * pairs
+    options = experiment.options
 
     def judge(model):
         return evaluate(model, task.fixed("test", options.batch_size, length, 2 * options.batches), options.bf16)

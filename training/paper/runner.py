@@ -39,7 +39,10 @@ from training.common.widths import count
 WITHOUT_EFFECT = ("output", "runs", "threads", "device")  # options that do not affect the numbers
 # Options of the model and its warm-up. An experiment has those that its presets name.
 MODEL_OPTIONS = {
-    "hidden_size": (positive_int, "width; of the comparators as near as their parameters allow"),
+    "hidden_size": (
+        positive_int,
+        "width of the blocks; of the comparators as near as their number of parameters allows",
+    ),
     "num_layers": (positive_int, "number of blocks"),
     "conv": (whole, "steps that the convolution of our blocks, gru and lstm sees; 0 for none"),
     "mlp": (not_negative, "width of the MLP of these blocks per unit of width; 0 for none"),
@@ -91,7 +94,7 @@ def parser(module: str, description: str, names: list[str], presets: dict[str, d
         help="train and evaluate with autocast to bfloat16",
     )
     default_device = "cuda" if torch.cuda.is_available() else "cpu"
-    made.add_argument("--device", type=device, default=default_device, help="(default: %(default)s)")
+    made.add_argument("--device", type=device, default=default_device, help="device to train on")
     made.add_argument("--threads", type=positive_int, help="threads of the processor (default: torch's own choice)")
     made.add_argument("--output", type=result_file, help="result file; rows that it already has are not run again")
     made.add_argument(
@@ -195,7 +198,7 @@ def can_run(names: list[str], device: str, size: Size, parameters: int, as_it_is
         device (`str`): The device.
         size (`Size`): Size of the models.
         parameters (`int`): Number of parameters that the models must have.
-        as_it_is (`tuple[str, ...]`): Models that need not have it.
+        as_it_is (`tuple[str, ...]`): Models that need not have this number.
     """
     able = []
     for name in names:

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Selective copying with one, two and three layers: the paper's first experiment. With a plot.
+"""Runs selective copying, the paper's first experiment, with one, two and three layers, and draws a plot.
 
     python -m training.paper.selective_copying           # the paper's: length 4096, up to 400,000 steps; for a GPU
     python -m training.paper.selective_copying --cpu     # length 256; two hours of a core that has bfloat16
@@ -28,7 +28,7 @@ from training.common.rows import curves, numbers
 from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import selective_copying
 
-OURS = ("mingru", "minlstm")  # have the paper's width, next to its numbers, and as many parameters as that gives
+OURS = ("mingru", "minlstm")  # they keep the paper's width when their scores are compared with the paper's
 FULL = {
     "models": ["mingru", "minlstm"],
     "layers": [1, 2, 3],
@@ -101,7 +101,9 @@ def main(argv: list[str] | None = None) -> dict:
     experiment = Experiment(made, argv, "selective_copying", "selective copying")
     options = experiment.options
     results = experiment.open_results()
-    task, length, rows = selective_copying(options.tokens), options.length, options.batch_size
+    task = selective_copying(options.tokens)
+    length = options.length
+    rows = options.batch_size
     as_they_are = OURS  # all others have the parameters of the first one
     if options.preset == "small":
         as_they_are = OURS[:1]

@@ -1,15 +1,14 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Characters of Shakespeare, trained as in the paper: the loss on a test part, at the best step of a validation part. With a
-plot of the validation loss.
+"""Trains models of Shakespeare's characters as in the paper, and draws their validation loss.
 
     python -m training.paper.shakespeare                      # the paper's settings; five models, minGRU two hours of a core
     python -m training.paper.shakespeare --no-bf16 --output runs/shakespeare.json   # on a core without bfloat16
     python -m training.paper.shakespeare --small              # narrower, 300 steps; minutes, but longer for Mamba
     python -m training.paper.shakespeare --text shakespeare.txt   # the text from a file instead of the Hub
 
-The paper reports the loss at the best step of nanoGPT's validation part, the last 10 % of the text; that part also chose the
-step. Here the first half of that part chooses the step and the second half is the test. The loss on both halves at the same
-step is reported as "last 10 %": that is the text of the paper's number. Each window of the text is read from an empty state.
+The paper reports the lowest loss on nanoGPT's validation part, the last 10 % of the text. Here the step is chosen on the first
+half of that part, and the second half is the test. The loss on both halves at the same step is reported as "last 10 %", to be
+compared with the paper's. Each window of the text is read from an empty state.
 The default block and the Transformer have minGRU's parameters, within 5 %. Each row of the result file is one training; if the
 script is run again, it continues where it stopped.
 """
@@ -34,7 +33,7 @@ from training.paper.runner import Experiment, Group, can_run, parser, reference_
 from training.paper.tasks import shakespeare
 
 MODELS = list(COMPARATORS)
-OURS = ("mingru", "minlstm")  # have the paper's width, next to its numbers, and as many parameters as that gives
+OURS = ("mingru", "minlstm")  # they keep the paper's width when their scores are compared with the paper's
 FULL = {
     "models": ["mingru", "minlstm", "mingru-default", "minlstm-default", "transformer"],
     "seeds": [0],
@@ -87,7 +86,9 @@ def main(argv: list[str] | None = None) -> dict:
     made.add_argument("--patience", type=whole, help="evaluations without progress after which a run ends")
     experiment = Experiment(made, argv, "shakespeare", "Shakespeare")
     options = experiment.options
-    task, length, rows = shakespeare(options.text), options.length, options.batch_size
+    task = shakespeare(options.text)
+    length = options.length
+    rows = options.batch_size
     digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in task.parts.values())).hexdigest()[:16]
     results = experiment.open_results(characters={name: len(part) for name, part in task.parts.items()})
     size = experiment.size(task.vocab_size, length)
@@ -114,7 +115,8 @@ def main(argv: list[str] | None = None) -> dict:
         )
         for row in experiment.run(group):
             if row["best"] is not None:
-                test, step = row["test"]["best"], row["best"]["step"]
+                test = row["test"]["best"]
+                step = row["best"]["step"]
                 print(f"{name}: step {step}, test {test['test']:.4f}, last 10 % {test['both']:.4f}", flush=True)
     if results.entries:
         draw(results.value, options.output.with_suffix(".png"))

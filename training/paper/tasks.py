@@ -37,7 +37,9 @@ class Task:
     """
 
     def __init__(self, name: str, vocab_size: int, draw: Callable[..., Batch]):
-        self.name, self.vocab_size, self.draw = name, vocab_size, draw
+        self.name = name
+        self.vocab_size = vocab_size
+        self.draw = draw
 
     def batch(self, seed, batch_size: int, length: int) -> Batch:
         """Returns a training batch.
@@ -68,7 +70,7 @@ class Task:
 
 
 def selective_copying(tokens: int = 16) -> Task:
-    """Returns selective copying: sixteen data tokens (1 to 14) at random places among blanks (15), then as many markers (0).
+    """Returns selective copying: data tokens (1 to 14) at random places among blanks (15), then as many markers (0).
 
     At the markers the data tokens have to be repeated in order, which needs a memory as long as the row.
     """
@@ -105,8 +107,8 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
     """Returns multi-query associative recall.
 
     A row has `pairs` different keys, each followed by its value. Then each key comes once more, in another order and among
-    blanks; there its value has to be named. `length` is the number of positions. The vocabulary is the blank (0), then the
-    keys, then the values.
+    blanks; the label there is its value. `length` is the number of positions. The vocabulary is the blank (0), then the keys,
+    then the values.
     """
 
     def draw(seed, batch_size, length):
@@ -119,7 +121,8 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
         key = 1 + rng.random((batch_size, keys)).argsort(1)[:, :pairs]
         value = rng.integers(1 + keys, 1 + keys + values, (batch_size, pairs), dtype=np.int64)
         rows = np.zeros((batch_size, length), dtype=np.int64)
-        rows[:, 0 : 2 * pairs : 2], rows[:, 1 : 2 * pairs : 2] = key, value
+        rows[:, 0 : 2 * pairs : 2] = key
+        rows[:, 1 : 2 * pairs : 2] = value
         # The places are not sorted, so the questions have another order than the pairs.
         places = 2 * pairs + rng.random((batch_size, length - 2 * pairs)).argsort(1)[:, :pairs]
         labels = np.full_like(rows, IGNORED)
@@ -158,7 +161,8 @@ class Characters:
         self.vocab_size = len(self.characters)
         number = {character: index for index, character in enumerate(self.characters)}
         ids = torch.tensor([number[character] for character in text])
-        first, second = int(0.9 * len(ids)), int(0.95 * len(ids))
+        first = int(0.9 * len(ids))
+        second = int(0.95 * len(ids))
         self.parts = {"train": ids[:first], "validation": ids[first:second], "test": ids[second:], "both": ids[first:]}
 
     def batch(self, seed, batch_size: int, length: int) -> Batch:
@@ -179,8 +183,10 @@ class Characters:
         """
         text = self.parts[part]
         count = -(-(len(text) - 1) // length)
-        ids, labels = torch.zeros(count * length, dtype=torch.int64), torch.full((count * length,), IGNORED)
-        ids[: len(text) - 1], labels[: len(text) - 1] = text[:-1], text[1:]
+        ids = torch.zeros(count * length, dtype=torch.int64)
+        labels = torch.full((count * length,), IGNORED)
+        ids[: len(text) - 1] = text[:-1]
+        labels[: len(text) - 1] = text[1:]
         rows = zip(ids.view(-1, length).split(batch_size), labels.view(-1, length).split(batch_size))
         return (pair for index, pair in enumerate(rows) if batches is None or index < batches)
 

@@ -18,7 +18,8 @@ def table(results: dict[str, dict]) -> str:
 
 
 def _table(corpus: str, result: dict) -> str:
-    found, rows = scores(result), []
+    found = scores(result)
+    rows = []
     for name, entry in found.items():
         share = change(found, name)
         rows.append(
@@ -33,7 +34,8 @@ def _table(corpus: str, result: dict) -> str:
 
 
 def _notes(corpus: str, result: dict) -> str:
-    chosen, runs = result["settings"], list(result["runs"].values())
+    chosen = result["settings"]
+    runs = list(result["runs"].values())
     sizes = {pick(row["parameters"] for row in runs) for pick in (min, max)}
     diverged = [f"{row['variant']} at {row['rate']:g}" for row in runs if row["diverged"]]
     last = max(runs, key=lambda row: row["finished"])

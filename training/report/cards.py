@@ -130,10 +130,10 @@ def render(results: dict, name: str, evaluation: dict | None = None) -> str:
 
 
 def _render(results: dict, name: str, evaluation: dict | None) -> str:
-    args, data = value_of(results, "args"), value_of(results, "data")
-    if (
-        value_of(args, "dataset") == "stdlib"
-    ):  # older results have no name and no licence, and all of them used this text
+    args = value_of(results, "args")
+    data = value_of(results, "data")
+    if value_of(args, "dataset") == "stdlib":
+        # Older results have no name and no licence. All of them used this text.
         data = {"name": "stdlib", "license": KNOWN["stdlib"]["license"], **data}
     if evaluation and value_of(value_of(evaluation, "model"), "sha256") != value_of(results, "weights_sha256"):
         raise InputError("the evaluation was measured on other weights than the results; run training.evaluate again")
@@ -151,9 +151,8 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         data=data,
         metadata=metadata(results, name, data).to_yaml(),
         cell=CELLS[value_of(args, "cell_type")],
-        command=command(
-            args, processes, folder if evaluation else None
-        ),  # the command of the evaluation names this folder
+        # The command of the evaluation names this folder.
+        command=command(args, processes, folder if evaluation else None),
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
         samples=results.get("samples"),  # older results have neither samples nor changes

@@ -34,7 +34,8 @@ def _speed(speed: dict[str, dict]) -> list[list[str]]:
         for scan, name in ((f"{ours}, log-space", "the paper's scan"), (ours, "our scan")):
             found = []
             for place, result in speed.items():
-                entry, fused = _at(result), "cuDNN" if result["device"] == "cuda" else "torch.nn"
+                entry = _at(result)
+                fused = "cuDNN" if result["device"] == "cuda" else "torch.nn"
                 loop = times(ratio(entry, f"{other}, step by step", scan))
                 found.append(f"{place} {loop} (loop), {times(ratio(entry, f'nn.{other}', scan))} ({fused})")
             claimed = f"{PAPER[AT][ours]} (loop)" if scan != ours else ""

@@ -1,6 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Table of `training.bench.paper`: both speed-ups, against the step-by-step layers and against torch.nn's, next to the
-paper's."""
+"""The table of `training.bench.paper`: speed-ups over a Python loop and over torch.nn, next to the paper's."""
 
 from __future__ import annotations
 
@@ -28,11 +27,16 @@ def times(value: float | None) -> str:
 
 def table(result: dict) -> str:
     """Returns the speed-ups and the memory by length, every number with its baseline."""
-    rows, memory_rows = [], []
+    rows = []
+    memory_rows = []
     for entry in result["lengths"]:
-        steps, layers, memory = f"{entry['time']:,}", entry["layers"], entry["memory_mib"]
+        steps = f"{entry['time']:,}"
+        layers = entry["layers"]
+        memory = entry["memory_mib"]
         for ours, other in PAIRS.items():
-            loop, fused, log_space = f"{other}, step by step", f"nn.{other}", f"{ours}, log-space"
+            loop = f"{other}, step by step"
+            fused = f"nn.{other}"
+            log_space = f"{ours}, log-space"
             pairs = ((loop, log_space), (loop, ours), (fused, log_space), (fused, ours), ("Mamba", ours))
             ratios = [times(ratio(entry, slow, fast)) for slow, fast in pairs]
             milliseconds = f"{layers[ours]['median_ms']:.3g}" if ours in layers else ""
@@ -61,9 +65,11 @@ def notes(result: dict) -> str:
     found = "; ".join(memory)
     left = "; ".join(f"{name} ({why})" for name, why in result["lengths"][-1]["left_out"].items())
     if result["device"] == "cuda":
-        fused, device = "cuDNN", result["machine"]["accelerator"]
+        fused = "cuDNN"
+        device = result["machine"]["accelerator"]
     else:
-        fused, device = "oneDNN's LSTM and torch's own GRU", "a CPU"
+        fused = "oneDNN's LSTM and torch's own GRU"
+        device = "a CPU"
     return (
         '\nThe baselines: "loop" is a Python loop over nn.GRUCell or nn.LSTMCell with autograd, which the paper compares '
         f'with. "torch.nn" is nn.GRU or nn.LSTM, here {fused}. "Log-space" is minGRU or minLSTM as in the paper\'s '

@@ -43,7 +43,9 @@ def chosen(rate: float, rates: list[float]) -> str:
     >>> chosen(0.003, [0.003]), chosen(0.003, [0.001, 0.003, 0.01])
     ('0.003', '0.003 of 0.001, 0.003, 0.01')
     """
-    return f"{rate:g}" + (f" of {', '.join(f'{tried:g}' for tried in rates)}" if len(rates) > 1 else "")
+    if len(rates) > 1:
+        return f"{rate:g} of {', '.join(f'{tried:g}' for tried in rates)}"
+    return f"{rate:g}"
 
 
 def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
@@ -67,7 +69,8 @@ def training_row(rows: list[dict], rates: list[float]) -> list[str]:
         rates: The learning rates of this group, from `tried`.
     """
     steps = [row["steps"] for row in rows]
-    machine, seeds = rows[0]["machine"], " ".join(str(row["settings"]["seed"]) for row in rows)
+    machine = rows[0]["machine"]
+    seeds = " ".join(str(row["settings"]["seed"]) for row in rows)
     return [
         f"{rows[0]['parameters']:,}",
         chosen(rows[0]["settings"]["rate"], rates),
@@ -97,7 +100,7 @@ def machines(presets: dict[str, dict]) -> str:
 
 
 def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by: dict[str, str]) -> str:
-    """Returns a line that names the presets without a result file, the missing rows of the others, and the models without rows.
+    """Returns a line that names what has not run: presets, rows of the other presets, and models.
 
     Args:
         presets: Result files by preset.
@@ -108,11 +111,13 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
     module = importlib.import_module(f"training.paper.{script}")
     lines = []
     for name in offered:
-        command = f"`python -m training.paper.{script}{'' if name == 'full' else f' --{name}'}`"
+        option = "" if name == "full" else f" --{name}"
+        command = f"`python -m training.paper.{script}{option}`"
         if name not in presets:
             lines.append(command)
             continue
-        grid, rows = module.FULL | getattr(module, name.upper()), presets[name]["rows"].values()
+        grid = module.FULL | getattr(module, name.upper())
+        rows = presets[name]["rows"].values()
         ran = {tuple(row["settings"][setting] for setting in by.values()) for row in rows}
         left = [cell for cell in product(*(grid[option] for option in by)) if cell not in ran]
         if left:
@@ -126,7 +131,10 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
 
 def copying(presets: dict[str, dict]) -> str:
     """Selective copying: accuracy by model, layers and length, next to the paper's at length 4096."""
-    rows, training, full, by = [], [], set(), ("model", "layers", "length", "tokens")
+    rows = []
+    training = []
+    full = set()  # models and layers that ran at length 4096
+    by = ("model", "layers", "length", "tokens")
     for result in presets.values():
         rates = tried(result, by)
         for key, found in groups(result, by, "accuracy").items():
@@ -152,7 +160,10 @@ def copying(presets: dict[str, dict]) -> str:
 
 def chomsky(presets: dict[str, dict]) -> str:
     """Chomsky tasks: accuracy at the training length and beyond it, next to the score of a constant answer."""
-    rows, training, shown, constant = [], [], (40, 128, 256), {}
+    rows = []
+    training = []
+    shown = (40, 128, 256)  # lengths
+    constant = {}  # scores of a constant answer, by task and lengths
     for preset, result in presets.items():
         rates = tried(result, ("task", "model"))
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
@@ -179,9 +190,11 @@ def recall(presets: dict[str, dict]) -> str:
     """Associative recall: accuracy by model and size of the state, by number of pairs."""
     text = ""
     for preset, result in presets.items():
-        found, rates = groups(result, ("title", "pairs"), "accuracy"), tried(result, ("title", "pairs"))
+        found = groups(result, ("title", "pairs"), "accuracy")
+        rates = tried(result, ("title", "pairs"))
         pairs = sorted({number for _, number in found})
-        rows, training = [], []
+        rows = []
+        training = []
         for title in dict.fromkeys(title for title, _ in found):
             of_title = {number: found[title, number] for number in pairs if (title, number) in found}
             scores = [
@@ -201,7 +214,9 @@ def recall(presets: dict[str, dict]) -> str:
 
 def shakespeare(presets: dict[str, dict]) -> str:
     """Shakespeare: loss at the best step and at the last one, next to the paper's."""
-    rows, training, ran = [], [], set()
+    rows = []
+    training = []
+    ran = set()  # models at full size
     for preset, result in presets.items():
         rates = tried(result, ("model",))
         for (model,), found in groups(result, ("model",), "loss").items():

@@ -95,7 +95,8 @@ def cook(name: str, start: list[str]) -> Path:
     Raises:
         InputError: A script failed.
     """
-    folder, (training, evaluation) = f"runs/{name}", RECIPES[name]
+    folder = f"runs/{name}"
+    training, evaluation = RECIPES[name]
     _run("training.train_lm", [*shlex.split(training), "--output-dir", folder, *start])
     _run("training.evaluate", [folder, *shlex.split(evaluation)])
     cards.write_card(ROOT / folder)
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     """Runs the command line and returns the paths of the cards."""
     parser = make_parser("training.report.recipes", __doc__)
     names = [*RECIPES, "all"]
-    parser.add_argument("names", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("names", nargs="+", choices=names, metavar="NAME", help=f"models: {', '.join(names)}")
     parser.add_argument("--text", type=Path, help="file with tiny Shakespeare, for machines without access to the Hub")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="continue from a run's checkpoint")

@@ -27,9 +27,8 @@ MODULES = {name: name for name in ("train_lm", "evaluate", "finetune_trainer")}
 MODULES |= {name: f"report.{name}" for name in ("recipes", "cards", "tables")}
 MODULES |= {f"bench_{name}": f"bench.{name}" for name in BENCHMARKS}
 MODULES |= {f"compare_{name}": f"studies.{name}" for name in ("modes", "features")}
-MODULES |= {name: f"studies.{name}" for name in ("ablation", "forecast", "layer_defaults")} | {
-    "rl_cartpole": "studies.cartpole"
-}
+MODULES |= {name: f"studies.{name}" for name in ("ablation", "forecast", "layer_defaults")}
+MODULES |= {"rl_cartpole": "studies.cartpole"}
 MODULES |= {name: f"paper.{name}" for name in ("selective_copying", "chomsky_tasks", "recall", "shakespeare")}
 COMMAND = re.compile(rf"(python |torchrun [^\n`\"]*?|accelerate launch )training/({'|'.join(MODULES)})\.py\b")
 FILE = re.compile(rf"\btraining/({'|'.join(MODULES)})\.py\b")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from training.common.plots import number
 from training.report.table_parts import Target, mamba_scan, markdown, shape_of, target_line, where
 
 CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
@@ -42,7 +43,9 @@ def scan(result: dict) -> str:
             for cell in CELLS:
                 row.append(f"{entry[cell]['ratios'][f'log-space / {name}']['ratio']:.1f}×")
         speedups.append(row)
-        both, forward, memory = (entry["mingru"][key] for key in ("forward_backward", "forward", "memory_mib"))
+        both = entry["mingru"]["forward_backward"]
+        forward = entry["mingru"]["forward"]
+        memory = entry["mingru"]["memory_mib"]
         ours = best if best in both else "torch"
         bandwidths.append(
             [
@@ -116,10 +119,6 @@ def layers(result: dict, kept: dict, two_threads: dict) -> str:
     )
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _of_matmuls(result: dict) -> str:
     cells = [
         (shape_of(entry), ours, 1 / entry["ratios"][f"matmul of {ours} / {ours}"]["ratio"])
@@ -153,17 +152,17 @@ def modules_targets(result: dict) -> list[Target]:
 
 def modules(result: dict) -> str:
     """MinGRU and MinLSTM compared with nn.GRU and nn.LSTM."""
-    text, slower = "", []
+    text = ""
+    slower = []
     for ours, other in PAIRS.items():
-        rows, sized = [], f"{ours}, {other}'s size"
+        rows = []
+        sized = f"{ours}, {other}'s size"
         for entry in result["results"]:
-            name, found, ratios, memory = (
-                _module_shape(entry["shape"]),
-                entry["modules"],
-                entry["ratios"],
-                entry["memory_mib"],
-            )
-            row = [name, *(_milliseconds(found[who]["median_ms"]) for who in (other, ours))]
+            name = _module_shape(entry["shape"])
+            found = entry["modules"]
+            ratios = entry["ratios"]
+            memory = entry["memory_mib"]
+            row = [name, *(number(found[who]["median_ms"]) for who in (other, ours))]
             row.append(f"{ratios[ours]['ratio']:.1f}×")
             row.append(f"{ratios[sized]['ratio']:.1f}× ({found[sized]['hidden']})")
             known = memory and None not in memory.values()
@@ -273,7 +272,8 @@ def gpu(result: dict) -> str:
     for entry in result["scan"]:
         row = [f"{tuple(entry['shape'])}, {entry['dtype']}"]
         for name in ("mingru forward", "mingru backward", "minlstm forward", "minlstm backward"):
-            timing, copy = entry["timings"][name], entry["timings"][f"copy, {name}"]
+            timing = entry["timings"][name]
+            copy = entry["timings"][f"copy, {name}"]
             share = copy["median_ms"] / timing["median_ms"]
             row.append(f"{timing['median_ms']:.3f} ms, {timing['gb_per_s']:,.0f} GB/s, {share:.2f}")
         rows.append(row)
@@ -317,7 +317,8 @@ def generate_targets(result: dict) -> list[Target]:
 
 def generate(result: dict) -> str:
     """Time per token of `generate` and of a bare loop for several models, and speculative decoding."""
-    rows, others = [], ("Llama", "Mamba")
+    rows = []
+    others = ("Llama", "Mamba")
     for name, entry in result["models"].items():
         row = [name, f"{entry['parameters']:,}"]
         for loop in LOOPS:
@@ -335,7 +336,8 @@ def generate(result: dict) -> str:
         if entry["target"] is not None
     )
     larger = result["speculative"]
-    plain, lookup = larger["plain"], larger["lookup"]
+    plain = larger["plain"]
+    lookup = larger["lookup"]
     return (
         markdown(header, rows)
         + target_line(generate_targets(result))
@@ -350,16 +352,40 @@ def generate(result: dict) -> str:
     )
 
 
+def calls_targets(result: dict) -> list[Target]:
+    """Returns the targets of training.bench.call_counts, which are for minGRU."""
+    counted = result["contestants"]["minGRU"]
+    return [
+        Target(f"calls in hf_minrnn, {case}", counted[case]["hf_minrnn"]["calls"], limit, True, digits=0)
+        for case, limit in result["limits"].items()
+    ]
+
+
+def calls(result: dict) -> str:
+    """Python calls of models of one layer."""
+    rows = [
+        [f"{name}, {case}", f"{entry['calls']}", f"{entry['hf_minrnn']['calls']}", f"{entry['transformers']['calls']}"]
+        for name, entries in result["contestants"].items()
+        for case, entry in entries.items()
+    ]
+    return (
+        markdown(["model and call", "Python calls", "in hf_minrnn", "in transformers"], rows)
+        + target_line(calls_targets(result))
+        + f"\n{result['measured']}. {where(result)}.\n"
+    )
+
+
 def speed(modules: dict, layers: dict, decode: dict, gpu: dict) -> str:
     """The most important ratios of four benchmarks, for the README."""
     rows, equal = [], []
 
     def add(what: str, shape: str, ours: float, baseline: str, theirs: float, ratio: float) -> None:
-        rows.append([what, shape, f"{_milliseconds(ours)} ms", f"{baseline} {_milliseconds(theirs)} ms", _times(ratio)])
+        rows.append([what, shape, f"{number(ours)} ms", f"{baseline} {number(theirs)} ms", _times(ratio)])
 
     for batch, time, hidden in ((8, 512, 256), (4, 4096, 128)):
         entry = next(entry for entry in modules["results"] if _plain_shape(entry["shape"]) == (batch, time, hidden))
-        found, ratios = entry["modules"], entry["ratios"]
+        found = entry["modules"]
+        ratios = entry["ratios"]
         times = [found[name]["median_ms"] for name in ("MinGRU", "nn.GRU")]
         shape = f"({batch}, {time}, {hidden})"
         add("train `MinGRU`", shape, times[0], "`nn.GRU`", times[1], ratios["MinGRU"]["ratio"])
@@ -368,12 +394,14 @@ def speed(modules: dict, layers: dict, decode: dict, gpu: dict) -> str:
     times = [entry["layers"][name]["median_ms"] for name in ("minGRU", "minGRU-pytorch")]
     ratio = entry["ratios"]["minGRU-pytorch / minGRU"]["ratio"]
     add("train a minGRU layer", shape_of(entry), times[0], "minGRU-pytorch", times[1], ratio)
-    ours, llama = decode["contexts"]["minGRU"], decode["contexts"]["Llama"]
+    ours = decode["contexts"]["minGRU"]
+    llama = decode["contexts"]["Llama"]
     context = list(llama)[-1]
     times = [contexts[context]["median_ms"] for contexts in (ours, llama)]
     size = f"{decode['models']['minGRU']['parameters'] / 1e6:.0f} M parameters"
     add(f"generate a token after {int(context):,}", size, times[0], "Llama", times[1], times[1] / times[0])
-    timings, shape = gpu["layers"][0]["timings"], f"{tuple(gpu['layers'][0]['shape'])}"
+    timings = gpu["layers"][0]["timings"]
+    shape = f"{tuple(gpu['layers'][0]['shape'])}"
     times = [timings[name]["median_ms"] for name in ("minGRU", "nn.GRU", "nn.GRU, equal parameters")]
     add("train a minGRU layer on a GPU", shape, times[0], "cuDNN's GRU", times[1], times[1] / times[0])
     equal.append(f"{_times(times[2] / times[0])} on the GPU")

@@ -9,7 +9,7 @@ from training.report.paper_tables import spread
 from training.report.table_parts import markdown, where
 from training.studies.modes import verdict_cell
 
-# Of layer_defaults, by task: task and metric.
+# Headers of the columns of layer_defaults, by task: the task and its metric.
 DEFAULTS_TASKS = {
     "waves": "waves, accuracy",
     "vowels": "vowels, accuracy",
@@ -125,7 +125,8 @@ def features(result: dict, load: Callable[[str], dict]) -> str:
     for feature, cells in result["rows"].items():
         row = [feature]
         for project in result["projects"]:
-            text, link = feature_text(cells[project], load), feature_link(cells[project])
+            text = feature_text(cells[project], load)
+            link = feature_link(cells[project])
             label = labels.setdefault(link, f"f{len(labels) + 1}")
             row.append(f"[{text}][{label}]")
         rows.append(row)

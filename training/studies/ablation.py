@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The block beyond the paper: how much each of its options improves it, at equal parameters, steps and tokens.
+"""Measures how much each option of the block improves it, at equal parameters, steps and tokens.
 
     python -m training.studies.ablation bytes --plan                       # what would run, and how long it takes here
     python -m training.studies.ablation bytes --minutes 50                 # the standard library's bytes; repeat to continue
@@ -56,7 +56,9 @@ CORPORA = {"bytes": "bytes", "bpe": "bpe", "shakespeare": "chars"}  # name -> ki
 # Settings that two comparable runs share; a result file holds runs of one setting only.
 SETTINGS = ("steps", "batch_size", "sequence_length", "hidden_size", "layers", "vocab_size", "sweep_seed")
 RATES = [2.5e-3, 5e-3, 1e-2]  # peak learning rates that every variant is tried with
-WEIGHT_DECAY, BETAS, GRAD_CLIP = 0.1, (0.9, 0.95), 1.0
+WEIGHT_DECAY = 0.1
+BETAS = (0.9, 0.95)
+GRAD_CLIP = 1.0
 LAST = 50  # number of steps whose mean loss is reported as the training loss
 TIMED_STEPS = 6  # steps by which a plan estimates the time
 
@@ -154,6 +156,7 @@ def train(model: nn.Module, text: Text, options: argparse.Namespace, rate: float
         batch=batch,
         loss=loss,
         learning_rate=lambda step: rate * learning_rate_factor((step + 0.5) / options.steps),
+        clip=GRAD_CLIP,
     )
     run.train()
     return run
@@ -167,7 +170,8 @@ def measure_run(run: Run, text: Text, options: argparse.Namespace) -> dict:
     begin = time.perf_counter()
     training = train(model, text, options, run.rate, run.seed)
     train_seconds = time.perf_counter() - begin
-    losses, diverged = training.losses, training.diverged
+    losses = training.losses
+    diverged = training.diverged
     last = losses[-LAST:]
     bits = {"validation": None, "test": None}
     if not diverged:
@@ -259,15 +263,18 @@ def plan(results: dict, text: Text, options: argparse.Namespace) -> str:
     """Returns lines with the runs of both stages, how many are done, and the hours that the rest takes on this machine."""
     done = [row["seconds"] for row in results["runs"].values()]
     if done:
-        each, source = sum(done) / len(done), f"the mean of {len(done)} runs"
+        each = sum(done) / len(done)
+        source = f"the mean of {len(done)} runs"
     else:
-        each, source = seconds_per_run(text, options), "measured now"
+        each = seconds_per_run(text, options)
+        source = "measured now"
 
     def line(stage: str, runs: list[Run], number: int, about: str = "") -> str:
         left = number - sum(run.key in results["runs"] for run in runs)
         return f"{stage}: {about}{number} runs, {left} left, {about}{left * each / 3600:.1f} h"
 
-    first, second = sweep_runs(results, options), seed_runs(results, options)
+    first = sweep_runs(results, options)
+    second = seed_runs(results, options)
     lines = [
         f"{options.corpus}: {each:.0f} s a run on {torch.get_num_threads()} thread(s), {source}",
         line("sweep", first, len(first)),
@@ -309,14 +316,15 @@ def check_length(text: Text, sequence_length: int) -> None:
 def run_missing(text: Text, store: ResultStore, options: argparse.Namespace) -> None:
     """Makes the missing runs until the minutes are over."""
     begin = time.monotonic()
-    while todo := missing(store.value, options):
-        row = measure_run(todo[0], text, options)
-        store.add(todo[0].key, row)
+    left = missing(store.value, options)
+    while left:
+        row = measure_run(left[0], text, options)
+        store.add(left[0].key, row)
         bits = "diverged" if row["diverged"] else f"{row['test_bits_per_byte']:.4f}"
-        print(f"{bits}  {todo[0].key}  ({row['seconds']:.0f} s)", flush=True)
+        print(f"{bits}  {left[0].key}  ({row['seconds']:.0f} s)", flush=True)
+        left = missing(store.value, options)
         if time.monotonic() - begin > 60 * options.minutes:
-            left = len(missing(store.value, options))
-            print(f"{options.minutes:g} minutes are over, at least {left} runs are left")
+            print(f"{options.minutes:g} minutes are over, at least {len(left)} runs are left")
             return
 
 
@@ -340,22 +348,33 @@ def run(options: argparse.Namespace, argv: list[str] | None) -> dict:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
     parser = make_parser("training.studies.ablation", __doc__)
-    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("corpus", choices=CORPORA, help="text to train on")
     parser.add_argument("--text", metavar="FILE", help="text file of shakespeare; its characters are the tokens")
     parser.add_argument("--plan", action="store_true", help="only print what would run, and how long it takes here")
-    parser.add_argument("--minutes", type=positive, default=math.inf, help="stop after the run in progress by then")
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        default=math.inf,
+        help="stop after the run that is in progress by then (default: no limit)",
+    )
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=[], metavar="NAME", help="only these variants")
     parser.add_argument("--all-variants", action="store_true", help="try all variants in the first stage")
     parser.add_argument("--rates", type=positive, nargs="+", default=[], help="only these peak learning rates")
     parser.add_argument(
         "--seeds", type=whole, nargs="+", default=[0, 1, 2], help="seeds; the first one is that of the first stage"
     )
-    sizes = {"steps": 700, "batch_size": 8, "sequence_length": 256, "hidden_size": 128, "layers": 4, "threads": 1}
-    for name, value in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=positive_int, default=value, help=f"(default: {value})")
-    parser.add_argument("--vocab-size", type=positive_int, default=2048, help="tokens of bpe (default: 2048)")
-    parser.add_argument("--output", type=result_file, help="default: training/results/ablation_<corpus>.json")
+    parser.add_argument("--steps", type=positive_int, default=700, help="training steps of a run")
+    parser.add_argument("--batch-size", type=positive_int, default=8, help="rows in a step")
+    parser.add_argument("--sequence-length", type=positive_int, default=256, help="tokens in a row")
+    parser.add_argument("--hidden-size", type=positive_int, default=128, help="width of the blocks")
+    parser.add_argument("--layers", type=positive_int, default=4, help="number of blocks")
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
+    parser.add_argument("--vocab-size", type=positive_int, default=2048, help="size of the bpe vocabulary")
+    parser.add_argument(
+        "--output", type=result_file, help="result file (default: training/results/ablation_<corpus>.json)"
+    )
     options = parser.parse_args(argv)
     options.sweep_seed = options.seeds[0]
     options.output = options.output or RESULTS / f"ablation_{options.corpus}.json"

@@ -33,7 +33,8 @@ def scores(results: dict) -> dict[str, dict]:
     They are `by_seed`, the bits per byte on the test half by seed; `bits` and `deviation`, their mean and deviation (`None` of
     one seed); `rate`; and `at_edge`, whether that is the highest or the lowest rate that was tried.
     """
-    best, out = best_rates(results), {}
+    best = best_rates(results)
+    out = {}
     for name in VARIANTS:
         if name not in best:
             continue
@@ -52,6 +53,11 @@ def scores(results: dict) -> dict[str, dict]:
     return out
 
 
+def _compared_with(name: str) -> str | None:
+    """Returns the baseline of a variant. The baseline of the default is the paper's block."""
+    return PAPER if name == DEFAULT else baseline_of(name)
+
+
 def change(found: dict[str, dict], name: str) -> float | None:
     """Returns the relative difference between the bits of a variant and of its baseline, over the seeds that both have run.
 
@@ -62,7 +68,7 @@ def change(found: dict[str, dict], name: str) -> float | None:
         found (`dict`): Result of `scores`.
         name (`str`): The variant.
     """
-    baseline = PAPER if name == DEFAULT else baseline_of(name)
+    baseline = _compared_with(name)
     if baseline is None or baseline not in found:
         return None
     ours, others = found[name]["by_seed"], found[baseline]["by_seed"]
@@ -86,7 +92,7 @@ def summary(results: dict) -> str:
     lines = []
     for name, entry in sorted(found.items(), key=lambda item: item[1]["bits"]):
         share = change(found, name)
-        against = "" if share is None else f"{share:+7.2%} against {PAPER if name == DEFAULT else baseline_of(name)}"
+        against = "" if share is None else f"{share:+7.2%} against {_compared_with(name)}"
         seeds = f"{len(entry['by_seed'])} seed(s)"
         lines.append(f"{score_text(entry):<16}{name:<36}rate {entry['rate']:<8g}{seeds}  {against}")
     return "\n".join(lines)

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Variants of the block for the ablation, all of equal parameters: the paper's, the default, and those that differ from one of
-them in one option."""
+"""Variants of the block for the ablation, all with the same number of parameters.
+
+They are the paper's block, the default, and the variants that differ from one of them in one option.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,8 @@ def spread_gate_biases(model: MinRNNForCausalLM, longest: int) -> None:
     opposite sign, because that gate admits the input. Works in place.
     """
     for layer in model.model.layers:
-        in_proj, cell = layer.mixer.cell.in_proj, layer.mixer.cell
+        cell = layer.mixer.cell
+        in_proj = cell.in_proj
         steps = torch.logspace(math.log10(2), math.log10(longest), in_proj.gate_channels)
         bias = torch.log(steps - 1)
         in_proj.bias[: in_proj.gate_channels] = -bias if cell.cell_type == "mingru" else bias

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""A policy with memory: CartPole without its velocities, by PPO, with MinGRU and with nn.GRU in the same place.
+"""Trains policies with memory on CartPole without velocities, by PPO, with MinGRU and with nn.GRU in the same place.
 
     python -m training.studies.cartpole                     # a few minutes; writes training/results/rl_cartpole.json and .png
     python -m training.studies.cartpole --seeds 0 --layers mingru
@@ -83,12 +83,14 @@ def draw(result: dict, path: str | os.PathLike) -> None:
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     """Returns the options and the settings of PPO."""
     parser = make_parser("training.studies.cartpole", __doc__)
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(default: all)")
-    parser.add_argument("--seeds", nargs="+", type=whole, default=[10, 11, 12], help="(default: 10 11 12)")
+    parser.add_argument(
+        "--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers to train (default: all)"
+    )
+    parser.add_argument("--seeds", nargs="+", type=whole, default=[10, 11, 12], help="seeds")
     parser.add_argument(
         "--steps", type=positive_int, help=f"steps of all environments together (default: {SETTINGS['steps']:,})"
     )
-    parser.add_argument("--threads", type=positive_int, default=1, help="(default: 1)")
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
     parser.add_argument("--quick", action="store_true", help="a few seconds of training, to test the script")
     parser.add_argument("--output", type=result_file, default=RESULTS / "rl_cartpole.json", help="result file")
     options = parser.parse_args(argv)

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Compares further features: minGRU-pytorch in the modes of modes.py, carried gradients, graphs, reduced precision.
+"""Tests minGRU-pytorch in the modes of training.studies.modes, and further features of several projects.
 
     python -m training.studies.features        # a minute; writes training/results/compare_features.json
 
-Needs minGRU-pytorch, which comes with the extra `ecosystem`.
+The further features are the gradient through a carried state, compiled and exported graphs, and reduced precision. The script
+needs minGRU-pytorch, which comes with the extra `ecosystem`.
+
 minGRU-pytorch's `minLM` is not a model of transformers and takes no mask, so its batches have none. Its state is the list
 that `return_prev_hiddens` returns. The reference is that of `training.studies.modes`: a row alone, from scratch.
 """
@@ -57,7 +59,7 @@ OURS, MAMBA = "minGRU", "Mamba"  # names in `modes.MODELS`
 STEPS, CHANNELS = 4096, 64  # shape of the scan in reduced precision
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# --- minGRU-pytorch in the modes of modes.py -------------------------------------------------------------------------
+# --- minGRU-pytorch in the modes of training.studies.modes -----------------------------------------------------------
 
 
 def make_lm(cell: str) -> torch.nn.Module:
@@ -84,7 +86,8 @@ def step_by_step(model, ids: torch.Tensor, states) -> torch.Tensor:
 def lm_right_padding(cell: str) -> dict:
     """Checks a batch with a row padded on the right, continued from its states."""
     ids, _, row = padded("right")
-    more, model = tokens(2 * MORE, 3).reshape(2, MORE), make_lm(cell)
+    more = tokens(2 * MORE, 3).reshape(2, MORE)
+    model = make_lm(cell)
     want = model(torch.cat([row, more[1:]], 1))[:, SHORT:]
     return {"one by one": judge(lambda: (step_by_step(model, more, read(model, ids)[1])[1:], want))}
 
@@ -98,7 +101,8 @@ def lm_left_padding(cell: str) -> dict:
 
 def lm_packing(cell: str) -> dict:
     """Checks two sequences in one row."""
-    rows, model = [tokens(count, 4 + i) for i, count in enumerate(PACKED)], make_lm(cell)
+    rows = [tokens(count, 4 + i) for i, count in enumerate(PACKED)]
+    model = make_lm(cell)
     return {"one row": judge(lambda: (model(torch.cat(rows, 1)), torch.cat([model(row) for row in rows], 1)))}
 
 
@@ -116,8 +120,11 @@ def make_layer(cell: str):
 
 def lm_chunked_prefill(cell: str) -> dict:
     """Checks a prompt in two parts; the model reads the second one token by token and at once, a layer at once."""
-    prompt, model = tokens(PROMPT, 6), make_lm(cell)
-    first, rest, want = prompt[:, :PIECE], prompt[:, PIECE:], model(prompt)[:, PIECE:]
+    prompt = tokens(PROMPT, 6)
+    model = make_lm(cell)
+    first = prompt[:, :PIECE]
+    rest = prompt[:, PIECE:]
+    want = model(prompt)[:, PIECE:]
     layer, x = make_layer(cell)
     return {
         "token by token": judge(lambda: (step_by_step(model, rest, read(model, first)[1]), want)),
@@ -149,7 +156,8 @@ def layer_gradient(cell: str) -> dict:
 def model_gradient(name: str) -> dict:
     """Checks the gradient of the last logits at the embeddings, with one or several tokens after a cache, against one pass."""
     prompt = tokens(PROMPT, 6)
-    mask, weights = torch.ones_like(prompt), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8))
+    mask = torch.ones_like(prompt)
+    weights = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8))
 
     def check(last: int):
         model = make(name)
@@ -186,11 +194,13 @@ GRAPHS: dict[str, Callable[[], torch.nn.Module]] = {
 
 def graphs(name: str) -> dict:
     """Checks one compiled graph forward and backward, and an exported one on another batch and length."""
-    ids, other = tokens(2 * LONG, 8).reshape(2, LONG), tokens(3 * PROMPT, 9).reshape(3, PROMPT)
+    ids = tokens(2 * LONG, 8).reshape(2, LONG)
+    other = tokens(3 * PROMPT, 9).reshape(3, PROMPT)
 
     def compiled():
         model = GRAPHS[name]()
-        weights, out = list(model.parameters()), []
+        weights = list(model.parameters())
+        out = []
         for function in (torch.compile(model, fullgraph=True, backend="aot_eager"), model):
             logits = function(ids)
             found = torch.autograd.grad(logits.logsumexp(-1).sum(), weights)
@@ -198,7 +208,8 @@ def graphs(name: str) -> dict:
         return out
 
     def exported():
-        model, axis = GRAPHS[name](), torch.export.Dim.DYNAMIC
+        model = GRAPHS[name]()
+        axis = torch.export.Dim.DYNAMIC
         with torch.no_grad():
             program = torch.export.export(model, (ids,), dynamic_shapes=({0: axis, 1: axis},))
             return program.module()(other), model(other)
@@ -219,11 +230,10 @@ def precision(ours: bool) -> dict:
     def check(dtype):
         gate, candidate = exact.to(dtype).chunk(2, -1)
         want = loop(torch.cat([gate, candidate], -1).double(), "mingru")
-        got = (
-            minrnn_scan(torch.cat([gate, candidate], -1), "mingru")[0]
-            if ours
-            else layer(torch.cat([candidate, gate], -1))
-        )
+        if ours:
+            got, _ = minrnn_scan(torch.cat([gate, candidate], -1), "mingru")
+        else:
+            got = layer(torch.cat([candidate, gate], -1))
         return got.double(), want
 
     out = {}
@@ -237,10 +247,11 @@ def precision(ours: bool) -> dict:
 
 def state_dtypes(name: str) -> list[str]:
     """Returns the dtypes of the states that a bfloat16 model carries."""
-    model, prompt = make(name).bfloat16(), tokens(PROMPT, 6)
+    model = make(name).bfloat16()
     past = DynamicCache(config=model.config)
+    argument = "past_key_values" if name == OURS else "cache_params"
     with torch.no_grad():
-        model(prompt, use_cache=True, **{"past_key_values" if name == OURS else "cache_params": past})
+        model(tokens(PROMPT, 6), use_cache=True, **{argument: past})
     return sorted({str(layer.recurrent_states[0].dtype).removeprefix("torch.") for layer in past.layers})
 
 

@@ -46,7 +46,8 @@ LAYERS = {"nn.GRU": nn.GRU, "MinGRU": MinGRU, "nn.LSTM": nn.LSTM, "MinLSTM": Min
 COLORS = {"nn.GRU": "#222222", "MinGRU": "#cc3311", "nn.LSTM": "#228833", "MinLSTM": "#4477aa"}
 OURS = {"MinGRU": "nn.GRU", "MinLSTM": "nn.LSTM"}  # our layers, and the layer of torch.nn that each is compared with
 SHOWN = ("nn.GRU", "MinGRU", "MinGRU, nn.GRU's size, longer")  # models whose forecasts are drawn
-SHOWN_HORIZON, SHOWN_STEPS = 60, 400  # horizon and number of the forecasts that are drawn
+SHOWN_HORIZON = 60  # horizon of the forecasts that are drawn
+SHOWN_STEPS = 400  # number of the forecasts that are drawn
 QUICK = {
     "width": 4,
     "steps": 4,
@@ -102,7 +103,8 @@ def with_targets(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def split(series: torch.Tensor, shares=(0.7, 0.1)) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Returns training, validation and test part, consecutive in time, normalized by the training part."""
-    first, second = round(shares[0] * len(series)), round(sum(shares) * len(series))
+    first = round(shares[0] * len(series))
+    second = round(sum(shares) * len(series))
     series = (series - series[:first].mean()) / series[:first].std()
     parts = {"train": series[:first], "validation": series[first:second], "test": series[second:]}
     return {name: with_targets(part) for name, part in parts.items()}
@@ -309,31 +311,29 @@ def draw(result: dict, path: str | os.PathLike) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
     parser = make_parser("training.studies.forecast", __doc__)
-    parser.add_argument("--width", type=positive_int, default=32, help="hidden size (default: 32)")
-    parser.add_argument("--layers", type=positive_int, default=2, help="(default: 2)")
-    parser.add_argument(
-        "--steps", type=positive_int, default=300, help="largest number of training steps (default: 300)"
-    )
-    parser.add_argument(
-        "--longer", type=positive_int, default=4, help="factor of the steps of our longer runs (default: 4)"
-    )
-    parser.add_argument("--seeds", type=positive_int, default=3, help="number of seeds (default: 3)")
+    parser.add_argument("--width", type=positive_int, default=32, help="hidden size")
+    parser.add_argument("--layers", type=positive_int, default=2, help="number of layers")
+    parser.add_argument("--steps", type=positive_int, default=300, help="largest number of training steps")
+    parser.add_argument("--longer", type=positive_int, default=4, help="factor of the steps of our longer runs")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="number of seeds")
     parser.add_argument("--rates", type=positive, nargs="+", default=[2e-2, 4e-2, 8e-2], help="learning rates to try")
-    parser.add_argument("--batch", type=positive_int, default=16, help="windows in a step (default: 16)")
-    parser.add_argument("--window", type=positive_int, default=256, help="steps of time in a window (default: 256)")
-    parser.add_argument(
-        "--every", type=positive_int, default=25, help="training steps between two validations (default: 25)"
-    )
+    parser.add_argument("--batch", type=positive_int, default=16, help="windows in a step")
+    parser.add_argument("--window", type=positive_int, default=256, help="steps of time in a window")
+    parser.add_argument("--every", type=positive_int, default=25, help="training steps between two validations")
     parser.add_argument(
         "--patience",
         type=positive_int,
         default=8,
-        help="validations without progress after which a run ends (default: 8)",
+        help="validations without progress after which a run ends",
     )
-    parser.add_argument("--length", type=positive_int, default=12000, help="length of the series (default: 12000)")
+    parser.add_argument("--length", type=positive_int, default=12000, help="length of the series")
     parser.add_argument(
-        "--threads", type=positive_int, default=1, help="(default: 1; a second one does not speed up layers this small)"
+        "--threads",
+        type=positive_int,
+        default=1,
+        help="threads of torch; a second one does not speed up layers this small",
     )
     parser.add_argument("--quick", action="store_true", help="a few tiny steps, to test the script")
     parser.add_argument(

@@ -104,11 +104,12 @@ def fitting(task: Task, names: list[str]) -> list[str]:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
     tasks = list(PRESETS["full"])
     parser = make_parser("training.studies.layer_defaults", __doc__)
     parser.add_argument("--small", action="store_true", help="a few seconds of training, to test the script")
-    parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="(default: all)")
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(default: all)")
+    parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="tasks (default: all)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers (default: all)")
     parser.add_argument(
         "--settings",
         nargs="+",
@@ -116,9 +117,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default=list(SETTINGS),
         help="settings of our layers (default: all)",
     )
-    parser.add_argument("--seeds", nargs="+", type=whole, default=SEEDS, help="(default: 0 1 2)")
+    parser.add_argument("--seeds", nargs="+", type=whole, default=SEEDS, help="seeds")
     parser.add_argument("--rates", nargs="+", type=positive, help="learning rates to try (default: those of the task)")
-    parser.add_argument("--threads", type=positive_int, default=1, help="(default: 1)")
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
     parser.add_argument("--output", type=result_file, default=RESULTS / "layer_defaults.json", help="result file")
     return parser.parse_args(argv)
 

@@ -3,7 +3,7 @@
 
 A task has `measure`, `higher_is_better`, learning `rates` to try, the number of `layers`, the `width` of nn.GRU, `settings()`,
 `model(make_layer, width)` and `run(build, rate, seed)`. `make_layer` is a function of input size, width, number of layers and
-`bidirectional` that returns the recurrent layer. `run` returns `validation`, less being better, and the test's `score`.
+`bidirectional` that returns the recurrent layer. `run` returns `validation`, a loss, and the test's `score`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Classification:
     classes: int
 
     def __init__(self, steps: int, width: int = 32, batch: int = 32):
-        self.steps, self.width, self.batch = steps, width, batch
+        self.steps = steps
+        self.width = width
+        self.batch = batch
 
     def settings(self) -> dict:
         """Returns what a row depends on."""
@@ -88,7 +90,7 @@ class Classification:
 
 
 class Waves(Classification):
-    """Which of three frequencies a noisy wave has, next to a channel of noise; two layers in both directions."""
+    """Classifies noisy waves by their frequency, one of three. The second channel is noise. Two bidirectional layers."""
 
     inputs, classes, layers, bidirectional = 2, 3, 2, True
     rates = (3e-3, 1e-2)
@@ -98,7 +100,8 @@ class Waves(Classification):
         generator = torch.Generator().manual_seed(0)
 
         def part(size: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-            labels, sequences = torch.randint(3, (size,), generator=generator), []
+            labels = torch.randint(3, (size,), generator=generator)
+            sequences = []
             for label in labels.tolist():
                 length = int(torch.randint(40, 120, (), generator=generator))
                 phase = 2 * torch.pi * torch.rand((), generator=generator)
@@ -111,7 +114,7 @@ class Waves(Classification):
 
 
 class Vowels(Classification):
-    """Which of nine speakers says a vowel: JapaneseVowels of the UEA archive, 12 coefficients for each of 7 to 29 steps."""
+    """Classifies spoken vowels by their speaker, one of nine: JapaneseVowels of the UEA archive, 7 to 29 steps of 12 values."""
 
     inputs, classes, rates = 12, 9, (1e-2, 3e-2)
 
@@ -149,7 +152,9 @@ class Forecast:
     rates, layers = (2e-2, 4e-2), 2
 
     def __init__(self, steps: int, width: int = 32, length: int = 12000):
-        self.steps, self.width, self.length = steps, width, length
+        self.steps = steps
+        self.width = width
+        self.length = length
         self.options = SimpleNamespace(window=min(256, length // 40), batch=16, every=25, patience=8)
 
     def settings(self) -> dict:
@@ -176,7 +181,8 @@ class CartPole:
     rates, layers = (1e-3, 2.5e-3), 1
 
     def __init__(self, steps: int, width: int = 32):
-        self.width, self.changes = width, {"steps": steps, "width": width}
+        self.width = width
+        self.changes = {"steps": steps, "width": width}
 
     def settings(self) -> dict:
         return self.changes

@@ -34,10 +34,16 @@ from training.common.paths import RESULTS
 from training.common.timing import settings
 from training.common.widths import count
 
-VOCABULARY, WIDTH, NOISE, TOLERANCE = 64, 64, 0.15, 1e-4
-LONG, SHORT, MORE = 12, 7, 4  # tokens of the rows of a batch, and of their continuation
-PACKED = (9, 8)
+VOCABULARY = 64
+WIDTH = 64
+NOISE = 0.15  # scale of the noise that is added to fresh weights
+TOLERANCE = 1e-4  # largest difference that counts as exact
+# Padding: tokens of the two rows of a batch, and of their continuation.
+LONG, SHORT, MORE = 12, 7, 4
+PACKED = (9, 8)  # tokens of the sequences that are packed into one row
+# Chunked prefill: tokens of the prompt, of generate's chunks, of the first of two forwards, and after the prompt.
 PROMPT, CHUNK, PIECE, CHUNKED_TOKENS = 19, 4, 11, 12
+# Speculative decoding: tokens of a text, its repetitions in the prompt, new tokens, and tokens guessed at once.
 REPEATED, REPEATS, SPECULATIVE_TOKENS, LOOKUP = 8, 3, 32, 3
 SHARED = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) | {
     "vocab_size": VOCABULARY,
@@ -224,7 +230,8 @@ def verdict_cell(ways: dict) -> str:
 
 def padded(side: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns a batch of two rows, the second one padded, its mask, and the second row alone."""
-    row, gap = tokens(SHORT, 2), torch.zeros(1, LONG - SHORT, dtype=torch.long)
+    row = tokens(SHORT, 2)
+    gap = torch.zeros(1, LONG - SHORT, dtype=torch.long)
     pieces = [row, gap] if side == "right" else [gap, row]
     ids = torch.cat([tokens(LONG, 1), torch.cat(pieces, 1)])
     return ids, (ids != 0).long(), row
@@ -257,9 +264,9 @@ def left_padding(name: str) -> dict:
 
 def packing(name: str) -> dict:
     """Checks two sequences in one row, described in each way of DataCollatorWithFlattening and in all of them together."""
-    rows, total = [tokens(count, 4 + i) for i, count in enumerate(PACKED)], sum(PACKED)
+    rows = [tokens(count, 4 + i) for i, count in enumerate(PACKED)]
     want = torch.cat([alone(make(name), row) for row in rows], 1)
-    bounds = torch.tensor([0, PACKED[0], total], dtype=torch.int32)
+    bounds = torch.tensor([0, PACKED[0], sum(PACKED)], dtype=torch.int32)
     ways = {
         "position_ids": {"position_ids": torch.cat([torch.arange(count) for count in PACKED])[None]},
         "seq_idx": {"seq_idx": torch.arange(2, dtype=torch.int32).repeat_interleave(torch.tensor(PACKED))[None]},
@@ -365,9 +372,14 @@ def main(argv: list[str] | None = None) -> dict:
     """Compares, prints and writes the result file; returns its content."""
     parser = make_parser("training.studies.modes", __doc__)
     parser.add_argument(
-        "--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL", help="(default: all)"
+        "--models",
+        nargs="+",
+        choices=list(MODELS),
+        default=list(MODELS),
+        metavar="MODEL",
+        help="models to test (default: all)",
     )
-    parser.add_argument("--threads", type=positive_int, default=1, help="(default: 1)")
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
     parser.add_argument("--output", type=result_file, default=RESULTS / "compare_modes.json", help="result file")
     options = parser.parse_args(argv)
     with settings(options.threads):

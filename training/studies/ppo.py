@@ -118,8 +118,8 @@ class Environments:
         observations, rewards, terminated, truncated, _ = self.env.step(actions.numpy())
         self.seen = self._view(observations)
         self.resets = self.idle
-        terminated, truncated = torch.from_numpy(terminated), torch.from_numpy(truncated)
-        self.idle = terminated | truncated
+        terminated = torch.from_numpy(terminated)
+        self.idle = terminated | torch.from_numpy(truncated)
         return torch.from_numpy(rewards).float(), terminated, self.idle
 
 
@@ -135,7 +135,8 @@ def collect(
     `returns` holds the return so far of each running episode; it is updated in place.
     """
     columns: list[dict[str, torch.Tensor]] = []
-    ended, first = [], state
+    ended = []
+    first = state
     for _ in range(steps):
         column = {"seen": environments.seen, "resets": environments.resets, "idle": environments.idle}
         logits, values, state = policy(column["seen"][:, None], state, column["resets"][:, None])
@@ -170,7 +171,8 @@ def advantages(
         discount, trace (`float`): Discount of the rewards, and lambda of the estimates.
     """
     gain = rewards + discount * values[:, 1:] * ~terminated - values[:, :-1]
-    out, after = torch.empty_like(gain), torch.zeros_like(gain[:, 0])
+    out = torch.empty_like(gain)
+    after = torch.zeros_like(gain[:, 0])
     for t in reversed(range(gain.shape[1])):
         after = gain[:, t] + discount * trace * after * ~done[:, t]
         out[:, t] = after
@@ -241,12 +243,14 @@ def train(make: Callable[[int], nn.Module], seed: int, settings: dict) -> dict:
         settings (`dict`): All of `SETTINGS`.
     """
     torch.manual_seed(seed)
-    environment_count, width = settings["environments"], settings["width"]
+    environment_count = settings["environments"]
+    width = settings["width"]
     policy = Policy(make(width), width)
     environments = Environments(environment_count, seed)
     optimizer = torch.optim.Adam(policy.parameters(), lr=settings["learning_rate"], eps=1e-5)
     iterations = settings["steps"] // (environment_count * settings["rollout"])
-    state, returns = torch.zeros(1, environment_count, policy.state_size), torch.zeros(environment_count)
+    state = torch.zeros(1, environment_count, policy.state_size)
+    returns = torch.zeros(environment_count)
     recent: list[float] = []
     seconds = {"rollout": 0.0, "update": 0.0}  # of the processor: other processes do not slow them down
     curve = []

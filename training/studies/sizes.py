@@ -9,6 +9,8 @@ activations of one row of 512 tokens. It is measured with and without gradient c
 
 from __future__ import annotations
 
+import argparse
+
 from training.common import packages
 
 if __name__ == "__main__":
@@ -22,6 +24,7 @@ from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
 from training.common.timing import in_new_process, peak_memory, settings
+from training.common.widths import count
 
 MODULE = "training.studies.sizes"
 TOKENS = 512
@@ -81,7 +84,7 @@ def measure(name: str) -> dict:
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "intermediate_size": config.intermediate_size,
-        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "parameters": count(model),
         "learning_rate": learning_rate(config.hidden_size),
         "memory_mib": memory,
     }
@@ -90,10 +93,12 @@ def measure(name: str) -> dict:
 def main(argv: list[str] | None = None) -> dict:
     """Measures every size and writes the result file; returns what it wrote."""
     parser = make_parser(MODULE, __doc__)
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="(default: all)")
-    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default: 1)")
-    parser.add_argument("--output", type=result_file, default=RESULTS / "sizes.json")
-    parser.add_argument("--memory-of", nargs=2, metavar=("SIZE", "MODE"))
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="sizes to measure (default: all)"
+    )
+    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch")
+    parser.add_argument("--output", type=result_file, default=RESULTS / "sizes.json", help="result file")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     with settings(args.threads):
         if args.memory_of:

@@ -135,10 +135,10 @@ def test_the_table_names_both_baselines_and_the_papers_numbers():
     assert "1324×†" in other and "1361×†" in other and "Memory at 512" not in other
 
 
-def test_memory_on_a_gpu_is_that_of_one_call(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**20)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 4 * 2**20)
+def test_memory_on_a_gpu_is_what_one_call_adds(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 4 * 2**20)
     assert timing.peak_gpu_memory(lambda: None) == 3
 
 

@@ -120,11 +120,14 @@ def test_the_parser_names_the_module_and_shows_the_first_line(capsys):
 
 
 def test_the_help_shows_defaults_that_say_something():
-    parser = make_parser("training.x", "", formatter_class=command_line.DefaultsFormatter)
+    parser = make_parser("training.x", "")
     parser.add_argument("--steps", default=5, help="how many")
     parser.add_argument("--share", default=0.0, help="how much")
     parser.add_argument("--name", help="by default that of the file")
     parser.add_argument("--names", nargs="+", default=[], help="more of them")
+    parser.add_argument("--seeds", nargs="+", default=[0, 1], help="seeds")
+    parser.add_argument("--tasks", nargs="+", default=["a", "b"], help="tasks (default: all)")
+    parser.add_argument("--limit", default="10 %", help="largest share")
     parser.add_argument("--fast", action="store_true", help="less exact")
     shown = parser.format_help()
     for text in (
@@ -132,10 +135,13 @@ def test_the_help_shows_defaults_that_say_something():
         "how much (default: 0.0)\n",
         "that of the file\n",
         "more of them\n",
+        "seeds (default: 0 1)\n",
+        "tasks (default: all)\n",
+        "largest share (default: 10 %)\n",
         "less exact\n",
     ):
         assert text in shown
-    assert shown.count("(default: ") == 2
+    assert shown.count("(default: ") == 5
 
 
 @pytest.mark.parametrize("error", [InputError, CheckpointError])

@@ -44,7 +44,7 @@ def test_evaluation_is_the_mean_over_labels():
     p = torch.tensor(0.75)
     assert found["accuracy"] == 4 / 5
     assert found["loss"] == pytest.approx((-(4 * p.log() + (1 - p).log()) / 5).item(), rel=1e-6)
-    with pytest.raises(ValueError, match="not one label"):
+    with pytest.raises(ValueError, match="no label to score"):
         evaluate(Says(), [(ids, torch.full_like(ids, -100))])
 
 

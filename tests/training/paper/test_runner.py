@@ -127,8 +127,8 @@ def test_models_that_cannot_run_are_reported(capsys):
         (["--threads", "0"], "--threads: must be a whole number above 0"),
         (["--device", "foo"], "--device: foo cannot be used here"),
         (["--output", "results.txt"], "--output: results.txt is not the name of a JSON file"),
-        (["--output", "{file}/x.json"], "--output: the folder {file} cannot be made"),
-        (["--runs", "{file}/runs"], "--runs: the folder {file}/runs cannot be made"),
+        (["--output", "{file}/x.json"], "--output: the folder {file} cannot be created"),
+        (["--runs", "{file}/runs"], "--runs: the folder {file}/runs cannot be created"),
         (["--cpu"], "--cpu: not allowed with argument --small"),
     ],
 )
