@@ -36,7 +36,7 @@ class MinRNNResidualConv(nn.Module):
         resets: torch.Tensor | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Arguments and results as for `MinRNNCausalConv1d`."""
+        """Takes and returns the same as `MinRNNCausalConv1d`."""
         depthwise, pointwise = forwards(self, "depthwise", "pointwise")
         hidden_states, final_conv_state = depthwise(hidden_states, conv_state, attention_mask, resets, record)
         return pointwise(hidden_states), final_conv_state
@@ -88,7 +88,7 @@ class MinRNNMixer(nn.Module):
         resets: torch.Tensor | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Arguments and results as for `MinRNNLayer`."""
+        """Takes and returns the same as `MinRNNLayer`."""
         conv, cell, norm, out_proj = forwards(self, "conv", "cell", "norm", "out_proj")
         if conv is not None:
             hidden_states, conv_state = conv(hidden_states, conv_state, attention_mask, resets, record)
@@ -175,7 +175,8 @@ class MinRNNLayer(GradientCheckpointingLayer):
         resets: torch.Tensor | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """
+        """Returns the residual stream after this block, and the states to carry over.
+
         Args:
             hidden_states (`torch.Tensor` of shape `(batch, time, hidden_size)`): The residual stream.
             state (`torch.Tensor` of shape `(batch, state_size)`, *optional*): Recurrent state before the first step.

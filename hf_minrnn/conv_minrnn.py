@@ -34,7 +34,8 @@ class MinRNNCausalConv1d(nn.Module):
         resets: torch.Tensor | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
+        """Returns the convolution of `x`, and the inputs to carry over.
+
         Args:
             x (`torch.Tensor` of shape `(batch, time, channels)`): The input.
             conv_state (`torch.Tensor` of shape `(batch, kernel_size - 1, channels)`, *optional*): The inputs before `x`,

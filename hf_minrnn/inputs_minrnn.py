@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Checks of what the models are given: caches, masks, labels and packed sequences.
+"""Checks of the models' arguments: caches, masks, labels and packed sequences.
 
 Values are only read on the CPU: on another device the host would wait for it. They are not read under tracing or a transform
 either: a graph would keep them as constants, or there are no values.
@@ -104,8 +104,8 @@ def check_attention_mask(attention_mask: torch.Tensor, batch: int, time: int, co
             fits = columns == time
     if not fits or _may_be_scores(attention_mask):
         raise ValueError(
-            f"attention_mask must be bool, integer, or floats 0 and 1, of shape ({batch}, {time}), or with columns for the "
-            f"earlier tokens if a cache is continued; got {_described(attention_mask)}"
+            f"attention_mask must be bool, integer, or floats 0 and 1 (not 0 alone), of shape ({batch}, {time}), or with "
+            f"columns for the earlier tokens if a cache is continued; got {_described(attention_mask)}"
         )
     mask = attention_mask[:, columns - time :].bool()
     if _readable(mask) and bool(mask.all()):
@@ -124,7 +124,8 @@ def _may_be_scores(attention_mask) -> bool:
 def check_labels(
     labels: torch.Tensor, shape: tuple[int, int] | None, vocab_size: int, ignore_index: int = -100
 ) -> None:
-    """
+    """Checks the dtype, the shape and the values of labels.
+
     Raises:
         ValueError: If labels are not int64 of `shape` (of any shape if that is `None`), in [0, vocab_size) or `ignore_index`.
     """

@@ -309,18 +309,6 @@ def test_a_version_later_than_the_tested_one_warns_once(output, version):
     assert "generated True" in output[version]
 
 
-def test_private_names_of_torch():
-    from torch.autograd import forward_ad
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    assert forward_ad._current_level == -1 and statically_known_true(True)
-    assert callable(torch._dynamo.mark_static_address)
-    assert torch._C._get_tracing_state() is None and torch._C._len_torch_dispatch_stack() == 0
-    assert torch._C._functorch.peek_interpreter_stack() is None
-    assert torch.nn.modules.module._global_forward_hooks == torch.nn.modules.module._global_forward_pre_hooks == {}
-    assert torch.nn.Linear(1, 1)._compiled_call_impl is None
-
-
 def test_slice_logits_to_keep():
     x = torch.arange(6.0).view(1, 3, 2)
     assert torch.equal(compat.slice_logits_to_keep(x, 1), x[:, -1:])

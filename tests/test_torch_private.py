@@ -67,6 +67,15 @@ def test_the_private_names_behave_as_expected():
         torch_private._check(False)
 
 
+def test_without_transforms_nothing_is_active():
+    assert forward_ad._current_level == -1 and symbolic_shapes.statically_known_true(True)
+    assert callable(torch._dynamo.mark_static_address)
+    assert torch._C._get_tracing_state() is None and torch._C._len_torch_dispatch_stack() == 0
+    assert torch._C._functorch.peek_interpreter_stack() is None
+    assert nn.modules.module._global_forward_hooks == nn.modules.module._global_forward_pre_hooks == {}
+    assert nn.Linear(1, 1)._compiled_call_impl is None
+
+
 def test_a_condition_is_decided_without_symbolic_shapes(monkeypatch):
     assert torch_private.is_known_true(True) and not torch_private.is_known_true(False)
     monkeypatch.delattr(symbolic_shapes, "statically_known_true")
