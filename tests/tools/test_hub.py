@@ -21,7 +21,7 @@ from hf_minrnn.tools.hub import PushError, check_folder, push_folder
 from training.lm.tokenization import build_tokenizer
 
 CODE = {path.name for path in Path(hf_minrnn.__file__).parent.glob("*.py") if not path.name.startswith("__")}
-CODE -= {"layers.py", "packed.py", "registration.py", "rl.py"}  # not part of the models
+CODE -= {"layers.py", "registration.py", "rl.py"}  # not part of the models
 EXAMPLE = 'name = "{}"  # the model\'s folder, or its repository on the Hub\n'
 CARD = "---\nlicense: apache-2.0\n---\n# A model\n" + EXAMPLE.format("runs/model") + 'name = "stays"\n'
 SHOWN = {"README.md", "results.json", "loss.png", "samples.txt"}
