@@ -318,7 +318,7 @@ def render(rows) -> str:
     lines = [
         f"""# MinGRU and MinLSTM compared with torch.nn.GRU and torch.nn.LSTM
 
-The results of {count} calls, by torch {torch_version()} on a CPU. {different} calls differ; the last column says why.
+The results of {count} calls, by torch {torch_version()} on a CPU. {different} of them differ; the last column says why.
 
 In the calls, `L` is the layer, `x` has the shape (5, 2, 3), and `s(...)` is a state of the given shape. For nn.LSTM and MinLSTM
 it is a pair of equal states, except with `unequal=True` or `c=`, the shape of c_0. `pack(...)` returns packed sequences of the
