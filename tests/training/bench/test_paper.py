@@ -87,7 +87,7 @@ def test_memory_of_one_contestant_in_its_own_process():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rounds", "1"], "--rounds: must be a whole number, 2 or more"),
+        (["--rounds", "1"], "--rounds: must be a whole number, at least 2"),
         (["--batch", "-1"], "must be a whole number above 0"),
         (["--longest", "63"], "--longest 63 is below the shortest length of 64 steps"),
     ],
