@@ -194,7 +194,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--limit",
         type=positive,
-        help="leave out layers whose call is expected to take more seconds (default: 6, or 30 with --full or on a GPU)",
+        help="most seconds expected of a call (default: 6; 30 with --full or on a GPU)",
     )
     parser.set_defaults(output=None)
     options = BENCHMARK.parse(argv, parser)
