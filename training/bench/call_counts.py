@@ -5,7 +5,8 @@
 
 A call is a Python frame that is entered, counted by `sys.setprofile`; a generator counts each time it is resumed. Frames are
 counted in all, in the files of hf_minrnn and in those of transformers. Every case runs a few times before it is counted.
-"Shortcuts off" registers a forward hook for every module, with which hf_minrnn calls each submodule in the ordinary way.
+"Shortcuts off" registers a forward hook for every module, with which hf_minrnn calls each submodule in the ordinary way. The
+functions of the shortcuts themselves are not counted then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 
 from training.common import packages
 
@@ -42,12 +45,25 @@ LIMITS = {"forward": 80, "token, shortcuts off": 40}  # on calls within hf_minrn
 LIMITED = "minGRU"
 
 
-def count_calls(function: Callable[[], object], modeling_file: str = "") -> dict:
+def is_shortcut(frame: FrameType) -> bool:
+    """Whether a call belongs to the shortcuts for single tokens: calls_minrnn.py, and the test for the norm's faster path."""
+    name = Path(frame.f_code.co_filename).name
+    caller = frame.f_back
+    is_test_of_norm = (
+        frame.f_code.co_name == "is_plain"
+        and caller is not None
+        and Path(caller.f_code.co_filename).name == "norm_minrnn.py"
+    )
+    return name == "calls_minrnn.py" or is_test_of_norm
+
+
+def count_calls(function: Callable[[], object], modeling_file: str = "", shortcuts: bool = True) -> dict:
     """Counts the Python calls of `function()`.
 
     Args:
         function (callable): The function to run.
         modeling_file (`str`): The file that defines the model, whose calls are counted by themselves too.
+        shortcuts (`bool`): Whether the calls of the shortcuts themselves count, see `is_shortcut`.
 
     Returns:
         The calls in all, in `modeling_file`, in transformers and in hf_minrnn; of the latter also the distinct functions and
@@ -59,7 +75,7 @@ def count_calls(function: Callable[[], object], modeling_file: str = "") -> dict
     calls: Counter = Counter()
 
     def profiler(frame, event, _):
-        if event == "call":
+        if event == "call" and (shortcuts or not is_shortcut(frame)):
             calls[frame.f_code] += 1
 
     for _ in range(WARM_UPS):
@@ -140,7 +156,10 @@ def main(argv: list[str] | None = None) -> dict:
     with settings(1):
         for name in CONTESTANTS:
             modeling_file = sys.modules[type(models[name]).__module__].__file__
-            counted[name] = {case: count_calls(run, modeling_file) for case, run in cases(models[name]).items()}
+            counted[name] = {
+                case: count_calls(run, modeling_file, shortcuts=not case.endswith("shortcuts off"))
+                for case, run in cases(models[name]).items()
+            }
     result = {
         **provenance(MODULE, argv),
         "measured": f"Python calls of models of one layer and {TOKENS} tokens, after {WARM_UPS} calls of the same kind",
