@@ -92,6 +92,7 @@ def minrnn_scan(
 
     Raises:
         ValueError: For an argument whose shape, dtype, device or value does not fit; the message names it.
+        ImportError: For a backend that needs a package that is not installed.
         NotImplementedError: For second derivatives, unless the backend is "associative"; for forward-mode derivatives and
             those of `torch.func` if a backend without them is given by name.
 
@@ -133,7 +134,7 @@ def linear_scan(
 
     Raises:
         ValueError: If `a` and `b` differ in shape or dtype, or another argument does not fit.
-        NotImplementedError: As in `minrnn_scan`.
+        ImportError, NotImplementedError: As in `minrnn_scan`.
 
     >>> a, b = torch.full((1, 3, 1), 0.5), torch.ones(1, 3, 1)
     >>> linear_scan(a, b)[0].flatten().tolist()
@@ -321,7 +322,9 @@ def scan_step(
         tensor where the dtypes are equal.
 
     Raises:
-        ValueError: If a shape does not fit, or for a `reset_state` without `resets`.
+        ValueError: If a shape, the state's dtype or device, or the backend does not fit, or for a `reset_state` without
+            `resets`.
+        ImportError: As in `minrnn_scan`.
 
     >>> h, state = scan_step(torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0]]), ScanSpec("mingru", "identity"))
     >>> h.item(), state.item()

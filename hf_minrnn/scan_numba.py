@@ -158,7 +158,8 @@ class _Problem:
                     pool.submit(work)
         work()
         for _ in self.tasks:
-            if error := done.get():
+            error = done.get()
+            if error is not None:
                 raise error
 
 

@@ -345,7 +345,7 @@ def _backward_kernel(cell, with_g, real, stored):
 
 
 def load():
-    """Imports numba, in half a second, and registers the functions above.
+    """Imports numba, which takes half a second, and registers the functions above with it.
 
     Returns:
         `(numba, None)`, or `(None, reason)` with a remedy where numba cannot be used.
@@ -415,7 +415,7 @@ def _register(numba, ir):
 
 
 def compiled(cell: int, with_g: bool, stored: str):
-    """The kernels of a cell, compiled when first called.
+    """Returns the kernels of a cell. numba compiles a kernel when it is first called.
 
     Args:
         cell (`int`): `MINGRU`, `NORMALIZED`, `MINLSTM` or `LINEAR`.

@@ -59,7 +59,6 @@ CHUNKED_CHANNELS, CHUNK_STEPS, CHUNKS, ENOUGH_CHANNELS = 4096, 512, 8, 131072
 # Channels and warps of a program of `scan_step`.
 STEP_CHANNELS, STEP_WARPS = 256, 2
 
-
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Constants, so that torch.compile can read them. Triton itself is imported when a kernel first runs.
 INSTALLED = find_spec("triton") is not None

@@ -107,7 +107,7 @@ def convert(checkpoint: str | Path, folder: str | Path, options: Options | None 
 
     The paper's layers, as `convert_paper.LAYOUT` describes them: `options` gives what the file does not contain.
 
-    A checkpoint of either kind without its last layers cannot be told from a model with fewer layers.
+    A checkpoint of either kind without its last layers looks like one of a model with fewer layers, and is converted as such.
 
     Args:
         checkpoint (`str` or `Path`): The file, see `read_checkpoint`.

@@ -55,9 +55,10 @@ def push_folder(
 ) -> str:
     """Pushes a finished model to the Hub in one commit.
 
-    Pushed are the weights (one file or shards), config, generation config, tokenizer, card, results, plots and samples, and the
-    code with a complete `auto_map`. Checkpoints, pickles and hidden files are not pushed. Files that the repository already
-    has are not sent again. Weights, adapters and results of an earlier push that the folder no longer has are deleted.
+    The commit contains the weights (one file or shards), config, generation config, tokenizer, card, results, plots and
+    samples, and the code with a complete `auto_map`. Checkpoints, pickles and hidden files are not pushed. Files that the
+    repository already has are not sent again. Weights, adapters and results of an earlier push that the folder no longer has
+    are deleted.
 
     The folder is not changed. If it lacks the code, only the repository gets it. The example in the repository's card gets the
     name of the repository.
