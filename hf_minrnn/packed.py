@@ -25,8 +25,13 @@ def check_cu_seqlens(cu_seqlens: torch.Tensor, batch: int) -> None:
 def check_bounds(cu_seqlens: torch.Tensor, time: int, name: str = "cu_seqlens") -> None:
     """Raises `ValueError` unless the offsets rise from 0 to `time`.
 
-    Only values on the CPU are read: elsewhere the host would have to wait for the device, and the kernels never leave the
-    input. A traced graph and a vmapped dimension have no values to read.
+    Only values on the CPU are read: elsewhere the host would have to wait for the device, and the kernels never read outside
+    of the input. A traced graph and a vmapped dimension have no values to read.
+
+    >>> check_bounds(torch.tensor([0, 3, 2]), 5)
+    Traceback (most recent call last):
+    ...
+    ValueError: cu_seqlens must rise from 0 to the length 5, got [0, 3, 2] ... 2
     """
     traced = torch.compiler.is_compiling() or len_dispatch_stack()
     if not cu_seqlens.is_cpu or traced or is_wrapped(cu_seqlens):
@@ -40,7 +45,11 @@ def check_bounds(cu_seqlens: torch.Tensor, time: int, name: str = "cu_seqlens") 
 
 
 def packed_resets(resets: PackedSequence, packed: PackedSequence) -> torch.Tensor:
-    """Returns the data of a PackedSequence of resets, after checking that it matches the input's."""
+    """Returns the data of a PackedSequence of resets, one bool for each step.
+
+    Raises:
+        ValueError: If it is not a PackedSequence of bool with the lengths and the order of the input, `packed`.
+    """
     if not isinstance(resets, PackedSequence):
         raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
     if is_eager():  # lengths and orders are values
@@ -60,7 +69,19 @@ def _rows_in_order(packed):
 
 
 def sequence_order(batch_sizes: torch.Tensor, rows: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the position of each step of a PackedSequence if its sequences follow one another, and their `cu_seqlens`."""
+    """Returns the position of each step of a PackedSequence if its sequences follow one another, and their `cu_seqlens`.
+
+    Args:
+        batch_sizes (`torch.Tensor` of shape `(longest,)`, integer): As in a PackedSequence, on the CPU.
+        rows (`int`): Number of sequences, the first of the batch sizes.
+        steps (`int`): Number of steps of all sequences, the sum of the batch sizes.
+
+    Returns:
+        `(position, cu_seqlens)`, integer tensors of shapes `(steps,)` and `(rows + 1,)`.
+
+    >>> sequence_order(torch.tensor([2, 2, 1]), rows=2, steps=5)  # sequences of 3 and 2 steps
+    (tensor([0, 3, 1, 4, 2]), tensor([0, 3, 5]))
+    """
     device = batch_sizes.device  # the CPU, regardless of torch.set_default_device
     lengths = (batch_sizes.unsqueeze(1) > torch.arange(rows, device=device)).sum(0)
     cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
@@ -72,8 +93,12 @@ def sequence_order(batch_sizes: torch.Tensor, rows: int, steps: int) -> tuple[to
 # --- reversed sequences ----------------------------------------------------------------------------------------------
 
 
-def turn_index(time: int, cu_seqlens: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-    """Returns the index along time that reverses every sequence."""
+def turn_index(time: int, cu_seqlens: torch.Tensor | None, device: torch.device | str) -> torch.Tensor:
+    """Returns the index along time, of shape `(time,)`, that reverses every sequence.
+
+    >>> turn_index(5, torch.tensor([0, 3, 5]), "cpu")
+    tensor([2, 1, 0, 4, 3])
+    """
     position = torch.arange(time, device=device)
     if cu_seqlens is None:
         return time - 1 - position
@@ -87,6 +112,18 @@ def resets_backwards(
     """Returns the resets of the reversed sequences. Read backwards, an episode starts with its last step.
 
     An episode's last step is the one before the next episode's first.
+
+    Args:
+        resets (`torch.Tensor` of shape `(batch, time)`, bool, *optional*): The resets.
+        turn (`torch.Tensor` of shape `(time,)`): The result of `turn_index`.
+        cu_seqlens (`torch.Tensor` of shape `(sequences + 1,)`, *optional*): Offsets of packed sequences.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, time)`, or `None` without resets.
+
+    >>> resets = torch.tensor([[False, False, True, False]])  # episodes of two steps each
+    >>> resets_backwards(resets, turn_index(4, None, "cpu"), None)
+    tensor([[False, False,  True, False]])
     """
     if resets is None:
         return None

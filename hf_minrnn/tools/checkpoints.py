@@ -27,9 +27,14 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
         dict of `torch.Tensor` by name.
 
     Raises:
-        ValueError: If the file is damaged, contains code, or has no state dict. Files of `torch.save` have checksums. In old
-            ones and in safetensors, changed numbers are not noticed.
+        ValueError: If the file is damaged, contains code, or has no state dict. Files of `torch.save` have checksums. In
+            old files and in safetensors, changed numbers are not noticed.
         OSError: If the file cannot be opened.
+
+    >>> read_checkpoint("no/such/file.pt")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: [Errno 2] No such file or directory: 'no/such/file.pt'
     """
     path = Path(path)
     path.open("rb").close()  # raises if the file cannot be opened; an OSError below means a damaged file
@@ -89,6 +94,9 @@ def unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     Raises:
         ValueError: If two tensors have the same bare name.
+
+    >>> list(unwrapped({"module.norm.weight": torch.ones(3)}))
+    ['norm.weight']
     """
     found: dict[str, str] = {}
     for name in tensors:
