@@ -111,7 +111,7 @@ def to_dtype(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 class Workspace:
     """Buffers of one shape, dtype and device that are reused for every tile.
 
-    Fresh memory of this size costs more in page faults than the arithmetic in it. `work[name]` always is the same buffer.
+    Fresh memory of this size costs more in page faults than the arithmetic in it. `work[name]` is always the same buffer.
     """
 
     def __init__(self, like: torch.Tensor):

@@ -74,7 +74,7 @@ def _tasks(bounds, channels: int, threads: int) -> list[tuple[int, int, int, int
     Args:
         bounds (sequence of `int`): Row n consists of the steps bounds[n] to bounds[n + 1].
         channels (`int`): Channels of a row.
-        threads (`int`): The most tasks to make.
+        threads (`int`): Largest number of tasks.
 
     Returns:
         list of `(number of the task, row, end of rows, channel, end of channels)`

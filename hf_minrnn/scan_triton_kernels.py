@@ -87,7 +87,7 @@ def _segment(bounds, time, chunks, chunk_steps, BLOCKS: tl.constexpr):
 
 @jit
 def _forward_runs(factor, state, parts, masks, is_reset, reset_value, scale, CELL: tl.constexpr, WITH_G: tl.constexpr):
-    # Phase 2 of a tile: walks runs from `state`. Returns the factor of each run, begun as `factor`, and its last state.
+    # Phase 2 of a tile: walks runs from `state`. Returns the factor of each run, which starts as `factor`, and its last state.
     FOLD: tl.constexpr = CELL == "carry" or CELL == "carry_affine"
     AFFINE: tl.constexpr = CELL == "linear" or CELL == "carry_affine"
     FLOAT: tl.constexpr = state.dtype
@@ -202,8 +202,8 @@ def scan_fwd(
 
 @jit
 def _backward_runs(factor, grad, parts, grad_hs, masks, is_reset, scale, CELL: tl.constexpr):
-    # Phase 2 of a tile: walks runs backwards from the gradient `grad`. Returns the factor of each run, begun as `factor`, and
-    # the gradient before its first step.
+    # Phase 2 of a tile: walks runs backwards from the gradient `grad`. Returns the factor of each run, which starts as
+    # `factor`, and the gradient before its first step.
     AFFINE: tl.constexpr = CELL == "linear"
     FLOAT: tl.constexpr = grad.dtype
     for u in tl.static_range(len(grad_hs) - 1, -1, -1):
