@@ -19,13 +19,13 @@ import os
 import shlex
 import statistics
 import sys
+from importlib import metadata
 
 from training.common import packages
 
 if __name__ == "__main__":
     packages.require(*packages.TRAIN, "gymnasium")
 
-import gymnasium
 from torch import nn
 
 from hf_minrnn import MinGRU
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> dict:
             "summary": {layer: summarize(found) for layer, found in runs.items()},
             "runs": runs,
             "machine": machine(),
-            "versions": versions() | {"gymnasium": gymnasium.__version__},
+            "versions": versions() | {"gymnasium": metadata.version("gymnasium")},
         }
     write_json(options.output, result)
     draw(result, options.output.with_suffix(".png"))

@@ -189,7 +189,7 @@ class CartPole:
 
     @cached_property
     def ppo(self) -> ModuleType:
-        from training.studies import ppo  # needs gymnasium, and no other task does
+        from training.studies import ppo  # no other task needs it
 
         return ppo
 

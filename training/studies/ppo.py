@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import gymnasium
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -105,6 +104,8 @@ class Environments:
     """
 
     def __init__(self, count: int, seed: int):
+        import gymnasium  # not at the top: results are drawn without it
+
         self.env = gymnasium.make_vec("CartPole-v1", num_envs=count, vectorization_mode="vector_entry_point")
         self.resets = torch.ones(count, dtype=torch.bool)
         self.idle = torch.zeros(count, dtype=torch.bool)

@@ -23,8 +23,6 @@ PICTURES = {
 
 @pytest.mark.parametrize("stem", PICTURES)
 def test_a_picture_is_drawn_from_the_result_file(stem, tmp_path):
-    if stem == "rl_cartpole":
-        pytest.importorskip("gymnasium")
     module = importlib.import_module(f"training.{PICTURES[stem]}")
     path = tmp_path / "picture.png"
     module.draw(json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8")), path)
