@@ -74,7 +74,8 @@ def exact(result: dict) -> str:
             row.append(" or ".join(word for word in ("exact", "wrong", "refused") if word in verdicts))
         rows.append(row)
     return markdown(["model", *EXACT_MODES], rows, side=":--") + (
-        "\nWhere a cell has two verdicts, the result depends on how the mode is called. Tiny models with random weights, float32, plain torch "
+        "\nWhere a cell has two verdicts, the result depends on how the mode is called. "
+        f"Tiny models with random weights, float32, plain torch "
         f"{result['versions']['torch']}, transformers {result['versions']['transformers']}.\n"
     )
 
