@@ -75,7 +75,7 @@ def exact(result: dict) -> str:
         rows.append(row)
     return markdown(["model", *EXACT_MODES], rows, side=":--") + (
         "\nWhere a cell has two verdicts, the result depends on how the mode is called. "
-        f"Tiny models with random weights, float32, plain torch "
+        "Tiny models with random weights, float32, plain torch "
         f"{result['versions']['torch']}, transformers {result['versions']['transformers']}.\n"
     )
 
