@@ -1,10 +1,15 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 import json
+import os
 import shutil
+import subprocess
+import sys
 import types
 
 import pytest
 
+from training.common import packages
+from training.common.paths import RESULTS, ROOT
 from training.report import pictures
 
 
@@ -19,6 +24,29 @@ def test_a_picture_is_drawn_from_its_result_file(stem, tmp_path, monkeypatch):
     assert pictures.main([stem]) == [tmp_path / f"{stem}.png"]
     header = (tmp_path / f"{stem}.png").read_bytes()[:24]
     assert header[1:4] == b"PNG" and int.from_bytes(header[16:20], "big") >= 800
+    # The committed picture has the same size: it was drawn by the same function.
+    assert header[16:24] == (RESULTS / f"{stem}.png").read_bytes()[16:24]
+
+
+def test_pictures_need_only_the_extra_train(tmp_path):
+    """All modules with pictures are imported, and the one whose measurement needs gymnasium draws, without other extras."""
+    refused = [package for package, extra in packages.EXTRA_OF.items() if extra != "train"]
+    program = f"""
+import importlib, sys
+from pathlib import Path
+sys.modules |= dict.fromkeys({refused!r})  # an import of them fails
+from training.common import packages
+from training.common.paths import RESULTS, ROOT
+from training.report import pictures
+for name in set(pictures.PICTURES.values()):
+    assert importlib.import_module(f"training.{{name}}").draw
+pictures.draw("rl_cartpole", Path("picture.png"))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "picture.png").stat().st_size > 5000
 
 
 def test_pictures_are_written_next_to_their_results(tmp_path, monkeypatch):
