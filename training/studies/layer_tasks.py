@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from functools import cached_property
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from training.common.experiment import Run
-from training.studies import forecast
+from training.studies import forecast, ppo
 
 
 class Model(nn.Module):
@@ -187,18 +187,12 @@ class CartPole:
     def settings(self) -> dict:
         return self.changes
 
-    @cached_property
-    def ppo(self) -> ModuleType:
-        from training.studies import ppo  # no other task needs it
-
-        return ppo
-
     def model(self, make_layer: Callable[..., nn.Module], width: int) -> nn.Module:
-        return self.ppo.Policy(make_layer(self.width, width, self.layers), self.width)
+        return ppo.Policy(make_layer(self.width, width, self.layers), self.width)
 
     def run(self, build: Callable[[], nn.Module], rate: float, seed: int) -> dict:
-        settings = self.ppo.SETTINGS | self.changes | {"learning_rate": rate}
-        found = self.ppo.train(lambda width: build().recurrent, seed, settings)
+        settings = ppo.SETTINGS | self.changes | {"learning_rate": rate}
+        found = ppo.train(lambda width: build().recurrent, seed, settings)
         return {"validation": -(found["score"] or 0.0), "score": found["greedy"], "training_score": found["score"]}
 
 
