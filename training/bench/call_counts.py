@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Counts the Python calls of a forward, a training step and a token of a one-layer model, compared with Llama.
 
-    python -m training.bench.call_counts           # a few seconds; writes training/results/calls.json
+    python -m training.bench.call_counts           # a few seconds; writes training/results/bench_call_counts.json
 
 A call is a Python frame that is entered, counted by `sys.setprofile`; a generator counts each time it is resumed. Frames are
 counted in all, in the files of hf_minrnn and in those of transformers. Every case runs a few times before it is counted.
@@ -149,7 +149,7 @@ def cases(model: nn.Module) -> dict[str, Callable[[], object]]:
 def main(argv: list[str] | None = None) -> dict:
     """Counts, prints and writes the result file; returns what it wrote."""
     parser = make_parser(MODULE, __doc__)
-    parser.add_argument("--output", type=result_file, default=RESULTS / "calls.json", help="result file")
+    parser.add_argument("--output", type=result_file, default=RESULTS / "bench_call_counts.json", help="result file")
     args = parser.parse_args(argv)
     models = tiny_models()
     counted = {}

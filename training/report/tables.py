@@ -65,9 +65,8 @@ def missed_table() -> str:
     """The targets of every benchmark that were missed, as a list."""
     lines = []
     for name, targets_of in TARGETS.items():
-        stem = "calls" if name == "call_counts" else f"bench_{name}"
-        if exists(stem):
-            targets = targets_of(load(stem))
+        if exists(f"bench_{name}"):
+            targets = targets_of(load(f"bench_{name}"))
             short = missed(targets)
             if short:
                 reached = f"{len(targets) - len(short)} of {len(targets)} targets reached"
@@ -105,7 +104,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "decode": lambda: speed_tables.decode(load("bench_decode")),
     "step": lambda: speed_tables.step(load("bench_step")),
     "generate": lambda: speed_tables.generate(load("bench_generate")),
-    "calls": lambda: speed_tables.calls(load("calls")),
+    "calls": lambda: speed_tables.calls(load("bench_call_counts")),
     "gpu": lambda: speed_tables.gpu(load("bench_gpu")),
     "modes": lambda: study_tables.modes(load("compare_modes")),
     "features": lambda: study_tables.features(load("features"), load),

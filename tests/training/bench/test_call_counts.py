@@ -31,6 +31,13 @@ def test_the_calls_of_a_function_are_counted():
     assert counted["modeling_file"] == 1 and counted["calls"] >= 3 and counted["transformers"]["calls"] == 0
 
 
+def test_the_calls_of_the_shortcuts_can_be_left_out():
+    token = call_counts.cases(call_counts.tiny_models()["minGRU"])["token, shortcuts off"]
+    every = call_counts.count_calls(token)["hf_minrnn"]["calls"]
+    # `forwards` in the block, its convolution, its mixer and its MLP, two outputs, and the test in each of four norms.
+    assert call_counts.count_calls(token, shortcuts=False)["hf_minrnn"]["calls"] == every - 10
+
+
 def test_no_hook_is_left():
     linear, x = nn.Linear(2, 2), torch.ones(1, 2)
     call_counts.without_shortcuts(lambda: linear(x))()
