@@ -46,7 +46,9 @@ from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.text import amount
-from training.lm.corpus import Corpus
+from training.corpus.corpus import Corpus
+from training.corpus.options import NAMES as TEXT_OPTIONS
+from training.corpus.options import add_text_options
 from training.lm.evaluated_text import load_text
 from training.lm.footprint import measure_decoding, measure_peak
 from training.lm.measure import draw_samples, measure_text, summary
@@ -75,9 +77,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="stdlib, a text file, a folder, a table, or a name on the Hub; by default the training data named by "
         "results.json in the model's folder, or stdlib",
     )
-    text.add_argument(
-        "--text-column", help="column with the text, for tables; by default that of the training, or text"
-    )
+    add_text_options(text)
     text.add_argument(
         "--part",
         choices=("heldout", "whole"),
@@ -131,10 +131,11 @@ def complete_arguments(args: argparse.Namespace, trained: dict) -> None:
     Raises:
         InputError: The training length is not known.
     """
-    if not args.dataset and not args.text_column:
-        args.text_column = trained.get("text_column")
-    args.dataset = args.dataset or trained.get("dataset", "stdlib")
-    args.text_column = args.text_column or "text"
+    if not args.dataset:
+        for name in ("dataset", *TEXT_OPTIONS):
+            if name in trained:
+                setattr(args, name, trained[name])
+    args.dataset = args.dataset or "stdlib"
     args.window = args.window or trained.get("sequence_length")
     if args.window is None:
         raise InputError(f"no results.json of {args.model} gives its training length: set it with --window")

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, Lla
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForSequenceClassification
 from training import evaluate, train_lm
-from training.lm.corpus import read_text
+from training.corpus.load import read_text
 from training.lm.evaluation import token_nats
 from training.lm.saved_model import fingerprint, trained_with
 from training.lm.tokenization import build_tokenizer, encode_documents

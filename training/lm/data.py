@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from training.common.errors import InputError
+from training.corpus.corpus import Corpus, DocumentStream
+from training.corpus.load import load_corpus
+from training.corpus.options import TextOptions
+from training.corpus.stream import load_stream
 from training.lm.batches import MapBatches
-from training.lm.corpus import Corpus, load_corpus
-from training.lm.streaming import StreamBatches, load_stream
+from training.lm.streaming import StreamBatches
 from training.lm.tokenization import TokenStream, build_tokenizer, encode_documents
 
 
@@ -31,7 +34,7 @@ class Data:
     load_seconds: float
     tokenizer_seconds: float
     encode_seconds: float
-    stream: object = None  # `datasets.IterableDataset`
+    stream: DocumentStream | None = None
     padding: bool = True  # whether the tokenizer was asked to have a padding token of its own
 
     @property
@@ -50,7 +53,6 @@ class Data:
         return StreamBatches(
             args.batching,
             self.stream,
-            args.text_column,
             self.tokenizer,
             args.sequence_length,
             rows,
@@ -71,9 +73,9 @@ def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
     start = time.perf_counter()
     stream = None
     if args.streaming:
-        corpus, stream = load_stream(args.dataset, args.text_column, args.heldout_documents)
+        corpus, stream = load_stream(TextOptions.from_args(args), args.heldout_documents)
     else:
-        corpus = load_corpus(args.dataset, args.text_column)
+        corpus = load_corpus(TextOptions.from_args(args))
     loaded = time.perf_counter()
     tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
     built = time.perf_counter()

@@ -7,15 +7,17 @@ import argparse
 from pathlib import Path
 
 from training.common.errors import InputError
-from training.lm.corpus import Corpus, load_corpus, read_text, table_kind
-from training.lm.streaming import load_stream
+from training.corpus.corpus import Corpus
+from training.corpus.load import load_corpus, read_text, table_kind
+from training.corpus.options import TextOptions
+from training.corpus.stream import load_stream
 
 
 def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, str, list[str]]:
     """Loads the documents to evaluate.
 
     Args:
-        args (`argparse.Namespace`): With `dataset`, `text_column`, `part` and `limit_bytes`.
+        args (`argparse.Namespace`): With the options of `TextOptions`, `part` and `limit_bytes`.
         trained (`dict`): The model's training arguments, from `saved_model.trained_with`. If the model was trained on a
             stream, the documents that were held out of that stream are held out here.
 
@@ -31,7 +33,7 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
         part = "all of it"
         documents = [read_text(path)]
     elif args.part == "whole":
-        corpus = load_corpus(args.dataset, args.text_column)
+        corpus = load_corpus(TextOptions.from_args(args))
         part = "all of it"
         documents = [*corpus.train, *corpus.heldout]
     else:
@@ -50,16 +52,16 @@ def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, s
 def _load_with_heldout_part(args: argparse.Namespace, trained: dict) -> Corpus:
     """Loads a source and holds the same part out as in training."""
     if not trained.get("streaming"):
-        return load_corpus(args.dataset, args.text_column)
+        return load_corpus(TextOptions.from_args(args))
     if same_source(trained["dataset"], args.dataset):
-        corpus, _ = load_stream(args.dataset, args.text_column, trained["heldout_documents"])
+        corpus, _ = load_stream(TextOptions.from_args(args), trained["heldout_documents"])
         return corpus
     if Path(trained["dataset"]).name == Path(args.dataset).name:
         raise InputError(
             f"the model was trained on a stream of {trained['dataset']!r}, which is not found from this folder. Whether "
             f"{args.dataset!r} is the same, and what was held out of it, cannot be known: run this where the training ran"
         )
-    return load_corpus(args.dataset, args.text_column)
+    return load_corpus(TextOptions.from_args(args))
 
 
 def _check_heldout_size(dataset: str, documents: list[str], trained: dict) -> None:

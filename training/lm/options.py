@@ -17,6 +17,8 @@ from training.common.command_line import (
     whole,
 )
 from training.common.errors import InputError
+from training.corpus.options import NAMES as TEXT_OPTIONS
+from training.corpus.options import add_text_options
 from training.lm.tokenization import KINDS
 
 # Arguments that a resumed run may change: how to train, and those that do not affect the training at all. Any other would
@@ -40,7 +42,7 @@ NOT_ABOUT_TRAINING = {
     "dataset",
     "dataset_name",
     "dataset_license",
-    "text_column",
+    *TEXT_OPTIONS,  # the text itself is compared
     "batch_size",  # the rows of a step are compared: batch_size * accumulate * processes
     "accumulate",
     "output_dir",
@@ -87,7 +89,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a name on the Hub")
     add("--dataset-name", help="for the model's card; by default the name of the source")
     add("--dataset-license", help="for the model's card: the license's identifier on the Hub, for example cc-by-4.0")
-    add("--text-column", default="text", help="column with the text, for tables")
+    add_text_options(group)
     add(
         "--tokenizer",
         default="bpe",

@@ -27,7 +27,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from training.common.errors import InputError
-from training.lm.corpus import quietly
+from training.corpus.load import quietly
 
 SEPARATOR = "<|endoftext|>"
 PADDING = "<|padding|>"

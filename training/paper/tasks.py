@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from training.common.errors import InputError
-from training.lm.corpus import read_shakespeare
+from training.corpus.load import read_shakespeare
 from training.paper.chomsky import CHOMSKY, IGNORED
 
 Batch = tuple[torch.Tensor, torch.Tensor]

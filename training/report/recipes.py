@@ -28,7 +28,7 @@ from training.common.command_line import make_parser, reported
 from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import ROOT
-from training.lm.corpus import SHAKESPEARE, read_shakespeare
+from training.corpus.load import SHAKESPEARE, read_shakespeare
 from training.report import cards
 
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

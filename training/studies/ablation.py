@@ -45,8 +45,9 @@ from training.common.result_store import ResultStore, origin
 from training.common.schedule import learning_rate_factor
 from training.common.timing import settings
 from training.common.weight_decay import parameter_groups
+from training.corpus.load import load_corpus
+from training.corpus.options import TextOptions
 from training.lm.batches import draw_windows
-from training.lm.corpus import load_corpus
 from training.lm.evaluation import stream_nats
 from training.lm.tokenization import TokenStream, build_tokenizer, encode_documents, vocabulary_size
 from training.studies.ablation_results import best_rates, draw, summary
@@ -127,7 +128,7 @@ def load_text(corpus: str, path: str | None, vocab_size: int) -> Text:
     """
     if (corpus == "shakespeare") != (path is not None):
         raise InputError(f"{corpus} {'needs' if path is None else 'takes no'} --text FILE: only shakespeare is a file")
-    found = load_corpus(path or "stdlib")
+    found = load_corpus(TextOptions(path or "stdlib"))
     # Nothing is padded here; without a padding token new runs have the vocabulary of the committed ones.
     tokenizer = build_tokenizer(CORPORA[corpus], found.train, vocab_size, padding=False)
     parts = (found.train, *halves(found.heldout))

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from training.common.errors import InputError
+from training.corpus.options import TextOptions
 from training.lm.evaluated_text import first_bytes, load_text, same_source
 
 
@@ -21,7 +22,7 @@ def test_a_source_under_another_path_is_the_same(tmp_path, monkeypatch):
 def test_a_stream_that_may_be_another_one_is_rejected(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "book.jsonl").write_text(json.dumps({"text": "a"}))
-    args = argparse.Namespace(dataset="there/book.jsonl", part="heldout", text_column="text", limit_bytes=None)
+    args = argparse.Namespace(**vars(TextOptions("there/book.jsonl")), part="heldout", limit_bytes=None)
     trained = {"streaming": True, "dataset": "book.jsonl", "heldout_documents": 1}
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"trained on a stream of 'book.jsonl', which is not found from this folder"):

@@ -14,7 +14,7 @@ from support.train_cases import QUICK, losses
 
 from training import evaluate, train_lm
 from training.common.checkpoint import load_checkpoint
-from training.lm.corpus import SHAKESPEARE
+from training.corpus.load import SHAKESPEARE
 from training.lm.finish import next_steps
 from training.lm.options import parse_arguments
 from training.lm.run_facts import KNOWN

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from training.common.errors import InputError
-from training.lm.corpus import check_utf8
-from training.lm.streaming import StreamBatches, load_stream
+from training.corpus.load import check_utf8
+from training.corpus.options import TextOptions
+from training.corpus.stream import load_stream
+from training.lm.streaming import StreamBatches
 from training.lm.tokenization import build_tokenizer
 
 TOKENIZER = build_tokenizer("bytes", [])
@@ -34,8 +36,8 @@ def rows_file(tmp_path_factory, request):
 
 
 def batches(path, batching="packed", rows=4, length=16, **options):
-    _, stream = load_stream(path, "text", 5)
-    return StreamBatches(batching, stream, "text", TOKENIZER, length, rows, **options)
+    _, stream = load_stream(TextOptions(path, "text"), 5)
+    return StreamBatches(batching, stream, TOKENIZER, length, rows, **options)
 
 
 def read(source, steps):
@@ -103,7 +105,7 @@ def test_a_shuffled_stream_skips_nothing_and_repeats_nothing(rows_file):
 def test_own_split_is_held_out_and_rows_without_text_are_left_out(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a"}\n{"text": ""}\n{"text": null}\n{"text": "b"}\n')
     (tmp_path / "validation.jsonl").write_text('{"text": "c"}\n{"text": "d"}\n')
-    corpus, _ = load_stream(str(tmp_path), "text", 1)
+    corpus, _ = load_stream(TextOptions(str(tmp_path), "text"), 1)
     assert (corpus.train, corpus.heldout) == (["a", "b"], ["c"])
     assert "validation" in corpus.split
 
@@ -111,9 +113,9 @@ def test_own_split_is_held_out_and_rows_without_text_are_left_out(tmp_path):
 def test_text_files_are_documents(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(f"{name}\n\n{name}")
-    corpus, stream = load_stream(str(tmp_path), "text", 1)
+    corpus, stream = load_stream(TextOptions(str(tmp_path), "text"), 1)
     assert (corpus.heldout, corpus.train) == (["a\n\na"], ["b\n\nb", "c\n\nc"])
-    assert [row["text"] for row in stream] == corpus.train
+    assert list(stream) == corpus.train
 
 
 def test_hub_name_and_configuration_reach_datasets(monkeypatch):
@@ -125,30 +127,30 @@ def test_hub_name_and_configuration_reach_datasets(monkeypatch):
         return datasets.IterableDatasetDict(train=rows)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    corpus, stream = load_stream("someone/texts:small", "text", 2)
+    corpus, stream = load_stream(TextOptions("someone/texts:small", "text"), 2)
     assert asked == [(("someone/texts", "small"), {"streaming": True})]
     assert (corpus.name, corpus.train, corpus.heldout) == ("someone-texts-small", ["b", "c"], ["a"])
-    assert [row["text"] for row in stream] == ["b", "c"]
+    assert list(stream) == ["b", "c"]
 
 
 def test_bad_sources_are_rejected(tmp_path, rows_file):
     with pytest.raises(InputError, match="has no column 'body': choose --text-column from text, id"):
-        load_stream(rows_file, "body", 5)
+        load_stream(TextOptions(rows_file, "body"), 5)
     with pytest.raises(InputError, match="holds int, not text"):
-        load_stream(rows_file, "id", 5)
+        load_stream(TextOptions(rows_file, "id"), 5)
     with pytest.raises(InputError, match="it has no text for the training side"):
-        load_stream(rows_file, "text", 500)
+        load_stream(TextOptions(rows_file, "text"), 500)
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):
-        load_stream(str(tmp_path / "empty.txt"), "text", 5)
+        load_stream(TextOptions(str(tmp_path / "empty.txt"), "text"), 5)
     (tmp_path / "one.txt").write_text("a")
     with pytest.raises(InputError, match=r"give more documents \(a text file is one\), .* or leave out --streaming"):
-        load_stream(str(tmp_path / "one.txt"), "text", 5)
+        load_stream(TextOptions(str(tmp_path / "one.txt"), "text"), 5)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="nothing' is empty: give a folder with files in it"):
-        load_stream(str(tmp_path / "nothing"), "text", 5)
+        load_stream(TextOptions(str(tmp_path / "nothing"), "text"), 5)
     with pytest.raises(InputError, match="could not load dataset 'no/such'"):
-        load_stream("no/such", "text", 5)
+        load_stream(TextOptions("no/such", "text"), 5)
 
 
 @pytest.mark.parametrize("at", [0, 7, (1 << 20) - 1, (1 << 20) + 5])
@@ -169,4 +171,4 @@ def test_a_broken_row_is_reported_in_one_line(tmp_path):
     path = tmp_path / "broken.jsonl"
     path.write_text('{"text": "a good line"}\n{"text": "broken')
     with pytest.raises(InputError, match=r"could not load dataset .*broken\.jsonl"):
-        load_stream(str(path), "text", 1)
+        load_stream(TextOptions(str(path), "text"), 1)

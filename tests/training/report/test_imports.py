@@ -8,11 +8,12 @@ from training.common.paths import ROOT
 # The packages that the files of a package may import, apart from its own.
 ALLOWED = {
     "common": set(),
-    "lm": {"common"},
-    "bench": {"common", "lm"},
-    "paper": {"common", "lm"},
-    "studies": {"common", "lm", "bench"},
-    "report": {"common", "lm", "bench", "paper", "studies"},
+    "corpus": {"common"},
+    "lm": {"common", "corpus"},
+    "bench": {"common", "corpus", "lm"},
+    "paper": {"common", "corpus", "lm"},
+    "studies": {"common", "corpus", "lm", "bench"},
+    "report": {"common", "corpus", "lm", "bench", "paper", "studies"},
 }
 
 

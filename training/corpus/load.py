@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """Text sources: loads training and held-out documents by one name.
 
-load_corpus("stdlib")                     the Python standard library's own sources, no download
-load_corpus("shakespeare.txt")            one text file, first 90 % for training
-load_corpus("notes/")                     a folder of text files
-load_corpus("data.jsonl", "content")      .json, .jsonl, .csv or .parquet, or a name on the Hub
+load_corpus(TextOptions("stdlib"))                     the Python standard library's own sources, no download
+load_corpus(TextOptions("shakespeare.txt"))            one text file, first 90 % for training
+load_corpus(TextOptions("notes/"))                     a folder of text files
+load_corpus(TextOptions("data.jsonl", "content"))      .json, .jsonl, .csv or .parquet, or a name on the Hub
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import hashlib
 import os
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from training.common.errors import InputError, first_line
+from training.corpus.corpus import Corpus
+from training.corpus.options import TextOptions
 
 HELDOUT_SHARE = 0.1
 SHAKESPEARE = "karpathy/tiny_shakespeare"
@@ -38,40 +39,17 @@ TABLE_OPTIONS = {"json": {}, "csv": {"keep_default_na": False}, "parquet": {}}  
 HELDOUT_SPLITS = ("validation", "valid", "val", "dev", "test")
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Documents of one source.
-
-    Attributes:
-        name (`str`): Short name that can be part of a folder's name: `stdlib`, `shakespeare`.
-        train (`list[str]`): Training documents, none empty.
-        heldout (`list[str]`): Held-out documents, none empty. No model or tokenizer learns from them.
-        split (`str`): Description of the split, for the result file.
-    """
-
-    name: str
-    train: list[str]
-    heldout: list[str]
-    split: str
-
-    @property
-    def is_python(self) -> bool:
-        """Whether every document is a Python module. Samples can then be judged by a parser."""
-        return self.name == "stdlib"
-
-
-def load_corpus(dataset: str = "stdlib", text_column: str = "text") -> Corpus:
+def load_corpus(options: TextOptions) -> Corpus:
     """Loads a text source and splits it.
 
-    Args:
-        dataset (`str`): `stdlib`, the path of a text file, of a folder, of a .json/.jsonl/.csv/.parquet file, or a
-            dataset on the Hub, written `owner/name` or `owner/name:configuration`. A folder that holds only tables is read
-            as tables, any other folder file by file as text. Names that start with a dot are left out.
-        text_column (`str`): Column with the text, for tables.
+    A folder that holds only tables is read as tables, any other folder file by file as text. Names that start with a dot are
+    left out.
 
     Raises:
         InputError: The source is missing, empty, not UTF-8, or has no such column.
     """
+    dataset = options.dataset
+    text_column = options.text_column
     path = Path(dataset).expanduser()
     if dataset == "stdlib":
         corpus = _load_stdlib()
@@ -122,12 +100,12 @@ def _load_stdlib(folder: str | None = None) -> Corpus:
             heldout.append(text)
         else:
             train.append(text)
-    return Corpus("stdlib", train, heldout, "whole packages, by a hash of their name")
+    return Corpus("stdlib", "stdlib", train, heldout, "whole packages, by a hash of their name")
 
 
 def _load_file(path: Path) -> Corpus:
     train, heldout = _cut(read_text(path))
-    return Corpus(path.stem, [train], [heldout], "first 90 % of the characters for training, the rest held out")
+    return Corpus(path.stem, "file", [train], [heldout], "first 90 % of the characters for training, the rest held out")
 
 
 def _load_folder(path: Path) -> Corpus:
@@ -136,7 +114,7 @@ def _load_folder(path: Path) -> Corpus:
         raise InputError(
             f"{path} mixes .parquet and other files: give the path of one table, or move the tables to their own folder"
         )
-    return _split_documents(path.resolve().name, [read_text(file) for file in files])
+    return _split_documents(path.resolve().name, "folder", [read_text(file) for file in files])
 
 
 def _load_table(path: Path, text_column: str) -> Corpus:
@@ -159,6 +137,7 @@ def _load_table(path: Path, text_column: str) -> Corpus:
             raise InputError(f"dataset {str(path)!r} is empty: give a file with at least one row")
         return _from_splits(
             path.stem,
+            "folder" if path.is_dir() else "file",
             datasets.load_dataset(kind, data_files=table_splits(path, kind), **TABLE_OPTIONS[kind]),
             text_column,
         )
@@ -192,7 +171,7 @@ def _load_hub(dataset: str, text_column: str) -> Corpus:
     name, _, configuration = dataset.partition(":")
     short = dataset.replace("/", "-").replace(":", "-")
     return quietly(
-        lambda: _from_splits(short, datasets.load_dataset(name, configuration or None), text_column),
+        lambda: _from_splits(short, "hub", datasets.load_dataset(name, configuration or None), text_column),
         f"dataset {dataset!r}",
     )
 
@@ -235,14 +214,14 @@ def read_shakespeare(path: str | os.PathLike | None) -> str:
     return "".join(text for split in ("train", "validation", "test") for text in loaded[split]["text"])
 
 
-def _from_splits(name: str, loaded, text_column: str) -> Corpus:
+def _from_splits(name: str, kind: str, loaded, text_column: str) -> Corpus:
     """Makes a corpus of a `datasets.DatasetDict`. Its validation or test split is held out, or its last documents."""
     first = "train" if "train" in loaded else next(iter(loaded))
     train = _column(loaded[first], text_column, name)
     for split in HELDOUT_SPLITS:
         if split in loaded and split != first:
-            return Corpus(name, train, _column(loaded[split], text_column, name), f"the dataset's {split} split")
-    return _split_documents(name, train)
+            return Corpus(name, kind, train, _column(loaded[split], text_column, name), f"the dataset's {split} split")
+    return _split_documents(name, kind, train)
 
 
 def _column(table, text_column: str, name: str) -> list[str]:
@@ -257,14 +236,16 @@ def _column(table, text_column: str, name: str) -> list[str]:
     return documents
 
 
-def _split_documents(name: str, documents: list[str]) -> Corpus:
+def _split_documents(name: str, kind: str, documents: list[str]) -> Corpus:
     """Holds out the last tenth of the documents, or of the text of a single one."""
     documents = [document for document in documents if document]
     if len(documents) < 2:
         train, heldout = _cut("".join(documents))
-        return Corpus(name, [train], [heldout], "first 90 % of the characters for training, the rest held out")
+        return Corpus(name, kind, [train], [heldout], "first 90 % of the characters for training, the rest held out")
     count = max(1, int(len(documents) * HELDOUT_SHARE))
-    return Corpus(name, documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out")
+    return Corpus(
+        name, kind, documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out"
+    )
 
 
 def _cut(text: str) -> tuple[str, str]:

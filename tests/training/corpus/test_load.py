@@ -7,14 +7,15 @@ import json
 import pytest
 
 from training.common.errors import InputError
-from training.lm import corpus
-from training.lm.corpus import load_corpus, stdlib_is_heldout
-from training.lm.streaming import load_stream
+from training.corpus import load
+from training.corpus.load import load_corpus, stdlib_is_heldout
+from training.corpus.options import TextOptions
+from training.corpus.stream import load_stream
 
 
 @pytest.fixture(scope="module")
 def stdlib():
-    return load_corpus("stdlib")
+    return load_corpus(TextOptions("stdlib"))
 
 
 def test_stdlib_is_large_and_split(stdlib):
@@ -39,22 +40,22 @@ def test_stdlib_skips_tests_caches_and_installed_packages(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
     (tmp_path / "bad.py").write_bytes(b"# \xff\n")
-    loaded = corpus._load_stdlib(tmp_path)
+    loaded = load._load_stdlib(tmp_path)
     assert sorted(loaded.train + loaded.heldout) == ["# a.py\n", "# pkg/b.py\n", "# \ufffd\n"]
 
 
 def test_stdlib_in_a_zip_or_empty_is_rejected(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
-        corpus._load_stdlib(tmp_path / "python311.zip")
+        load._load_stdlib(tmp_path / "python311.zip")
     with pytest.raises(InputError, match=r"no \.py files"):
-        corpus._load_stdlib(tmp_path)
+        load._load_stdlib(tmp_path)
 
 
 def test_text_file_is_cut_at_ninety_percent(tmp_path):
     path = tmp_path / "poem.txt"
     text = "".join(f"line {i} é\r\n" for i in range(200))
     path.write_bytes(text.encode())
-    loaded = load_corpus(str(path))
+    loaded = load_corpus(TextOptions(str(path)))
     assert loaded.name == "poem"
     assert loaded.train[0] + loaded.heldout[0] == text
     assert len(loaded.train[0]) == int(len(text) * 0.9)
@@ -66,7 +67,7 @@ def test_folder_holds_out_its_last_documents(tmp_path):
     (tmp_path / ".hidden").write_bytes(b"\xff")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "index").write_bytes(b"\xff")
-    loaded = load_corpus(str(tmp_path))
+    loaded = load_corpus(TextOptions(str(tmp_path)))
     assert loaded.train == [f"document {i}" for i in range(18)]
     assert loaded.heldout == ["document 18", "document 19"]
 
@@ -76,18 +77,18 @@ def test_a_folder_inside_a_hidden_one_is_read(tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("first")
     (folder / "b.txt").write_text("second")
-    assert load_corpus(str(folder)).train == ["first"]
+    assert load_corpus(TextOptions(str(folder))).train == ["first"]
 
 
 def test_a_table_among_texts_is_read_as_text(tmp_path):
     for name in ("a.md", "b.md"):
         (tmp_path / name).write_text(name)
     (tmp_path / "package.json").write_text('{"name": "c"}')
-    loaded = load_corpus(str(tmp_path))
+    loaded = load_corpus(TextOptions(str(tmp_path)))
     assert (loaded.train, loaded.heldout) == (["a.md", "b.md"], ['{"name": "c"}'])
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"mixes \.parquet and other files"):
-        load_corpus(str(tmp_path))
+        load_corpus(TextOptions(str(tmp_path)))
 
 
 def _write_table(path, column, rows):
@@ -107,19 +108,21 @@ def _write_table(path, column, rows):
 def test_a_table_is_read(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     _write_table(path, "content", [f"row {i}" for i in range(30)] + [""])
-    loaded = load_corpus(str(path), "content")
+    loaded = load_corpus(TextOptions(str(path), "content"))
     assert loaded.train == [f"row {i}" for i in range(27)]
     assert loaded.heldout == [f"row {i}" for i in range(27, 30)]
-    streamed, _ = load_stream(str(path), "content", 3)
+    streamed, _ = load_stream(TextOptions(str(path), "content"), 3)
     assert streamed.heldout == [f"row {i}" for i in range(3)] and streamed.train[-1] == "row 29"
     with pytest.raises(InputError, match=r"no column 'text'.*content"):
-        load_corpus(str(path))
+        load_corpus(TextOptions(str(path)))
 
 
 def test_words_for_missing_values_are_texts_in_a_csv(tmp_path):
     words = ["NA", "null", "None", "nan", "cat"] * 4
     _write_table(tmp_path / "data.csv", "text", words)
-    loaded, (streamed, _) = load_corpus(str(tmp_path / "data.csv")), load_stream(str(tmp_path / "data.csv"), "text", 2)
+    options = TextOptions(str(tmp_path / "data.csv"))
+    loaded = load_corpus(options)
+    streamed, _ = load_stream(options, 2)
     assert [*loaded.train, *loaded.heldout] == [*streamed.heldout, *streamed.train] == words
 
 
@@ -128,7 +131,7 @@ def test_folder_of_tables_keeps_its_own_split(tmp_path):
     _write_table(tmp_path / "validation.jsonl", "text", ["d"])
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "index").write_bytes(b"\xff")
-    loaded = load_corpus(str(tmp_path))
+    loaded = load_corpus(TextOptions(str(tmp_path)))
     assert (loaded.train, loaded.heldout) == (["a", "b", "c"], ["d"])
     assert "validation" in loaded.split
 
@@ -136,14 +139,14 @@ def test_folder_of_tables_keeps_its_own_split(tmp_path):
 def test_a_folder_of_csv_is_one_of_tables(tmp_path):
     _write_table(tmp_path / "train.csv", "text", ["NA", "b", "c"])
     _write_table(tmp_path / "test.CSV", "text", ["d"])
-    loaded, (streamed, _) = load_corpus(str(tmp_path)), load_stream(str(tmp_path), "text", 9)
+    loaded, (streamed, _) = load_corpus(TextOptions(str(tmp_path))), load_stream(TextOptions(str(tmp_path), "text"), 9)
     assert (loaded.train, loaded.heldout) == (streamed.train, streamed.heldout) == (["NA", "b", "c"], ["d"])
 
 
 def test_a_column_that_is_not_text_is_rejected(tmp_path):
     _write_table(tmp_path / "data.jsonl", "text", [1, 2, 3])
     with pytest.raises(InputError, match="int, not text"):
-        load_corpus(str(tmp_path / "data.jsonl"))
+        load_corpus(TextOptions(str(tmp_path / "data.jsonl")))
 
 
 @pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl", "empty.parquet"])
@@ -153,7 +156,7 @@ def test_an_empty_source_is_rejected(tmp_path, name):
     else:
         (tmp_path / name).write_text("")
     with pytest.raises(InputError, match=r"is empty.*: .*give"):
-        load_corpus(str(tmp_path / name))
+        load_corpus(TextOptions(str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("name", ["latin.txt", "latin.jsonl"])
@@ -162,7 +165,7 @@ def test_bytes_that_are_not_utf8_are_located(tmp_path, name):
     (tmp_path / name).write_bytes(b'{"text": "tea"}\n' + row)
     for source in (tmp_path / name, tmp_path):
         with pytest.raises(InputError, match=r"latin\.\w+ is not UTF-8 at byte 29: .*iconv"):
-            load_corpus(str(source))
+            load_corpus(TextOptions(str(source)))
 
 
 def test_a_column_of_damaged_text_is_reported_in_one_line(tmp_path):
@@ -172,13 +175,13 @@ def test_a_column_of_damaged_text_is_reported_in_one_line(tmp_path):
     damaged = pyarrow.Array.from_buffers(pyarrow.string(), 1, pyarrow.array([b"\xe9"]).buffers())
     pyarrow.parquet.write_table(pyarrow.table({"text": damaged}), tmp_path / "data.parquet")
     with pytest.raises(InputError, match=r"could not load dataset '.*data\.parquet': .*utf-8"):
-        load_corpus(str(tmp_path / "data.parquet"))
+        load_corpus(TextOptions(str(tmp_path / "data.parquet")))
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "./missing", "/missing/data.parquet"])
 def test_a_missing_path_is_not_taken_for_a_hub_name(name):
     with pytest.raises(InputError, match="does not exist"):
-        load_corpus(name)
+        load_corpus(TextOptions(name))
 
 
 def test_hub_failure_becomes_one_line(monkeypatch):
@@ -189,7 +192,7 @@ def test_hub_failure_becomes_one_line(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(InputError, match=r"could not load dataset 'someone/texts': no route$"):
-        load_corpus("someone/texts")
+        load_corpus(TextOptions("someone/texts"))
 
 
 def test_hub_name_and_configuration_reach_datasets(monkeypatch):
@@ -202,7 +205,7 @@ def test_hub_name_and_configuration_reach_datasets(monkeypatch):
         return datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a", None, "b"]}))
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    loaded = load_corpus("someone/texts:small")
+    loaded = load_corpus(TextOptions("someone/texts:small"))
     assert asked == [("someone/texts", "small")]
     assert (loaded.name, loaded.train, loaded.heldout) == ("someone-texts-small", ["a"], ["b"])
 
@@ -212,11 +215,11 @@ def test_no_file_of_a_folder_of_tables_is_left_out(names, tmp_path):
     for name in names:
         rows = (json.dumps({"text": f"{name} {n}"}) for n in range(20))
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
-    found = load_corpus(str(tmp_path))
+    found = load_corpus(TextOptions(str(tmp_path)))
     assert len(found.train) + len(found.heldout) == 20 * len(names)
     if "test" in names:
         assert {text.split()[0] for text in found.heldout} == {"test"}
-    corpus, stream = load_stream(str(tmp_path), "text", 5)
-    texts = [row["text"] for row in stream]
+    corpus, stream = load_stream(TextOptions(str(tmp_path), "text"), 5)
+    texts = list(stream)
     assert len(texts) == (40 if "test" in names else 20 * len(names) - 5)
     assert len(corpus.heldout) == 5 and not set(corpus.heldout) & set(texts)
