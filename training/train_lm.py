@@ -44,6 +44,8 @@ from training.lm.distributed import make_accelerator, whole_state
 from training.lm.finish import OUTPUT_FILES, finish_run, push
 from training.lm.model_setup import build_model
 from training.lm.options import FREE_TO_CHANGE, how_to_resume, parse_arguments
+from training.lm.round_trip import reason
+from training.lm.run_facts import public_arguments
 from training.lm.tokenization import has_padding
 from training.lm.trainer import Trainer, run_arguments
 from training.report.cards import write_card
@@ -109,6 +111,8 @@ def describe(
         f"{amount(count(model))} parameters, on {accelerator.device}\n"
         f"training  {budget}, {tokens_per_step:,} tokens per step{start}"
     )
+    if not data.round_trip.lossless:
+        accelerator.print(f"lossy     {reason(data.round_trip.record())}")
     if not has_padding(data.tokenizer):
         accelerator.print(
             "padding   the tokenizer has no padding token of its own: DataCollatorForLanguageModeling would leave every "
@@ -162,7 +166,9 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     if args.overwrite and main_process:
         remove_outputs(folder)
     if args.trackers:
-        accelerator.init_trackers(folder.name, {name: str(value) for name, value in vars(args).items()})
+        accelerator.init_trackers(
+            folder.name, {name: str(value) for name, value in public_arguments(vars(args)).items()}
+        )
     trainer.run()
     accelerator.wait_for_everyone()
     model = trained_model(args, accelerator, data, trainer)
@@ -174,7 +180,8 @@ def run(args: argparse.Namespace) -> dict[str, float]:
             push(args.push_to_hub, folder)
     # The other processes do not wait: measuring may take longer than a process group lets its members wait.
     if args.trackers:
-        accelerator.log({"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}, step=trainer.state.step)
+        key = f"heldout_{data.unit.replace(' ', '_')}"
+        accelerator.log({key: metrics.get(key, 0)}, step=trainer.state.step)
         accelerator.end_training()
     return metrics
 

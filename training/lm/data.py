@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,8 +18,9 @@ from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
 from training.lm.batches import MapBatches
+from training.lm.round_trip import RoundTrip, check_round_trip
 from training.lm.streaming import StreamBatches
-from training.lm.tokenization import TokenStream, build_tokenizer, encode_documents
+from training.lm.tokenization import UNKNOWN_BITS, TokenStream, build_tokenizer, encode_documents
 
 
 @dataclass
@@ -42,9 +45,36 @@ class Data:
         """Hash of the tokens of both splits; for a stream, of its first documents."""
         return hashlib.sha256(self.train.ids.tobytes() + self.heldout.ids.tobytes()).hexdigest()
 
-    def bits_per_byte(self, loss: float) -> float:
-        """Converts a training loss in nats per token to bits per byte of the training documents."""
+    @cached_property
+    def round_trip(self) -> RoundTrip:
+        """Whether decoding the tokens of the held-out documents gives these documents again."""
+        return check_round_trip(self.tokenizer, self.corpus.heldout)
+
+    def bits_per_byte(self, loss: float) -> float | None:
+        """Converts a training loss in nats per token to bits per byte of the training documents.
+
+        Returns `None` if the tokenizer does not keep the text.
+        """
+        if not self.round_trip.lossless:
+            return None
         return self.train.bits_per_byte(loss * len(self.train.ids))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the losses that are shown: `bits per byte`, or `bits per token` if the tokenizer does not keep the text."""
+        return "bits per byte" if self.round_trip.lossless else "bits per token"
+
+    def in_unit(self, loss: float) -> float:
+        """Converts a training loss in nats per token to `unit`."""
+        bits = self.bits_per_byte(loss)
+        return loss / math.log(2) if bits is None else bits
+
+    def heldout_in_unit(self, bits_per_byte: float) -> float:
+        """Converts bits per byte of the held-out tokens, as `TokenStream` computes them, to `unit`."""
+        if self.round_trip.lossless:
+            return bits_per_byte
+        bits = bits_per_byte * self.heldout.num_bytes - UNKNOWN_BITS * self.heldout.num_unknown
+        return bits / (len(self.heldout.ids) - 1)
 
     def batches(self, args: argparse.Namespace, rows: int) -> MapBatches | StreamBatches:
         """Returns the source of the rows of each step; `rows` is their number over all processes."""

@@ -49,15 +49,16 @@ def plot_curve(
     final: tuple[float, float],
     references: dict[str, float],
     title: str,
+    unit_of_loss: str = "bits per byte",
 ) -> None:
     """Writes the loss curve as a PNG.
 
     Args:
         seconds (`list[float]`): Training time at each step.
-        bits (`list[float]`): Training loss at each step, bits per byte; values that are not finite are left out.
-        evaluations (`list[tuple[float, float]]`): Training time, and bits per byte on a part of the held-out text.
+        bits (`list[float]`): Training loss at each step, in `unit_of_loss`; values that are not finite are left out.
+        evaluations (`list[tuple[float, float]]`): Training time, and the loss on a part of the held-out text.
         final (`tuple[float, float]`): The same at the end, on all of the held-out text.
-        references (`dict[str, float]`): Horizontal lines by name, bits per byte.
+        references (`dict[str, float]`): Horizontal lines by name.
     """
     import matplotlib
 
@@ -89,7 +90,7 @@ def plot_curve(
     axes.set_ylim(lowest - margin, highest + margin)
     axes.set_xlim(0, end / unit)
     _draw_references(axes, references, 0.05 * (highest - lowest))
-    axes.set(xlabel=f"training time ({unit_name})", ylabel="bits per byte", title=title)
+    axes.set(xlabel=f"training time ({unit_name})", ylabel=unit_of_loss, title=title)
     axes.legend(frameon=False, loc="upper right")
     figure.savefig(path)
     plt.close(figure)

@@ -42,6 +42,7 @@ NOT_ABOUT_TRAINING = {
     "dataset",
     "dataset_name",
     "dataset_license",
+    "license",
     *TEXT_OPTIONS,  # the text itself is compared
     "batch_size",  # the rows of a step are compared: batch_size * accumulate * processes
     "accumulate",
@@ -89,6 +90,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a name on the Hub")
     add("--dataset-name", help="for the model's card; by default the name of the source")
     add("--dataset-license", help="for the model's card: the license's identifier on the Hub, for example cc-by-4.0")
+    add("--license", help="for the model's card: the identifier of the license of the weights; by default not stated")
     add_text_options(group)
     add(
         "--tokenizer",

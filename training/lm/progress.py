@@ -50,7 +50,7 @@ class Progress:
         progress: float,
         step: int,
         loss: float,
-        bits_per_byte: float,
+        bits_per_byte: float | None,
         tokens_per_second: float,
         utilisation: float | None = None,
         skipped: int = 0,
@@ -60,13 +60,17 @@ class Progress:
         Args:
             progress (`float`): Share of the budget that is spent.
             loss (`float`): Nats per token, smoothed.
+            bits_per_byte (`float`, *optional*): The same loss; `None` if the tokenizer does not keep the text.
             utilisation (`float`, *optional*): Share of the peak of the device.
             skipped (`int`): Steps without an update so far.
         """
         if not self.enabled:
             return
         progress = min(progress, 1.0)
-        text = f"step {step:,}, loss {loss:.3f} ({bits_per_byte:.3f} bits per byte), {tokens_per_second:,.0f} tokens/s"
+        text = f"step {step:,}, loss {loss:.3f}"
+        if bits_per_byte is not None:
+            text += f" ({bits_per_byte:.3f} bits per byte)"
+        text += f", {tokens_per_second:,.0f} tokens/s"
         if utilisation is not None:
             text += f" ({utilisation:.0%} of the peak)"
         if skipped:

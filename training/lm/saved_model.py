@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.errors import InputError, first_line
+from training.lm.run_facts import LOCAL_FILE
 
 
 def load_config(name: str) -> MinRNNConfig:
@@ -104,7 +105,8 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
 def trained_with(name: str) -> dict:
     """Returns the training arguments from results.json in a model's folder, and its description of the text as `data`.
 
-    The result is empty if train_lm.py did not write the model.
+    results.json has only the last component of a local path. If the training ran on this machine, the full path comes from
+    `run_facts.LOCAL_FILE`. The result is empty if train_lm.py did not write the model.
     """
     path = Path(name).expanduser()
     try:
@@ -112,9 +114,14 @@ def trained_with(name: str) -> dict:
         if not path.is_dir():
             file = Path(hf_hub_download(name, "results.json"))
         found = json.loads(file.read_text(encoding="utf-8"))
-        return {**found["args"], "data": dict(found.get("data", {}))}
+        return {**found["args"], **_local_arguments(path), "data": dict(found.get("data", {}))}
     except (OSError, TypeError, ValueError, KeyError):
         return {}  # there is no such file, or it has another content
+
+
+def _local_arguments(folder: Path) -> dict:
+    file = folder / LOCAL_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -17,6 +17,7 @@ from training.common.errors import InputError
 from training.corpus.corpus import DocumentStream
 from training.corpus.load import quietly
 from training.lm.tokenization import encode_document_ids
+from training.lm.trained_on import TrainedOn
 
 READ_AT_ONCE = 32  # documents that are encoded together
 
@@ -53,6 +54,7 @@ class StreamBatches:
         self.seed = seed
         self.epoch = 0
         self.given = 0  # number of documents that rows have taken
+        self.seen = TrainedOn()  # record of the documents that were read
         self.lanes = [np.zeros(0, np.int64)] * (rows if batching == "stateful" else 1)  # tokens that the next rows take
         self.waiting: list[np.ndarray] = []  # documents that are encoded and in no lane yet
         self.iterator: Iterator[str] | None = None
@@ -67,6 +69,8 @@ class StreamBatches:
             texts = quietly(lambda: list(islice(self.iterator, READ_AT_ONCE)), "the next documents of the stream")
             if texts:
                 self.position = self.stream.state_dict()
+                if self.epoch == 0:  # later epochs read the same documents
+                    self.seen.add(texts)
                 separator = np.array([self.tokenizer.eos_token_id])
                 self.waiting += [np.concatenate([separator, ids]) for ids in encode_document_ids(self.tokenizer, texts)]
                 return
@@ -111,6 +115,7 @@ class StreamBatches:
             "given": self.given,
             "lanes": [_narrow(lane) for lane in self.lanes],
             "waiting": [_narrow(ids) for ids in self.waiting],
+            "seen": self.seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -119,6 +124,7 @@ class StreamBatches:
         self.given = state["given"]
         self.lanes = [lane.numpy().astype(np.int64) for lane in state["lanes"]]
         self.waiting = [ids.numpy().astype(np.int64) for ids in state["waiting"]]
+        self.seen.load_state_dict(state.get("seen"))
         self.iterator = None
         self.position = state["stream"]
         if self.position is not None:

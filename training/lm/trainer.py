@@ -352,7 +352,7 @@ class Trainer:
         bits = quick_bits_per_byte(self.bare, self.data.heldout, self.separator)
         self.state.evaluations.append([self.state.elapsed, bits])
         if self.args.trackers:
-            self._log(heldout_bits_per_byte=bits)
+            self._log(**{f"heldout_{self.data.unit.replace(' ', '_')}": self.data.heldout_in_unit(bits)})
 
     def _log(self, **values: float) -> None:
         self.accelerator.log(values, step=self.state.step)
