@@ -123,7 +123,7 @@ def finish_run(
             "snippet_protocol": protocol,
             "data": {**facts, "prompt": first_words, **describe_data(args, data), "heldout_seen": record.heldout_seen},
             "samples": texts,
-            "base": base_facts(args),
+            "base": base_facts(getattr(args, "init_from", None)),
             "weights_sha256": fingerprint(model),
             "args": public_arguments(vars(args)),
             "config": config,

@@ -156,12 +156,16 @@ def _is_table(name: str) -> bool:
     return path.suffix.lower() in TABLE_SUFFIXES
 
 
-def base_facts(args: argparse.Namespace) -> dict | None:
-    """Returns the published name of the model that the weights come from, and whether it is on the Hub; or `None`."""
-    base = getattr(args, "init_from", None)
+def base_facts(base: str | None) -> dict | None:
+    """Returns the published name of the model that the weights come from, and whether it is on the Hub; or `None`.
+
+    >>> base_facts("owner/model"), base_facts("/home/me/model")
+    ({'name': 'owner/model', 'on_hub': True}, {'name': 'model', 'on_hub': False})
+    """
     if not base:
         return None
-    return {"name": public_arguments({"init_from": base})["init_from"], "on_hub": not is_local_path(base)}
+    local = is_local_path(base)
+    return {"name": public_path(base) if local else base, "on_hub": not local}
 
 
 def command(args: dict, processes: int = 1, folder: str | None = None) -> str:

@@ -172,6 +172,13 @@ def describe_text(data: dict) -> dict[str, str | None]:
     return {"title": title, "about": " ".join(sentences), "license_note": ""}
 
 
+def base_link(base: dict) -> str:
+    """Returns the model that the weights come from, in Markdown: a link, or the name of a local folder."""
+    if base["on_hub"]:
+        return f"[{base['name']}](https://huggingface.co/{base['name']})"
+    return f"the local model `{base['name']}`"
+
+
 def _local_source(data: dict) -> str:
     """Returns a sentence about a local file or folder, with its name if the card gives the text another one."""
     what = "folder"
@@ -243,7 +250,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         known_license=data.get("license"),
         lossy=lossy(data),
         evaluation_lossy=lossy(evaluation["dataset"]) if evaluation else None,
-        base=results.get("base"),
+        base=base_link(results["base"]) if results.get("base") else None,
         model_license=model_license(results, data),
         **text,
     )
