@@ -56,7 +56,7 @@ def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None)
     if args.part == "whole":
         corpus = load_corpus(TextOptions.from_args(args))
         whole = whole_text(corpus)
-        documents = [*corpus.train, *corpus.heldout] if whole is None else [whole]
+        documents = [*corpus.train, *corpus.heldout] if whole is None else [*corpus.train[:-1], whole]
         text = EvaluatedText(corpus, "all of it", documents, _count_trained_on(documents, record))
     else:
         corpus = _load_with_heldout_part(args, trained, record)
@@ -75,7 +75,7 @@ def show_reading(corpus: Corpus) -> None:
     """Prints which files were read, skipped and held out."""
     lines = getattr(corpus.reading, "lines", None)
     if lines is not None:
-        print("\n".join(lines()))
+        print("\n".join(lines(corpus.split)))
 
 
 def _count_trained_on(documents: list[str], record: TrainedOn | None) -> int | None:

@@ -214,12 +214,10 @@ def record_corpus(corpus: Corpus, read: TrainedOn | None = None, base: str | Non
 
 
 def whole_text(corpus: Corpus) -> str | None:
-    """Returns the single text of a corpus that was cut into a training and a held-out part, or `None`."""
-    if len(corpus.train) != 1 or len(corpus.heldout) != 1:
+    """Returns the text of a corpus that was cut into its last training document and its held-out part, or `None`."""
+    if len(corpus.heldout) != 1 or "characters" not in corpus.split:
         return None
-    if not set(corpus.reading.train) & set(corpus.reading.heldout) and "characters" not in corpus.split:
-        return None
-    return corpus.train[0] + corpus.heldout[0]
+    return corpus.train[-1] + corpus.heldout[0]
 
 
 def read_record(name: str) -> TrainedOn | None:
