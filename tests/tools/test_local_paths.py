@@ -74,8 +74,12 @@ def test_recorded_paths_are_removed_from_all_files(folder):
     data = str(folder.parent / "letters.txt")
     backslashes = "D:\\user.name\\tok"
     files: dict[str, Path | bytes] = {
-        "results.json": json.dumps({"args": {"dataset": data, "output_dir": str(folder), "tokenizer": backslashes}}).encode(),
-        "evaluation.json": json.dumps({"command": f"python -m x {folder} --output={folder}/e.json", "steps": 3}).encode(),
+        "results.json": json.dumps(
+            {"args": {"dataset": data, "output_dir": str(folder), "tokenizer": backslashes}}
+        ).encode(),
+        "evaluation.json": json.dumps(
+            {"command": f"python -m x {folder} --output={folder}/e.json", "steps": 3}
+        ).encode(),
         "adapter_config.json": json.dumps({"base_model_name_or_path": str(folder.parent / "base")}).encode(),
         "README.md": f"python -m training.train_lm --dataset {data} --output-dir {folder}\n".encode(),
         "model.safetensors": str(folder).encode(),
@@ -83,7 +87,11 @@ def test_recorded_paths_are_removed_from_all_files(folder):
         "loss.png": b"\xff\x00",
     }
     found = without_local_paths(files, folder)
-    assert json.loads(found["results.json"])["args"] == {"dataset": "letters.txt", "output_dir": "run", "tokenizer": "tok"}
+    assert json.loads(found["results.json"])["args"] == {
+        "dataset": "letters.txt",
+        "output_dir": "run",
+        "tokenizer": "tok",
+    }
     assert json.loads(found["evaluation.json"]) == {"command": "python -m x run --output=e.json", "steps": 3}
     assert json.loads(found["adapter_config.json"]) == {"base_model_name_or_path": "base"}
     assert found["README.md"] == b"python -m training.train_lm --dataset letters.txt --output-dir run\n"

@@ -109,7 +109,7 @@ def metadata(results: dict, name: str, data: dict) -> ModelCardData:
         "dataset_args": {"split": value_of(data, "split")},
     }
     shown = [("perplexity", "perplexity per token", "heldout_perplexity")]
-    if data.get("lossless", True):
+    if lossy(data) is None:
         shown.insert(0, ("bits_per_byte", "bits per byte", "heldout_bits_per_byte"))
     found = [
         EvalResult(**where, metric_type=kind, metric_name=title, metric_value=round(value_of(metrics, key), 4))
@@ -186,12 +186,9 @@ def _local_source(data: dict) -> str:
         what = "table" if str(data.get("documents_are")).startswith("row") else "text file"
     elif data.get("files"):
         what = "folder of 1 file" if data["files"] == 1 else f"folder of {data['files']:,} files"
-    size = ""
-    if not data.get("streaming"):
-        size = f" with {amount(value_of(data, 'train_bytes') + value_of(data, 'heldout_bytes'))}B of text"
     if data.get("named"):
-        return f"The text was read from `{value_of(data, 'source')}`, a {what}{size}."
-    return f"The text is a {what}{size}."
+        return f"The text was read from `{value_of(data, 'source')}`, a {what}."
+    return f"The text is a {what}."
 
 
 def render(results: dict, name: str, evaluation: dict | None = None) -> str:
@@ -213,7 +210,7 @@ def render(results: dict, name: str, evaluation: dict | None = None) -> str:
 
 def lossy(data: dict) -> str | None:
     """Returns the sentence that says what the tokenizer loses of a text, or `None` if it keeps the text."""
-    if data.get("lossless", True):
+    if data.get("lossless") is not False:  # older results do not say: their tokenizers keep every text
         return None
     sentence = reason(value_of(data, "round_trip"), markdown=True)
     return sentence[0].upper() + sentence[1:] + "."
@@ -247,9 +244,10 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         samples=results.get("samples"),  # older results have neither samples nor changes
         changed=results.get("changed"),
         usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
+        heldout_seen=data.get("heldout_seen"),
         known_license=data.get("license"),
         lossy=lossy(data),
-        evaluation_lossy=lossy(evaluation["dataset"]) if evaluation else None,
+        evaluation_lossy=lossy(value_of(evaluation, "dataset")) if evaluation else None,
         base=base_link(results["base"]) if results.get("base") else None,
         model_license=model_license(results, data),
         **text,

@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_minrnn.tools.card import CELLS, card_data, usage
 from hf_minrnn.tools.local_paths import public_path
 from training.common.files import write_text
+from training.common.text import amount
 from training.corpus.corpus import Corpus
 from training.lm.run_facts import base_facts, data_facts
 from training.lm.snippets import opening
@@ -24,7 +25,9 @@ A {cell} language model: {base}, fine-tuned on {title} by hf_minrnn's `finetune_
 
 {about}
 
-Loss per token of the held-out text ({split}): {before:.4f} before, {after:.4f} after.{note}
+- Training text: {train}.
+- Held-out text: {heldout} ({split}).
+- Loss per token of the held-out text: {before:.4f} before, {after:.4f} after.{note}
 
 {usage}
 """
@@ -42,8 +45,6 @@ def write_tuned_card(
         heldout_seen (`int`): Number of held-out documents that the base model was trained on.
     """
     data = data_facts(args, corpus)
-    for side, documents in (("train", corpus.train), ("heldout", corpus.heldout)):
-        data[f"{side}_bytes"] = sum(len(document.encode()) for document in documents)
     text = describe_text(data)
     about = text["about"]
     if data["license"]:
@@ -51,8 +52,8 @@ def write_tuned_card(
     note = ""
     if heldout_seen:
         note = (
-            f"\n{heldout_seen:,} of the {len(corpus.heldout):,} held-out documents were part of an earlier training of these "
-            "weights, so the loss is not that of a new text."
+            f"\n- {heldout_seen:,} of the held-out documents were part of an earlier training of these weights, so the loss is "
+            "not that of a new text."
         )
     base = base_facts(args.model)
     source = on_hub(data)
@@ -75,6 +76,8 @@ def write_tuned_card(
         steps=args.steps,
         batch_size=args.batch_size,
         length=args.length,
+        train=_size(corpus.train),
+        heldout=_size(corpus.heldout),
         split=corpus.split,
         before=before,
         after=after,
@@ -82,3 +85,8 @@ def write_tuned_card(
         usage=usage(ARCHITECTURE, place, code=True, prompt=args.prompt or opening(corpus.heldout)),
     )
     write_text(Path(args.output, "README.md"), card.replace("\n\n\n", "\n\n"))
+
+
+def _size(documents: list[str]) -> str:
+    count = "1 document" if len(documents) == 1 else f"{len(documents):,} documents"
+    return f"{amount(sum(len(document.encode()) for document in documents))}B in {count}"
