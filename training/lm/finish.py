@@ -27,7 +27,8 @@ from training.lm.run_facts import KNOWN, command, data_facts
 from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from training.lm.tokenization import vocabulary_size
-from training.lm.trainer import Trainer, TrainingState
+from training.lm.trainer import Trainer
+from training.lm.training_state import TrainingState
 
 SHOWN_SNIPPETS = 3  # length of a text that is shown, in snippets
 NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # these describe the weights of the folder
@@ -90,7 +91,8 @@ def finish_run(
     texts = [sample.text for sample in samples]
     numbered = [f"=== {number} ===\n{text}" for number, text in enumerate(texts, start=1)]
     (folder / "samples.txt").write_text("\n\n".join(numbered), "utf-8")
-    plot_history(folder / "loss.png", data, trainer.state, metrics, references, name)
+    kept = trainer.kept()
+    plot_history(folder / "loss.png", data, trainer.state, kept["step"], metrics, references, name)
     protocol = {"prompt": prompt, "bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P}
     facts = data_facts(args, data.corpus.name)
     first_words = KNOWN.get(facts["name"], {}).get("prompt") or opening(data.corpus.heldout)
@@ -107,6 +109,7 @@ def finish_run(
             "args": vars(args),
             "config": model.config.to_dict(),
             **describe_history(trainer.state),
+            "kept": kept,
             "machine": machine(),
             "versions": versions(),
             "changed": trainer.state.changed,
@@ -154,15 +157,21 @@ def other_parse_shares(
 
 
 def plot_history(
-    path: Path, data: Data, state: TrainingState, metrics: dict[str, float], references: dict[str, float], name: str
+    path: Path,
+    data: Data,
+    state: TrainingState,
+    kept_step: int,
+    metrics: dict[str, float],
+    references: dict[str, float],
+    name: str,
 ) -> None:
-    """Plots the losses of a run."""
+    """Plots the losses of a run, and marks the step whose weights are kept."""
     plot_curve(
         path,
         state.seconds,
         [data.bits_per_byte(loss) for loss in state.losses],
         [(seconds, bits) for seconds, bits in state.evaluations],
-        (state.elapsed, metrics["heldout_bits_per_byte"]),
+        (state.seconds[kept_step - 1], metrics["heldout_bits_per_byte"]),
         references,
         f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
     )

@@ -31,6 +31,7 @@ from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.common.text import amount
+from training.lm.best_weights import OVERFITS
 from training.lm.run_facts import KNOWN, command, value_of
 
 CARDS = ROOT / "model_cards"
@@ -155,8 +156,10 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         command=command(args, processes, folder if evaluation else None),
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
-        samples=results.get("samples"),  # older results have neither samples nor changes
+        samples=results.get("samples"),  # older results have none of these three
         changed=results.get("changed"),
+        kept=results.get("kept"),
+        overfits=OVERFITS,
         usage=usage(ARCHITECTURE, folder, code=True, prompt=known["prompt"]),
         **{key: known[key] for key in ("title", "about", "license_note")},
     )

@@ -20,7 +20,7 @@ from training.report import cards
 
 COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
 # The card is shorter without these. Older results lack them, or the system does not report them.
-OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
+OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",), ("kept",)}
 NULLABLE = OPTIONAL | {
     ("machine", "accelerator"),
     ("metrics", "reading_mib"),
