@@ -366,8 +366,9 @@ def test_new_weights_are_never_next_to_the_results_of_earlier_ones(text_file, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(finish, "evaluate_heldout", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stopped:
         train_lm.main([*argv, "--steps", "5", "--resume"])
+    assert stopped.value.code == 130
     assert (folder / "model.safetensors").exists()
     assert not (folder / "results.json").exists() and not (folder / "README.md").exists()
 

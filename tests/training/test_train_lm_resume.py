@@ -167,10 +167,10 @@ def test_a_finished_run_can_be_extended_with_another_learning_rate(finished_run,
 @pytest.mark.parametrize(
     "option, name",
     [
-        (["--hidden-size", "24"], "hidden_size 16, not 24"),
-        (["--cell-type", "minlstm"], "cell_type 'mingru', not 'minlstm'"),
+        (["--hidden-size", "24"], "--hidden-size 16, not 24"),
+        (["--cell-type", "minlstm"], "--cell-type mingru, not minlstm"),
         (["--batch-size", "3"], "rows per step 2, not 3"),
-        (["--seed", "7"], "seed 0, not 7"),
+        (["--seed", "7"], "--seed 0, not 7"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_rejected(finished_run, text_file, option, name):

@@ -91,11 +91,12 @@ class Data:
         )
 
 
-def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
+def load_data(args: argparse.Namespace, padding: bool = True, tokenizer: PreTrainedTokenizerBase | None = None) -> Data:
     """Loads, tokenizes and checks the data.
 
     Args:
         padding (`bool`): Whether the tokenizer gets a padding token of its own, as in `build_tokenizer`.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): A tokenizer to use, instead of that of the options.
 
     Raises:
         InputError: The data cannot be used, or the training split is shorter than a row.
@@ -107,7 +108,8 @@ def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
     else:
         corpus = load_corpus(TextOptions.from_args(args))
     loaded = time.perf_counter()
-    tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
+    if tokenizer is None:
+        tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
     built = time.perf_counter()
     train = encode_documents(tokenizer, corpus.train)
     heldout = encode_documents(tokenizer, corpus.heldout)

@@ -39,7 +39,8 @@ from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, open
 from training.lm.tokenization import vocabulary_size
 from training.lm.trained_on import FILE as TRAINED_ON
 from training.lm.trained_on import record_corpus
-from training.lm.trainer import Trainer, TrainingState
+from training.lm.trainer import Trainer
+from training.lm.training_state import TrainingState
 
 SHOWN_SNIPPETS = 3  # length of a text that is shown, in snippets
 # These describe the weights of the folder.
@@ -75,7 +76,7 @@ def finish_run(
     model.carry_code()
     model.eval().save_pretrained(folder)
     data.tokenizer.save_pretrained(folder)
-    record = record_corpus(data.corpus, getattr(trainer.batches, "seen", None), getattr(args, "init_from", None))
+    record = record_corpus(data.corpus, getattr(trainer.batches, "seen", None), args.init_from)
     record.write(folder)
     print("measuring on the held-out text")
     metrics = collect_metrics(model, data, trainer)
@@ -105,7 +106,8 @@ def finish_run(
     texts = [sample.text for sample in samples]
     numbered = [f"=== {number} ===\n{text}" for number, text in enumerate(texts, start=1)]
     (folder / "samples.txt").write_text("\n\n".join(numbered), "utf-8")
-    plot_history(folder / "loss.png", data, trainer.state, metrics, references, name)
+    kept = trainer.kept()
+    plot_history(folder / "loss.png", data, trainer.state, kept["step"], metrics, references, name)
     protocol = {"prompt": prompt, "bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P}
     facts = data_facts(args, data.corpus)
     first_words = opening(data.corpus.heldout)
@@ -123,11 +125,12 @@ def finish_run(
             "snippet_protocol": protocol,
             "data": {**facts, "prompt": first_words, **describe_data(args, data), "heldout_seen": record.heldout_seen},
             "samples": texts,
-            "base": base_facts(getattr(args, "init_from", None)),
+            "base": base_facts(args.init_from),
             "weights_sha256": fingerprint(model),
             "args": public_arguments(vars(args)),
             "config": config,
             **describe_history(data, trainer.state),
+            "kept": kept,
             "machine": machine(),
             "versions": versions(),
             "changed": trainer.state.changed,
@@ -184,15 +187,21 @@ def other_parse_shares(
 
 
 def plot_history(
-    path: Path, data: Data, state: TrainingState, metrics: dict[str, float], references: dict[str, float], name: str
+    path: Path,
+    data: Data,
+    state: TrainingState,
+    kept_step: int,
+    metrics: dict[str, float],
+    references: dict[str, float],
+    name: str,
 ) -> None:
-    """Plots the losses of a run."""
+    """Plots the losses of a run, and marks the step whose weights are kept."""
     plot_curve(
         path,
         state.seconds,
         [data.in_unit(loss) for loss in state.losses],
         [(seconds, data.heldout_in_unit(bits)) for seconds, bits in state.evaluations],
-        (state.elapsed, metrics[f"heldout_{data.unit.replace(' ', '_')}"]),
+        (state.seconds[kept_step - 1], metrics[f"heldout_{data.unit.replace(' ', '_')}"]),
         references,
         f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
         data.unit,

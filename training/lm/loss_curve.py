@@ -57,7 +57,7 @@ def plot_curve(
         seconds (`list[float]`): Training time at each step.
         bits (`list[float]`): Training loss at each step, in `unit_of_loss`; values that are not finite are left out.
         evaluations (`list[tuple[float, float]]`): Training time, and the loss on a part of the held-out text.
-        final (`tuple[float, float]`): The same at the end, on all of the held-out text.
+        final (`tuple[float, float]`): The same for the weights that are kept, on all of the held-out text.
         references (`dict[str, float]`): Horizontal lines by name.
     """
     import matplotlib
@@ -65,7 +65,8 @@ def plot_curve(
     matplotlib.use("Agg")  # draws without a window
     from matplotlib import pyplot as plt
 
-    end, final_bits = final
+    end = max(seconds[-1], final[0])
+    final_bits = final[1]
     unit, unit_name = (60.0, "minutes") if end >= 120 else (1.0, "seconds")
     figure, axes = plt.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,7 +82,7 @@ def plot_curve(
         points = [(elapsed / unit, value) for elapsed, value in evaluations]
         axes.plot(*zip(*points, strict=True), "o", mfc="none", color="#cc3311", ms=5, label="held out, a part")
     label = f"held out, all: {final_bits:.3f}"
-    axes.plot(end / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
+    axes.plot(final[0] / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
     # The loss falls from about 8 bits in the first steps. If they were shown, the rest would look flat.
     late = smooth[len(smooth) // 10 :]
     lowest = min([*late, final_bits, *(value for _, value in evaluations), *references.values()])

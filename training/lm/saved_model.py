@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -100,6 +102,41 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
     if missing:
         raise InputError(f"the weights of {name} lack {', '.join(missing[:3])}: save the whole model again")
     return model
+
+
+def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str | torch.Tensor]:
+    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor."""
+    files: dict[str, str | torch.Tensor] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if not path.is_file():
+                continue
+            name = path.relative_to(folder).as_posix()
+            content = path.read_bytes()
+            try:
+                files[name] = content.decode("utf-8")
+            except UnicodeDecodeError:
+                files[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return files
+
+
+def write_tokenizer_files(files: dict[str, str | torch.Tensor], folder: str | os.PathLike) -> None:
+    """Writes what `tokenizer_files` returned to a folder."""
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            path.write_bytes(content.encode("utf-8"))
+        else:
+            path.write_bytes(content.numpy().tobytes())
+
+
+def tokenizer_from_files(files: dict[str, str | torch.Tensor], config: MinRNNConfig) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer whose files `tokenizer_files` returned."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer_files(files, folder)
+        return load_tokenizer(folder, config)
 
 
 def trained_with(name: str) -> dict:

@@ -31,6 +31,7 @@ from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.common.text import amount
+from training.lm.best_weights import OVERFITS
 from training.lm.round_trip import reason
 from training.lm.run_facts import KNOWN, command, is_known, value_of
 
@@ -228,6 +229,8 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
     row = math.prod(value_of(args, key) for key in ("batch_size", "accumulate", "sequence_length"))
     processes = round(value_of(metrics, "train_tokens") / (value_of(metrics, "steps") * row))
     text = describe_text(data)
+    kept = results.get("kept")
+    unit = "bits per token" if lossy(data) else "bits per byte"
     prompt = known_text(data).get("prompt") or data.get("prompt") or "The "
     folder = value_of(args, "output_dir")
     card = compiled(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -241,8 +244,12 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         command=command(args, processes, folder if evaluation else None),
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
-        samples=results.get("samples"),  # older results have neither samples nor changes
+        samples=results.get("samples"),  # older results have none of these three
         changed=results.get("changed"),
+        kept=kept,
+        kept_estimate=value_of(kept, f"heldout_{unit.replace(' ', '_')}_estimate") if kept else None,
+        unit=unit,
+        overfits=OVERFITS,
         usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
         heldout_seen=data.get("heldout_seen"),
         known_license=data.get("license"),

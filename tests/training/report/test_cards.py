@@ -22,7 +22,7 @@ from training.report import cards
 
 COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
 # The card is shorter without these. Older results lack them, or the system does not report them.
-OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
+OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",), ("kept",)}
 # The description of the text of a run, and of the round trip of a tokenizer that keeps it.
 OPTIONAL |= {
     ("data", name) for name in ("kind", "license", "documents_are", "named", "encoding", "files", "heldout_seen")
