@@ -338,6 +338,7 @@ class Trainer:
             state.tokens / state.elapsed,
             self.utilisation,
             state.skipped,
+            state.evaluations[-1][1] if state.evaluations else None,
         )
 
     def _next_evaluation(self) -> float:
