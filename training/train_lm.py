@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib.util
 import os
 from pathlib import Path
 
@@ -45,6 +44,7 @@ from training.lm.finish import OUTPUT_FILES, finish_run, push
 from training.lm.model_setup import build_model
 from training.lm.options import FREE_TO_CHANGE, how_to_resume, parse_arguments
 from training.lm.tokenization import has_padding
+from training.lm.trackers import check_trackers, finish_trackers, remove_curves, start_trackers
 from training.lm.trainer import Trainer, run_arguments
 from training.report.cards import write_card
 
@@ -76,17 +76,7 @@ def remove_outputs(folder: Path) -> None:
     """Deletes the outputs and checkpoints of an earlier run, so that they are not taken for those of this run."""
     for path in [*(folder / name for name in OUTPUT_FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
-
-
-def check_trackers(names: list[str]) -> None:
-    """Checks that the packages of trackers are installed.
-
-    Raises:
-        InputError: One of them is not.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise InputError(f"--trackers {name}: not installed; pip install {name}")
+    remove_curves(folder)
 
 
 def describe(
@@ -162,7 +152,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     if args.overwrite and main_process:
         remove_outputs(folder)
     if args.trackers:
-        accelerator.init_trackers(folder.name, {name: str(value) for name, value in vars(args).items()})
+        start_trackers(accelerator, args, resumed_at=trainer.state.step if saved else None)
     trainer.run()
     accelerator.wait_for_everyone()
     model = trained_model(args, accelerator, data, trainer)
@@ -174,8 +164,8 @@ def run(args: argparse.Namespace) -> dict[str, float]:
             push(args.push_to_hub, folder)
     # The other processes do not wait: measuring may take longer than a process group lets its members wait.
     if args.trackers:
-        accelerator.log({"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}, step=trainer.state.step)
-        accelerator.end_training()
+        final = {"heldout_bits_per_byte": metrics.get("heldout_bits_per_byte", 0)}
+        finish_trackers(accelerator, args, trainer.state.step, final)
     return metrics
 
 

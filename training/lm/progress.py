@@ -77,7 +77,7 @@ class Progress:
     every twentieth of the budget, and at least one in ten minutes.
 
     Args:
-        progress (`float`): Share of the budget that is already spent, in a resumed run.
+        progress (`float`): Share of the budget that is already spent, in a resumed run; 1 if it is finished.
         enabled (`bool`): False in all but the main process.
         stream (`TextIO`, *optional*): Where to write, by default stderr.
     """
@@ -92,17 +92,17 @@ class Progress:
         self.next_progress = _next_line(progress)
         self.status: Status | None = None
         self.drawn = 0  # length of the line on the terminal
-        if enabled and not self.terminal:
+        if enabled and not self.terminal and progress < 1:
             self.next_time += FIRST_SECONDS
             sys.stdout.flush()  # what was printed before the training must not appear after these lines
-            print(f"{min(progress, 1.0):4.0%}  training starts", file=self.stream, flush=True)
+            print(f"{progress:4.0%}  training starts", file=self.stream, flush=True)
 
     def update(
         self,
         progress: float,
         step: int,
         loss: float,
-        bits_per_byte: float,
+        bits_per_byte: float | None,
         tokens_per_second: float,
         utilisation: float | None = None,
         skipped: int = 0,
@@ -113,15 +113,18 @@ class Progress:
         Args:
             progress (`float`): Share of the budget that is spent.
             loss (`float`): Nats per token, smoothed.
+            bits_per_byte (`float`, *optional*): The same loss. `None` leaves it out.
             utilisation (`float`, *optional*): Share of the peak of the device.
             skipped (`int`): Steps without an update so far.
-            heldout (`float`, *optional*): Bits per byte of the last evaluation on held-out text.
+            heldout (`float`, *optional*): Last estimate on the held-out text, as bits per byte.
         """
         if not self.enabled:
             return
         progress = min(progress, 1.0)
         now = time.monotonic()
-        numbers = [f"loss {loss:.3f}", f"{bits_per_byte:.3f} bits/byte"]
+        numbers = [f"loss {loss:.3f}"]
+        if bits_per_byte is not None:
+            numbers.append(f"{bits_per_byte:.3f} bits/byte")
         if heldout is not None:
             numbers.append(f"held out {heldout:.3f}")
         numbers.append(f"step {step:,}")

@@ -96,6 +96,22 @@ def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
     return shlex.join(words)
 
 
+def public_arguments(args: dict) -> dict:
+    """Returns the arguments of a run without the folders of local paths, as they may be published.
+
+    >>> public_arguments({"dataset": "/home/me/letters.txt", "tokenizer": "owner/name", "steps": 3})
+    {'dataset': 'letters.txt', 'tokenizer': 'owner/name', 'steps': 3}
+    """
+    public = dict(args)
+    for name, value in args.items():
+        if not isinstance(value, str):
+            continue
+        path = Path(value).expanduser()
+        if path.is_absolute() or path.exists() or name == "output_dir":
+            public[name] = path.name
+    return public
+
+
 def value_of(record: dict, key: str):
     """Returns a value that a card needs.
 

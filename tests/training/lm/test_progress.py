@@ -180,6 +180,10 @@ def test_what_was_printed_before_comes_before_the_first_line(tmp_path, monkeypat
         assert path.read_text() == "data      pets\n  0%  training starts\n"
 
 
+def test_a_finished_run_does_not_start(clock):
+    assert log_of(clock, 1, 0, first=1.02) == []
+
+
 def test_other_processes_write_nothing(clock):
     assert log_of(clock, 100, 50, enabled=False) == []
     stream = Terminal()
@@ -187,3 +191,9 @@ def test_other_processes_write_nothing(clock):
     bar.update(0.5, 1, **NUMBERS)
     bar.close()
     assert stream.getvalue() == ""
+
+
+def test_bits_per_byte_are_left_out_if_they_are_not_known(clock):
+    stream = io.StringIO()
+    Progress(stream=stream).update(1.0, 3, **{**NUMBERS, "bits_per_byte": None})
+    assert stream.getvalue().endswith(" left, loss 5.000, step 3, 40% of the peak\n")
