@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib.util
 import os
 import signal
 import sys
@@ -55,8 +54,8 @@ from training.lm.initial_model import Source, resumed_model, resumed_tokenizer, 
 from training.lm.model_setup import build_model, new_model
 from training.lm.options import FREE_TO_CHANGE, given_options, how_to_resume, parse_arguments
 from training.lm.round_trip import reason
-from training.lm.run_facts import public_arguments
 from training.lm.tokenization import has_padding
+from training.lm.trackers import check_trackers, finish_trackers, remove_curves, start_trackers
 from training.lm.trainer import Trainer, run_arguments
 from training.report.cards import write_card
 
@@ -120,17 +119,7 @@ def remove_outputs(folder: Path) -> None:
     """Deletes the outputs and checkpoints of an earlier run, so that they are not taken for those of this run."""
     for path in [*(folder / name for name in OUTPUT_FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
-
-
-def check_trackers(names: list[str]) -> None:
-    """Checks that the packages of trackers are installed.
-
-    Raises:
-        InputError: One of them is not.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise InputError(f"--trackers {name}: not installed; pip install {name}")
+    remove_curves(folder)
 
 
 def describe(
@@ -241,9 +230,7 @@ def run(args: argparse.Namespace, given: set[str]) -> dict[str, float]:
         if args.overwrite and main_process:
             remove_outputs(folder)
         if args.trackers:
-            accelerator.init_trackers(
-                folder.name, {name: str(value) for name, value in public_arguments(vars(args)).items()}
-            )
+            start_trackers(accelerator, args, resumed_at=trainer.state.step if saved else None)
         trainer.run()
         accelerator.wait_for_everyone()
         model = trained_model(args, accelerator, trainer)
@@ -253,8 +240,7 @@ def run(args: argparse.Namespace, given: set[str]) -> dict[str, float]:
         # The other processes do not wait: measuring may take longer than a process group lets its members wait.
         if args.trackers:
             key = f"heldout_{data.unit.replace(' ', '_')}"
-            accelerator.log({key: metrics.get(key, 0)}, step=trainer.state.step)
-            accelerator.end_training()
+            finish_trackers(accelerator, args, trainer.state.step, {key: metrics.get(key, 0)})
         return metrics
 
 

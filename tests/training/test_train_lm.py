@@ -250,12 +250,6 @@ def test_a_hub_that_cannot_be_reached_is_reported_before_training(text_file, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tracker_that_is_not_installed_is_reported(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"--trackers trackio: not installed; pip install trackio"):
-        train_lm.main(["--trackers", "trackio"])
-
-
 # --- bad input
 
 

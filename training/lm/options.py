@@ -62,7 +62,7 @@ NOT_ABOUT_TRAINING = {
     "push_to_hub",
 }
 BATCHINGS = ("windows", "packed", "stateful")
-TRACKERS = ("tensorboard", "trackio")
+TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -215,7 +215,13 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add("--samples", type=whole, default=2, help="number of texts to print and save")
     add("--snippets", type=whole, default=100, help="number of texts for the share that parses; Python data only")
     add("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
-    add("--trackers", nargs="+", choices=TRACKERS, default=[], help="trackers to log to during training")
+    add(
+        "--trackers",
+        nargs="+",
+        choices=TRACKERS,
+        default=[],
+        help="log to these during training; install them with pip",
+    )
     add("--peak-tflops", type=positive, default=None, help="peak speed of one device in TFLOP/s; measured if not given")
     add("--push-to-hub", default=None, metavar="OWNER/NAME", help="repository for the finished model")
 

@@ -95,6 +95,7 @@ class Trainer:
         # A row may hold several documents, each after a separator. Windows ignore where documents begin.
         self.separator = None if args.batching == "windows" else data.tokenizer.eos_token_id
         self.flops = flops_per_token(model)
+        self.gradient_norm = 0.0  # of the last step, before clipping
         if args.gradient_checkpointing:
             # The method has this name from transformers 5.23 on, and the other one before.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -181,8 +182,9 @@ class Trainer:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), args.grad_clip)
                     if hasattr(norm, "full_tensor"):
                         norm = norm.full_tensor()
+                    self.gradient_norm = norm.item()
                     # A loss that is not finite makes the norm not finite, and the norm is the same in every process.
-                    finite = bool(torch.isfinite(norm))
+                    finite = math.isfinite(self.gradient_norm)
                     if finite:
                         self.optimizer.step()
                     self.optimizer.zero_grad()
@@ -271,7 +273,12 @@ class Trainer:
                 bad_in_row = 0
                 self._show(bar, average.add(outcome.loss))
                 if args.trackers:
-                    self._log(loss=outcome.loss, learning_rate=rate, tokens_per_second=state.tokens / state.elapsed)
+                    self._log(
+                        loss=outcome.loss,
+                        learning_rate=rate,
+                        gradient_norm=self.gradient_norm,
+                        tokens_per_second=state.tokens / state.elapsed,
+                    )
             else:
                 bad_in_row += 1
                 if bad_in_row >= BAD_STEPS_ALLOWED:
@@ -360,14 +367,19 @@ class Trainer:
 
     def _show(self, bar: Progress, loss: float) -> None:
         state = self.state
+        bits = self.data.bits_per_byte(loss)
+        heldout = None
+        if state.evaluations and bits is not None:
+            heldout = state.evaluations[-1][1]
         bar.update(
             state.progress(self.args),
             state.step,
             loss,
-            self.data.bits_per_byte(loss),
+            bits,
             state.tokens / state.elapsed,
             self.utilisation,
             state.skipped,
+            heldout,
         )
 
     def _next_evaluation(self) -> float:
