@@ -149,6 +149,21 @@ def test_a_text_that_was_cut(book, tmp_path):
     assert_nothing_is_held_out(model, folder)
 
 
+def test_a_text_without_lines_that_has_changed(tmp_path):
+    path = tmp_path / "genome.txt"
+    path.write_text("".join(RNG.choices("ACGT", k=3000)))
+    model = train(path, tmp_path / "model")
+    assert measured(model, path)["trained_on"] == 0
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(SystemExit, match="has changed since the model was trained on it: 300 bytes were held out then"):
+        measured(model, path)
+    copy = shutil.copy(path, tmp_path / "copy.txt")
+    found = measured(model, copy)
+    assert found["trained_on"] is None and found["split"].endswith(
+        "an earlier training of the model read it is not known"
+    )
+
+
 def test_a_file_of_the_folder_that_was_trained_on(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -103,6 +103,8 @@ def _heldout_part(dataset: str, corpus: Corpus, trained: dict, record: TrainedOn
         return EvaluatedText(corpus, part, documents, None)
     whole = whole_text(corpus)
     found = [record.finds(document, whole) for document in documents]
+    if None in found:
+        _check_heldout_size(dataset, documents, trained)
     if True in found:  # a document that the record cannot tell is likely to come from the same text
         kept = [document for document, seen in zip(documents, found, strict=True) if seen is False]
     else:

@@ -2,7 +2,8 @@
 """The record of the documents that a model was trained on, by which an evaluation recognises them.
 
 The record is saved with the model, as `trained_on.json`. It holds digests, not texts: the first 16 hexadecimal digits of the
-SHA-256 of a document's UTF-8. Long lines have digests too, so a text is also recognised after it was cut, joined or extended.
+SHA-256 of a document's UTF-8. Passages of a few lines have digests too, so a text is also recognised after it was cut, joined
+or extended.
 Of very many digests only the smallest are kept. They are a random sample, the same for every order of the documents.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +26,11 @@ from training.corpus.corpus import Corpus
 
 FILE = "trained_on.json"
 DOCUMENTS = 1_000_000  # largest number of digests of documents
-LINES = 1 << 17  # largest number of digests of lines
-LONG_LINE = 40  # characters, without the blanks around them; shorter lines occur in many texts
-LINES_IN_COMMON = 0.25  # share of the long lines of a document from which on it counts as trained on
-FEWEST_LINES = 4  # lines in the sample that this share needs
+PASSAGES = 1 << 17  # largest number of digests of passages
+PASSAGE = 40  # characters at least; shorter ones occur in many texts
+LONG_LINE = 1000  # characters; longer lines are split into sentences
+IN_COMMON = 0.25  # share of the passages of a document from which on it counts as trained on
+FEWEST = 4  # passages in the sample that this share needs
 ALL = 1 << 64
 DIGESTS = (
     "the first 16 hexadecimal digits of the SHA-256 of the UTF-8 of each text; share is the share of them that is kept"
@@ -98,11 +102,32 @@ class Digests:
         return found
 
 
-def long_lines(text: str) -> Iterator[str]:
-    """Yields the lines of a text that are long enough to be recognised, without the blanks around them."""
-    for line in text.splitlines():
-        line = line.strip()
-        if len(line) >= LONG_LINE:
+def passages(text: str) -> Iterator[str]:
+    """Yields a passage for each line of a text: the line, and as many of the next lines as make it `PASSAGE` characters long.
+
+    Blanks around lines do not count, so an indented text has the same passages.
+
+    >>> text = "\\n".join(["a" * 30, "", "  b", "c" * 40])
+    >>> [len(passage) for passage in passages(text)]
+    [73, 42, 40]
+    """
+    pending: deque[str] = deque()
+    size = 0
+    for line in _lines(text):
+        pending.append(line)
+        size += len(line)
+        while size >= PASSAGE:
+            yield "\n".join(pending)
+            size -= len(pending.popleft())
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yields the lines of a text that are not empty, without the blanks around them, and the sentences of long ones."""
+    for found in re.finditer(r"[^\r\n]+", text):
+        line = found[0].strip()
+        if len(line) > LONG_LINE:
+            yield from filter(None, map(str.strip, line.split(". ")))
+        elif line:
             yield line
 
 
@@ -114,7 +139,7 @@ class TrainedOn:
         trained (`Digests`): Documents that were trained on.
         partly (`Digests`): Whole documents of which a part was trained on.
         heldout (`Digests`): Documents, or parts of them, that were held out and never trained on.
-        lines (`Digests`): Long lines of the documents that were trained on.
+        passages (`Digests`): Passages of the documents that were trained on.
         complete (`bool`): False if there was an earlier training without a record.
         heldout_seen (`int`): Number of documents that the last training held out although an earlier one trained on them. It
             is not saved.
@@ -123,7 +148,7 @@ class TrainedOn:
     trained: Digests = field(default_factory=lambda: Digests(DOCUMENTS))
     partly: Digests = field(default_factory=lambda: Digests(DOCUMENTS))
     heldout: Digests = field(default_factory=lambda: Digests(DOCUMENTS))
-    lines: Digests = field(default_factory=lambda: Digests(LINES))
+    passages: Digests = field(default_factory=lambda: Digests(PASSAGES))
     complete: bool = True
     heldout_seen: int = 0
 
@@ -131,15 +156,15 @@ class TrainedOn:
         """Records documents that are trained on."""
         for document in documents:
             self.trained.add(digest(document))
-            for line in long_lines(document):
-                self.lines.add(digest(line))
+            for passage in passages(document):
+                self.passages.add(digest(passage))
 
     def merge(self, other: TrainedOn | None) -> None:
         """Adds the record of an earlier training; `None` if it has none."""
         if other is None:
             self.complete = False
             return
-        for name in ("trained", "partly", "heldout", "lines"):
+        for name in ("trained", "partly", "heldout", "passages"):
             getattr(self, name).update(getattr(other, name))
         self.heldout.values -= self.trained.values
         self.complete = self.complete and other.complete
@@ -157,19 +182,24 @@ class TrainedOn:
             return False
         if whole is not None and any(digest(whole) in kept.values for kept in (self.trained, self.partly)):
             return True
-        known = [digest(line) for line in long_lines(document)]
-        known = [line for line in known if self.lines.can_tell(line)]
-        common = sum(line in self.lines.values for line in known)
-        if len(known) >= FEWEST_LINES:
-            if common >= LINES_IN_COMMON * len(known):
-                return True
-        elif not self.trained.can_tell(value):
+        share = self._share_in_common(document)
+        if share is not None:
+            return share >= IN_COMMON
+        if whole is not None:  # the part is too short, or has no lines
+            share = self._share_in_common(whole)
+            return None if share is None or share >= IN_COMMON else False
+        return False if self.trained.can_tell(value) else None
+
+    def _share_in_common(self, text: str) -> float | None:
+        """Returns the share of a text's passages that were trained on; `None` if the record knows too few of them to tell."""
+        known = [value for value in map(digest, passages(text)) if self.passages.can_tell(value)]
+        if len(known) < FEWEST:
             return None
-        return False
+        return sum(value in self.passages.values for value in known) / len(known)
 
     def state_dict(self) -> dict:
         """Returns what was added by `add`, for a checkpoint."""
-        return {"trained": self.trained.state_dict(), "lines": self.lines.state_dict(), "complete": self.complete}
+        return {"trained": self.trained.state_dict(), "passages": self.passages.state_dict(), "complete": self.complete}
 
     def load_state_dict(self, state: dict | None) -> None:
         """Continues with a state dict; `None` for that of a checkpoint without a record."""
@@ -177,13 +207,13 @@ class TrainedOn:
             self.complete = False
             return
         self.trained.load_state_dict(state["trained"])
-        self.lines.load_state_dict(state["lines"])
+        self.passages.load_state_dict(state["passages"])
         self.complete = state["complete"]
 
     def write(self, folder: Path) -> None:
         """Writes `trained_on.json` of a model's folder."""
         content: dict = {"digests": DIGESTS, "complete": self.complete}
-        for name in ("trained", "partly", "heldout", "lines"):
+        for name in ("trained", "partly", "heldout", "passages"):
             content[name] = getattr(self, name).to_json()
         write_text(Path(folder) / FILE, json.dumps(content, indent=1) + "\n")
 
@@ -229,8 +259,8 @@ def read_record(name: str) -> TrainedOn | None:
             file = Path(hf_hub_download(name, FILE))
         content = json.loads(file.read_text(encoding="utf-8"))
         record = TrainedOn(complete=bool(content["complete"]))
-        for kind in ("trained", "partly", "heldout", "lines"):
-            limit = LINES if kind == "lines" else DOCUMENTS
+        for kind in ("trained", "partly", "heldout", "passages"):
+            limit = PASSAGES if kind == "passages" else DOCUMENTS
             setattr(record, kind, Digests.from_json(content[kind], limit))
     except (OSError, TypeError, ValueError, KeyError):
         return None  # there is no such file, or it has another content

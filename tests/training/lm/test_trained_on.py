@@ -90,6 +90,31 @@ def test_a_few_lines_in_common_are_no_training():
     assert not record.finds("\n".join(LINES[:3]))  # too few to tell
 
 
+def test_short_lines_are_recognised_together():
+    verse = [
+        f"{a} {b}" for a in ("the cat", "a dog", "no bird", "one fish", "my horse") for b in ("sees", "hears", "eats")
+    ]
+    record = record_corpus(corpus(["\n".join(verse * 2)], ["new"]))
+    assert record.finds("\n  ".join(verse[3:12]) + "\r\n\r\n" + "\r\n".join(verse))
+    assert not record.finds("\n".join(sorted(verse, key=lambda line: line[::-1])))
+
+
+def test_sentences_of_a_long_line_are_recognised():
+    sentences = [line.replace(" ", "") + " and so on" for line in LINES]
+    record = record_corpus(corpus([". ".join(sentences)], ["new"]))
+    assert record.finds(". ".join(sentences[50:150])) and not record.finds(". ".join(s[::-1] for s in sentences))
+
+
+def test_a_part_of_a_text_without_lines_cannot_be_told():
+    genome = "".join(RNG.choices("ACGT", k=3000))
+    record = record_corpus(corpus([genome[:2700]], [genome[2700:]], CUT))
+    longer = genome + "".join(RNG.choices("ACGT", k=3000))
+    assert record.finds(longer[5400:], longer) is None
+    assert record.finds(genome[2700:], genome) is False
+    new = "\n".join(line[::-1] for line in LINES)
+    assert record.finds(new[-30:], new) is False  # the rest of the text shows that it is another one
+
+
 def test_records_of_several_trainings_are_merged(tmp_path):
     record_corpus(corpus(["a"], ["b", "c"])).write(tmp_path)
     tuned = record_corpus(corpus(["b"], ["a", "d"]), base=str(tmp_path))
@@ -105,12 +130,12 @@ def test_a_written_record_is_read_again(tmp_path):
     record = record_corpus(cut_corpus())
     record.write(tmp_path)
     found = read_record(str(tmp_path))
-    for name in ("trained", "partly", "heldout", "lines"):
+    for name in ("trained", "partly", "heldout", "passages"):
         assert getattr(found, name).values == getattr(record, name).values
     text = (tmp_path / trained_on.FILE).read_text()
     assert LINES[0] not in text and f"{digest(LINES[0]):016x}" in text
     content = json.loads(text)
-    for damage in ("{", "[]", json.dumps(content | {"lines": 3}), json.dumps({"complete": True})):
+    for damage in ("{", "[]", json.dumps(content | {"passages": 3}), json.dumps({"complete": True})):
         (tmp_path / trained_on.FILE).write_text(damage)
         assert read_record(str(tmp_path)) is None
     assert read_record(str(tmp_path / "nowhere")) is None
@@ -146,7 +171,7 @@ def test_a_record_in_a_checkpoint_is_the_same():
     record.add(LINES)
     again = TrainedOn()
     again.load_state_dict(record.state_dict())
-    assert again.trained.values == record.trained.values and again.lines.values == record.lines.values
+    assert again.trained.values == record.trained.values and again.passages.values == record.passages.values
     assert again.complete and np.uint64(max(record.trained.values)) > np.uint64(1 << 63)  # above a signed integer
     again.load_state_dict(None)  # a checkpoint of an earlier version
     assert not again.complete
