@@ -55,7 +55,7 @@ BINARIES = (
     (rb'(?s).{5}\0\0\0\{ *"', "a safetensors file"),
     (rb"\x80[\2-\5][\x95}\](c\x8a]", "a Python pickle"),
     (rb"\xde\x12\x04\x95|\x95\x04\x12\xde", "a compiled gettext catalogue"),
-    (rb"\0\1\0\0\0", "a font"),
+    (rb"\0\x01\0\0\0", "a font"),
     (rb"\x04\x22\x4d\x18|LZIP[\0\1]|\x1f\x9d|\x89LZO", "a file with a compression that is not read"),
 )
 # Names that a text can begin with too: they count only if a NUL byte follows.

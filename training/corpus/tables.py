@@ -72,7 +72,7 @@ def texts(
             checked.
 
     Raises:
-        InputError: The file is damaged, a value is not text, or there is no such column. The message names the file and the row.
+        InputError: The file is damaged, a value is not text, or there is no such column. The message names file and row.
     """
     if kind in BINARY_KINDS:
         yield from _arrow_texts(path, kind, column, skip)
