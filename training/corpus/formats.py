@@ -42,21 +42,21 @@ BINARIES = (
     (rb"(?s).{4}ftyp[a-zA-Z0-9]{3}", "a video or picture file"),
     (rb"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
     (rb"II\*\0|MM\0\*", "a TIFF picture"),
-    (rb"ID3[\2-\4]\0|\xff[\xf2\xf3\xfa\xfb][\x10-\xef]", "an MP3 file"),
+    (rb"ID3[\x02-\x04]\0|\xff[\xf2\xf3\xfa\xfb][\x10-\xef]", "an MP3 file"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Word, Excel or PowerPoint document"),
     (rb"\x7fELF", "a compiled program"),
     (rb"\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe", "a compiled program"),
     (rb"\xca\xfe\xba\xbe", "a Java class or compiled program"),
     (rb"\0asm", "a compiled WebAssembly program"),
-    (rb"(?s).[\x0b-\x0f]\r\n[\0-\3]\0\0\0", "compiled Python code"),
+    (rb"(?s).[\x0b-\x0f]\r\n[\0-\x03]\0\0\0", "compiled Python code"),
     (rb"SQLite format 3\0", "an SQLite database"),
     (rb"\x93NUMPY", "a NumPy file"),
     (rb"\x89HDF\r\n", "an HDF5 file"),
     (rb'(?s).{5}\0\0\0\{ *"', "a safetensors file"),
-    (rb"\x80[\2-\5][\x95}\](c\x8a]", "a Python pickle"),
+    (rb"\x80[\x02-\x05][\x95}\](c\x8a]", "a Python pickle"),
     (rb"\xde\x12\x04\x95|\x95\x04\x12\xde", "a compiled gettext catalogue"),
     (rb"\0\x01\0\0\0", "a font"),
-    (rb"\x04\x22\x4d\x18|LZIP[\0\1]|\x1f\x9d|\x89LZO", "a file with a compression that is not read"),
+    (rb"\x04\x22\x4d\x18|LZIP[\0\x01]|\x1f\x9d|\x89LZO", "a file with a compression that is not read"),
 )
 # Names that a text can begin with too: they count only if a NUL byte follows.
 BINARIES_WITH_NUL = (
@@ -129,11 +129,11 @@ def format_of(head: bytes) -> tuple[str, str] | None:
     >>> format_of(b"\\x89PNG\\r\\n\\x1a\\n"), format_of(b"PNG is a format.")
     (('binary', 'a PNG picture'), None)
     """
-    if head.startswith(b"PK\3\4") and len(head) > 30:
+    if head.startswith(b"PK\x03\x04") and len(head) > 30:
         for pattern, name in ZIP_DOCUMENTS:
             if re.match(pattern, head[30:200]):
                 return "binary", name
-    if re.match(rb"PK(\3\4|\5\6|\7\x08)", head):
+    if re.match(rb"PK(\x03\x04|\x05\x06|\x07\x08)", head):
         return "archive", "a ZIP archive"
     for pattern, name in ARCHIVES:
         if re.match(pattern, head):
