@@ -40,7 +40,9 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """Hash of the tokens of both splits; for a stream, of its first documents."""
-        return hashlib.sha256(self.train.ids.tobytes() + self.heldout.ids.tobytes()).hexdigest()
+        digest = hashlib.sha256(self.train.ids)
+        digest.update(self.heldout.ids)
+        return digest.hexdigest()
 
     def bits_per_byte(self, loss: float) -> float:
         """Converts a training loss in nats per token to bits per byte of the training documents."""

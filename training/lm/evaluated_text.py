@@ -8,9 +8,10 @@ from pathlib import Path
 
 from training.common.errors import InputError
 from training.corpus.corpus import Corpus
-from training.corpus.load import load_corpus, read_text, table_kind
+from training.corpus.load import load_corpus, read_text
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
+from training.corpus.tables import table_kind
 
 
 def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, str, list[str]]:
