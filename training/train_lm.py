@@ -132,9 +132,14 @@ def describe(
     budget = f"{args.steps:,} steps" if args.steps else f"{args.minutes:g} minutes"
     rest = " (the first of the stream)" if args.streaming else ""
     start = f", from step {saved['state']['step']:,}" if saved else ""
+    source = f"; {data.corpus.reading.source}" if data.corpus.reading.source else ""
     accelerator.print(
         f"data      {data.corpus.name}: {amount(train.num_bytes)}B for training{rest}, {amount(heldout.num_bytes)}B held out "
-        f"({len(data.corpus.train):,} + {len(data.corpus.heldout):,} documents)\n"
+        f"({len(data.corpus.train):,} + {len(data.corpus.heldout):,} documents{source})"
+    )
+    for line in data.corpus.reading.lines(data.corpus.split):
+        accelerator.print(line)
+    accelerator.print(
         f"tokens    {args.tokenizer}, vocabulary {len(data.tokenizer):,}: {amount(len(train.ids))} training tokens, "
         f"{train.num_bytes / len(train.ids):.2f} bytes per token "
         f"(tokenized in {data.tokenizer_seconds + data.encode_seconds:.1f} s)\n"

@@ -43,7 +43,9 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """Hash of the tokens of both splits; for a stream, of its first documents."""
-        return hashlib.sha256(self.train.ids.tobytes() + self.heldout.ids.tobytes()).hexdigest()
+        digest = hashlib.sha256(self.train.ids)
+        digest.update(self.heldout.ids)
+        return digest.hexdigest()
 
     @cached_property
     def round_trip(self) -> RoundTrip:

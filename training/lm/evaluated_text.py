@@ -73,9 +73,8 @@ def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None)
 
 def show_reading(corpus: Corpus) -> None:
     """Prints which files were read, skipped and held out."""
-    lines = getattr(corpus.reading, "lines", None)
-    if lines is not None:
-        print("\n".join(lines(corpus.split)))
+    for line in corpus.reading.lines(corpus.split):
+        print(line)
 
 
 def _count_trained_on(documents: list[str], record: TrainedOn | None) -> int | None:

@@ -38,6 +38,7 @@ FREE_TO_CHANGE = {
     "gradient_checkpointing",
     "fsdp",
     "patience",
+    "heldout_documents",  # the documents that are held out are compared
 }
 NOT_ABOUT_TRAINING = {
     "dataset",
@@ -131,8 +132,8 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--heldout-documents",
         type=positive_int,
-        default=100,
-        help="largest number of documents to hold out; --streaming only",
+        default=None,
+        help="number of documents to hold out; by default up to 100, and at most a tenth of a local source; --streaming only",
     )
 
 

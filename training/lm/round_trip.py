@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from training.lm.pieces import pieces
 from training.lm.tokenization import encode_document_ids, unknown_id
 
-PIECE = 1 << 18  # characters that are checked at once; limits the memory
 CHECKED = 1 << 24  # characters that are checked in all
 CUT = re.compile(
     r"\n(?=\S)"
@@ -26,7 +26,8 @@ SHOWN = 24  # characters of an example
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The result of decoding the tokens of some documents. Long documents are checked in pieces.
+    """The result of decoding the tokens of some documents. Long documents are checked in the pieces that they are
+    encoded in.
 
     Attributes:
         lossless (`bool`): Whether every piece came back unchanged.
@@ -84,12 +85,15 @@ def check_round_trip(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str
     """
     total = sum(map(len, documents))
     every = max(1, -(-total // CHECKED))
-    pieces = checked = changed = lost = 0
+    count = 0
+    checked = 0
+    changed = 0
+    lost = 0
     example = ("", "")
-    for number, piece in enumerate(_pieces(documents)):
+    for number, piece in enumerate(piece for document in documents for piece in pieces(document)):
         if number % every:
             continue
-        pieces += 1
+        count += 1
         checked += len(piece)
         wanted, found = _there_and_back(tokenizer, piece)
         if wanted == found:
@@ -99,18 +103,7 @@ def check_round_trip(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str
             example = _first_difference(wanted, found)
         changed += 1
     share = checked / total if total else 1.0
-    return RoundTrip(not changed, pieces, checked, share, changed, lost, *example)
-
-
-def _pieces(documents: Sequence[str]) -> Iterator[str]:
-    for document in documents:
-        begin = 0
-        while len(document) - begin > PIECE:
-            found = CUT.search(document, begin + PIECE // 2, begin + PIECE + 1)
-            end = found.end() if found else begin + PIECE
-            yield document[begin:end]
-            begin = end
-        yield document[begin:]
+    return RoundTrip(not changed, count, checked, share, changed, lost, *example)
 
 
 def _there_and_back(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, str]:

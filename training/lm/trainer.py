@@ -52,8 +52,8 @@ def run_arguments(args: argparse.Namespace, data: Data, processes: int) -> dict:
     """Returns the arguments that a checkpoint stores, to be compared with those of a resumed run."""
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_ABOUT_TRAINING}
     arguments["rows per step"] = args.batch_size * args.accumulate * processes
-    if args.streaming:
-        arguments["stream"] = args.dataset
+    if data.stream is not None:
+        arguments["stream"] = data.stream.source
     if data.padding:  # missing in earlier checkpoints: their tokenizer pads with the end of text, also when resumed
         arguments["padding token"] = True
     arguments["training text"] = data.fingerprint[:16]

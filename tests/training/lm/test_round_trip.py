@@ -9,6 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from training.lm import round_trip
+from training.lm.pieces import PIECE
 from training.lm.round_trip import check_round_trip, reason
 from training.lm.tokenization import build_tokenizer
 
@@ -95,14 +96,11 @@ def test_special_tokens_in_a_text_are_ordinary_text():
     assert check_round_trip(tokenizer, ["a<|endoftext|>b<|padding|>"]).lossless
 
 
-def test_long_documents_are_checked_in_pieces(monkeypatch):
-    monkeypatch.setattr(round_trip, "PIECE", 100)
-    lines = "".join(f"line {i}\n" for i in range(100)) + "WORD"
-    assert "".join(round_trip._pieces([lines])) == lines
-    pieces = list(round_trip._pieces([lines]))
-    assert len(pieces) > 5 and all(len(piece) <= 100 for piece in pieces) and all(p[0] == "l" for p in pieces[:-1])
-    assert "".join(round_trip._pieces(["x" * 350])) == "x" * 350  # without a place to cut
-    assert check_round_trip(unigram(texts=[lines]), [lines]).lossless
+def test_long_documents_are_checked_in_pieces():
+    lines = "".join(f"line {i}\n" for i in range(20_000)) + "WORD"
+    assert len(lines) > PIECE
+    found = check_round_trip(unigram(texts=["line 0123456789\nWORD"]), [lines])
+    assert found.lossless and found.pieces == 2 and found.characters == len(lines)
     found = check_round_trip(unigram(normalizers.Lowercase(), texts=[lines]), [lines])
     assert found.pieces_changed == 1 and found.before.endswith("WORD")
 
