@@ -53,6 +53,7 @@ NOT_IN_COMMAND = {
 }
 
 
+ONLY_FOR_STREAMS = {"heldout_documents", "shuffle_buffer"}
 # Arguments that may be paths on this machine.
 PATHS = ("dataset", "validation", "tokenizer", "init_from", "output_dir")
 LOCAL_FILE = ".local.json"  # of a run's folder: what only this machine needs to know. Hidden files are never pushed.
@@ -189,6 +190,8 @@ def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
     words += source
     for name, value in args.items():
         if name not in default or name in NOT_IN_COMMAND or value is None or value == default[name]:
+            continue
+        if name in ONLY_FOR_STREAMS and not source:
             continue
         words.append(f"--{name.replace('_', '-')}")
         if isinstance(value, dict):

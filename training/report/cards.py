@@ -142,10 +142,10 @@ def model_license(results: dict, data: dict) -> str | None:
 
 
 def describe_text(data: dict) -> dict[str, str | None]:
-    """Returns the `title` of a text, as it stands in a sentence, and `about`, sentences about it that add to the title."""
+    """Returns the `title` of a text, as it stands in a sentence, and `about` or `source`, sentences that add to the title."""
     known = known_text(data)
     if known:
-        return {key: known[key] for key in ("title", "about", "license_note")}
+        return {"source": None} | {key: known[key] for key in ("title", "about", "license_note")}
     name = value_of(data, "name")
     kind = data.get("kind")
     title = name
@@ -156,21 +156,7 @@ def describe_text(data: dict) -> dict[str, str | None]:
         configuration = name.partition(":")[2]
         title = f"[{source}](https://huggingface.co/datasets/{source})"
         title += f", configuration `{configuration}`" if configuration else ""
-    sentences = []
-    if kind in ("file", "folder"):
-        sentences.append(_local_source(data))
-    elif kind == "hub":
-        sentences.append("The text is a dataset on the Hub.")
-    documents = data.get("documents_are")
-    if documents:
-        comma = "," if "," in documents else ""
-        sentences.append(f"Each {documents}{comma} is a document.")
-    if data.get("encoding"):
-        sentences.append(f"Its encoding is {data['encoding']}.")
-    if data.get("skipped"):
-        skipped = ", ".join(f"{count:,} ({reason})" for reason, count in data["skipped"].items())
-        sentences.append(f"Files that were not read: {skipped}.")
-    return {"title": title, "about": " ".join(sentences), "license_note": ""}
+    return {"title": title, "about": None, "source": _source(data), "license_note": ""}
 
 
 def base_link(base: dict) -> str:
@@ -180,16 +166,32 @@ def base_link(base: dict) -> str:
     return f"the local model `{base['name']}`"
 
 
-def _local_source(data: dict) -> str:
-    """Returns a sentence about a local file or folder, with its name if the card gives the text another one."""
-    what = "folder"
-    if value_of(data, "kind") == "file":
-        what = "table" if str(data.get("documents_are")).startswith("row") else "text file"
-    elif data.get("files"):
-        what = "folder of 1 file" if data["files"] == 1 else f"folder of {data['files']:,} files"
-    if data.get("named"):
-        return f"The text was read from `{value_of(data, 'source')}`, a {what}."
-    return f"The text is a {what}."
+def _source(data: dict) -> str | None:
+    """Returns sentences about the source of a text: its kind, its documents, its encoding, and files that were not read."""
+    kind = data.get("kind")
+    documents = data.get("documents_are")
+    if kind == "file":
+        what = "one table" if str(documents).startswith("row") else "one text file"
+    elif kind == "folder":
+        count = data.get("files")
+        what = "a folder" if not count else f"a folder of {count:,} {'file' if count == 1 else 'files'}"
+    elif kind == "hub":
+        what = "a dataset on the Hub"
+    else:
+        return None  # older results do not say
+    if kind != "hub" and data.get("named"):
+        what = f"`{value_of(data, 'source')}`, {what}"
+    sentences = [f"{what}."]
+    if documents:
+        comma = "," if "," in documents else ""
+        sentences.append(f"Each {documents}{comma} is a document.")
+    if data.get("encoding"):
+        sentences.append(f"The encoding is {data['encoding']}.")
+    skipped = data.get("skipped")
+    if skipped:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        sentences.append(f"Not read: {counts}.")
+    return " ".join(sentences)
 
 
 def render(results: dict, name: str, evaluation: dict | None = None) -> str:

@@ -23,9 +23,7 @@ CARD = """---
 A {cell} language model: {base}, fine-tuned on {title} by hf_minrnn's `finetune_trainer.py`. It took {steps:,} steps of
 {batch_size:,} pieces of at most {length:,} tokens, with LoRA, whose adapters are merged.
 
-{about}
-
-- Training text: {train}.
+{about}- Training text: {train}.
 - Held-out text: {heldout} ({split}).
 - Loss per token of the held-out text: {before:.4f} before, {after:.4f} after.{note}
 
@@ -46,9 +44,11 @@ def write_tuned_card(
     """
     data = data_facts(args, corpus)
     text = describe_text(data)
-    about = text["about"]
+    about = f"{text['about']}\n\n" if text["about"] else ""
+    if text["source"]:
+        about += f"- Source: {text['source']}\n"
     if data["license"]:
-        about = f"{about} Licence of the text: {data['license']}{text['license_note']}.".strip()
+        about += f"- Licence of the text: {data['license']}{text['license_note']}.\n"
     note = ""
     if heldout_seen:
         note = (
@@ -84,7 +84,7 @@ def write_tuned_card(
         note=note,
         usage=usage(ARCHITECTURE, place, code=True, prompt=args.prompt or opening(corpus.heldout)),
     )
-    write_text(Path(args.output, "README.md"), card.replace("\n\n\n", "\n\n"))
+    write_text(Path(args.output, "README.md"), card)
 
 
 def _size(documents: list[str]) -> str:

@@ -204,7 +204,7 @@ def test_a_finished_run_has_a_card(finished_run, capsys, monkeypatch):
     assert found["perplexity"] == pytest.approx(metrics["heldout_perplexity"], abs=1e-4)
     assert card.data.model_name == "pets" and card.data.datasets is None and card.data.language is None
     assert card.data.license is None and "Licence of the text" not in card.text and "--tokenizer bytes" in card.text
-    assert "on `pets.txt`.\n" in card.text and "\nThe text is a text file.\n" in card.text
+    assert "on `pets.txt`.\n" in card.text and "\n- Source: one text file.\n" in card.text
     (result,) = card.data.to_dict()["model-index"][0]["results"]
     assert result["dataset"]["type"] == "text" and result["dataset"]["name"] == "pets.txt"
     results = json.loads((folder / "results.json").read_text())
@@ -241,7 +241,7 @@ def test_a_dataset_of_the_hub_is_named_and_linked(measured):
     card = card_of(measured[0], argv, hub)
     assert card.data.datasets == ["me/texts"] and card.data.license == "mit"
     assert "on [me/texts](https://huggingface.co/datasets/me/texts), configuration `small`." in card.text
-    assert "The text is a dataset on the Hub. Each row, in its column `body`, is a document." in card.text
+    assert "- Source: a dataset on the Hub. Each row, in its column `body`, is a document." in card.text
     assert (
         "Licence of the text: cc-by-4.0." in card.text and "The weights are offered under mit, as far as" in card.text
     )
@@ -259,14 +259,14 @@ def test_a_local_text_is_described_and_not_taken_for_a_dataset_of_the_hub(measur
     assert card.data.datasets is None and card.data.license is None and card.data.language is None
     assert "on `notes`.\n" in card.text and "client" not in card.content
     assert (
-        "The text is a folder of 3 files. Each file is a document. Its encoding is cp1252. Files that were not read: "
-        "2 (binary), 1 (empty)." in card.text
+        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. Not read: 2 binary, 1 empty.\n"
+        in card.text
     )
     assert "No licence of the weights is stated." in card.text and "unknown" not in card.content
     table = Corpus("rows", "file", [], [], "", Reading(train=["rows.csv.gz"], heldout=["rows.csv.gz"]))
-    assert "The text is a table. Each row, in its column `text`, is a document." in card_of(measured[0], [], table).text
+    assert "- Source: one table. Each row, in its column `text`, is a document." in card_of(measured[0], [], table).text
     lines = card_of(measured[0], ["--document-per-line"], Corpus("a", "file", [], [], "", Reading(["a.txt"])))
-    assert "The text is a text file. Each line is a document." in lines.text
+    assert "- Source: one text file. Each line is a document." in lines.text
 
 
 def test_a_given_name_with_an_owner_is_that_of_a_dataset(measured, tmp_path):
@@ -275,7 +275,7 @@ def test_a_given_name_with_an_owner_is_that_of_a_dataset(measured, tmp_path):
     plays = Corpus("plays", "file", [], [], "")
     card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "me/plays"], plays)
     assert card.data.datasets == ["me/plays"]
-    assert "on [me/plays](" in card.text and "The text was read from `plays.txt`, a text file." in card.text
+    assert "on [me/plays](" in card.text and "- Source: `plays.txt`, one text file." in card.text
     card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "All plays"], plays)
     assert card.data.datasets is None and " on All plays.\n" in card.text
     card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "karpathy/tiny_shakespeare"], plays)
