@@ -3,10 +3,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from support.train_cases import QUICK, SCRIPT, losses
@@ -46,6 +48,26 @@ def start():
         process.communicate()
 
 
+@pytest.fixture
+def signalled(monkeypatch):
+    """Returns a function that has a run get a signal in its n-th step, for the length of a `with` block."""
+
+    @contextmanager
+    def at_step(number, n):
+        step = train_lm.Trainer.step
+
+        def stopped(self, rate):
+            if self.state.step == n - 1:
+                signal.raise_signal(number)
+            return step(self, rate)
+
+        with monkeypatch.context() as patches:
+            patches.setattr(train_lm.Trainer, "step", stopped)
+            yield
+
+    return at_step
+
+
 def wait_for_checkpoint(folder, process, step=1):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -63,14 +85,13 @@ def test_a_second_run_in_the_same_folder_is_rejected(argv, tmp_path, start):
     folder = tmp_path / "run"
     first = start([*argv, *LONG])
     wait_for_checkpoint(folder, first)
-    for option in ([], ["--resume"], ["--resume", "auto"], ["--overwrite"]):
-        second = start([*argv, "--steps", "2", "--seed", "1", *option])
-        _, errors = second.communicate(timeout=120)
-        assert second.returncode == 1
-        message = (
-            f"training.train_lm: another process is training in {folder}: wait for it, or give another --output-dir"
-        )
-        assert errors.splitlines()[-1] == message
+    message = f"training.train_lm: another process is training in {folder}: wait for it, or give another --output-dir"
+    second = start([*argv, "--steps", "2", "--seed", "1"])
+    _, errors = second.communicate(timeout=200)
+    assert second.returncode == 1 and errors.splitlines()[-1] == message
+    for option in (["--resume"], ["--resume", "auto"], ["--overwrite"]):
+        with pytest.raises(SystemExit, match=re.escape(message)):
+            train_lm.main([*argv, "--steps", "2", "--seed", "1", *option])
     wait_for_checkpoint(folder, first, load_checkpoint(folder)["state"]["step"] + 1)
     first.kill()
     first.wait(60)
@@ -113,20 +134,11 @@ def test_auto_starts_where_there_is_no_checkpoint(argv, tmp_path, before):
     assert train_lm.main([*argv, "--steps", "2", "--resume", "auto"])["steps"] == 2
 
 
-def test_auto_continues_a_run_and_ends_a_finished_one_at_once(argv, tmp_path, monkeypatch, capsys):
+def test_auto_continues_a_run_and_ends_a_finished_one_at_once(argv, tmp_path, monkeypatch, signalled, capsys):
     folder = tmp_path / "run"
     command = [*argv, "--steps", "6", "--checkpoint-every", "0.0001", "--resume", "auto"]
-    step = train_lm.Trainer.step
-
-    def stopped(self, rate):
-        if self.state.step == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return step(self, rate)
-
-    with monkeypatch.context() as patches:
-        patches.setattr(train_lm.Trainer, "step", stopped)
-        with pytest.raises(SystemExit):
-            train_lm.main(command)
+    with signalled(signal.SIGTERM, 4), pytest.raises(SystemExit):
+        train_lm.main(command)
     assert "continue with the same command and --resume auto\n" in capsys.readouterr().out
     assert train_lm.main(command)["steps"] == 6
     assert "from step 4\n" in capsys.readouterr().out
@@ -155,39 +167,32 @@ def test_auto_rejects_a_folder_with_other_files_and_one_whose_checkpoints_are_un
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "SIGINT"])
-def test_a_signal_leaves_a_checkpoint(argv, tmp_path, start, name):
-    process = start([*argv, *LONG])
-    wait_for_checkpoint(tmp_path / "run", process, 5)
+def test_a_signal_leaves_a_checkpoint(argv, tmp_path, signalled, capsys, name):
     number = getattr(signal, name)
-    process.send_signal(number)
-    shown, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, errors
-    assert f"stopped after step {load_checkpoint(tmp_path / 'run')['state']['step']}, checkpoint saved" in shown
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with signalled(number, 3), pytest.raises(SystemExit) as stopped:
+            train_lm.main([*argv, "--steps", "9"])
+    finally:
+        signal.signal(number, before)
+    assert stopped.value.code == 128 + number
+    assert "stopped after step 3, checkpoint saved" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "run")["state"]["step"] == 3
 
 
-def test_under_nohup_a_closed_terminal_does_not_stop_the_run(argv, tmp_path, start):
-    process = start([*argv, *LONG], preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    wait_for_checkpoint(tmp_path / "run", process)
-    process.send_signal(signal.SIGHUP)
-    wait_for_checkpoint(tmp_path / "run", process, load_checkpoint(tmp_path / "run")["state"]["step"] + 3)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+def test_under_nohup_a_closed_terminal_does_not_stop_the_run(argv, signalled):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signalled(signal.SIGHUP, 3):
+            assert train_lm.main([*argv, "--steps", "5"])["steps"] == 5
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
-def test_a_signal_after_a_step_with_an_evaluation_does_not_lose_the_evaluation(argv, tmp_path, monkeypatch):
+def test_a_signal_after_a_step_with_an_evaluation_does_not_lose_the_evaluation(argv, tmp_path, signalled):
     command = [*argv, "--steps", "6", "--eval-every", "0.5"]
-    step = train_lm.Trainer.step
-
-    def stopped(self, rate):
-        if self.state.step == 2:  # the step after which the evaluation is due
-            signal.raise_signal(signal.SIGTERM)
-        return step(self, rate)
-
-    with monkeypatch.context() as patches:
-        patches.setattr(train_lm.Trainer, "step", stopped)
-        with pytest.raises(SystemExit):
-            train_lm.main(command)
+    with signalled(signal.SIGTERM, 3), pytest.raises(SystemExit):  # the evaluation is due after this step
+        train_lm.main(command)
     train_lm.main([*command, "--resume"])
     saved = load_checkpoint(tmp_path / "run")["state"]
     train_lm.main([*command, "--output-dir", str(tmp_path / "whole")])

@@ -38,17 +38,16 @@ class BestWeights:
             self.bits = saved["bits"]
             self.weights = saved["model"] if keep else None
 
-    def offer(self, step: int, bits: float, weights: Callable[[], Weights], equal: bool = False) -> bool:
+    def offer(self, step: int, bits: float, weights: Callable[[], Weights]) -> bool:
         """Keeps the weights of a step if their estimate is the lowest so far.
 
         Args:
             weights (`Callable`): Returns the weights; every process must call it if one does.
-            equal (`bool`): Whether an equal estimate is enough.
 
         Returns:
             Whether they are kept.
         """
-        better = math.isfinite(bits) and (bits < self.bits or (equal and bits == self.bits))
+        better = math.isfinite(bits) and bits < self.bits
         if better:
             self.step = step
             self.bits = bits

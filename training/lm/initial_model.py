@@ -90,6 +90,7 @@ class Source:
             InputError: They are missing, damaged or incomplete.
         """
         model = load_weights(self.name, self.config, "cpu").float()
+        model.config.name_or_path = ""  # or the files of the run would contain the path of the source
         set_generation_config(model)
         return model
 

@@ -305,7 +305,7 @@ class Trainer:
         state.last_estimate = self._estimate()
         if not math.isfinite(state.last_estimate):
             self._stop_diverged(f"the loss on the held-out text is not finite after the last {last_steps}")
-        self._offer(state.last_estimate, equal=True)
+        self._offer(state.last_estimate)
         if self.stopped_early:
             self.accelerator.print(
                 f"stopped early at step {state.step:,}: {state.waited} evaluations in a row had no lower held-out estimate; "
@@ -408,13 +408,13 @@ class Trainer:
         row = torch.tensor([bits], dtype=torch.float64, device=self.accelerator.device)
         return self.accelerator.gather(row)[0].item()
 
-    def _offer(self, bits: float, equal: bool = False) -> bool:
+    def _offer(self, bits: float) -> bool:
         def weights() -> dict[str, torch.Tensor]:
             if self.accelerator.is_main_process or self.args.fsdp:
                 return whole_weights(self.bare, self.accelerator.device)
             return {}
 
-        return self.best.offer(self.state.step, bits, weights, equal)
+        return self.best.offer(self.state.step, bits, weights)
 
     def _log(self, **values: float) -> None:
         self.accelerator.log(values, step=self.state.step)
