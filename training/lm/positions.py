@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from training.common.plots import legend_below, save_figure
 from training.lm.tokenization import UNKNOWN_BITS
 
 
@@ -155,6 +156,5 @@ def plot_positions(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.92")
         axes.set_axisbelow(True)
-    upper.legend(edgecolor="none", framealpha=1, loc="upper right")
-    figure.savefig(path)
-    plt.close(figure)
+    legend_below(figure, upper)
+    save_figure(path, figure)
