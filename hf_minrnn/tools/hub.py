@@ -31,8 +31,8 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # Not pushed: the state of a training run, which may contain anything, even a token, and hidden files.
 LEFT_OUT = [".*", "*/.*", "*__pycache__/*", "checkpoint*", "*.partial", "*tfevents*", "trainer_state.json"]
 LEFT_OUT += ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"]
-LEFT_OUT += ["wandb/*", "*/wandb/*", "mlruns/*", "trackio/*"]  # trackers record the host, the user and the command line
-LEFT_OUT += ["*hparams.yml", "wandb/*", "*.wandb"]  # of trackers, with paths and names of the machine
+# Files of trackers, with paths and names of the machine.
+LEFT_OUT += ["*hparams.yml", "wandb/*", "*/wandb/*", "*.wandb", "mlruns/*", "trackio/*"]
 # Deleted if an earlier push left them: what from_pretrained might read instead of the new files, and results of other weights.
 OUTDATED = re.compile(
     r"(pytorch_|adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|(adapter|generation)_config\.json"
