@@ -87,7 +87,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--part",
         choices=("heldout", "whole"),
         default="heldout",
-        help="the part that training.train_lm holds out, or the whole text",
+        help="the part that training.train_lm holds out, without documents that the model was trained on; or the whole text",
     )
     text.add_argument("--limit-bytes", type=positive_int, help="use at most this many bytes of text")
     lengths = parser.add_argument_group("lengths, in tokens")

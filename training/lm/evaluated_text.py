@@ -12,7 +12,7 @@ from training.corpus.corpus import Corpus
 from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
-from training.lm.trained_on import TrainedOn, whole_text
+from training.lm.trained_on import TrainedOn, cut_text
 
 UNKNOWN_TRAINING = "whether the model was trained on this text is not known"
 
@@ -55,8 +55,10 @@ def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None)
     """
     if args.part == "whole":
         corpus = load_corpus(TextOptions.from_args(args))
-        whole = whole_text(corpus)
-        documents = [*corpus.train, *corpus.heldout] if whole is None else [*corpus.train[:-1], whole]
+        whole = cut_text(corpus)
+        documents = [*corpus.train, *corpus.heldout]
+        if whole is not None:
+            documents[-2:] = ["".join(whole)]
         text = EvaluatedText(corpus, "all of it", documents, _count_trained_on(documents, record))
     else:
         corpus = _load_with_heldout_part(args, trained, record)
@@ -100,7 +102,7 @@ def _heldout_part(dataset: str, corpus: Corpus, trained: dict, record: TrainedOn
         if not same_source(trained.get("dataset"), dataset):
             part = f"{corpus.split}; {UNKNOWN_TRAINING}"
         return EvaluatedText(corpus, part, documents, None)
-    whole = whole_text(corpus)
+    whole = cut_text(corpus)
     found = [record.finds(document, whole) for document in documents]
     if None in found:
         _check_heldout_size(dataset, documents, trained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 from pathlib import Path, PurePath
 
@@ -116,10 +117,18 @@ def data_facts(args: argparse.Namespace, corpus: Corpus) -> dict:
         "source": source,
         "named": bool(args.dataset_name),
         "documents_are": _documents_are(args, corpus),
-        "encoding": args.encoding,
+        "encoding": args.encoding or _encodings(corpus),
         "files": len({*reading.train, *reading.heldout}) or None,
         "skipped": {reason: len(files) for reason, files in reading.skipped.items()},
     }
+
+
+def _encodings(corpus: Corpus) -> str | None:
+    """Returns the encodings other than UTF-8 that files were read in, or `None`."""
+    found = set()
+    for note in corpus.reading.notes:
+        found.update(re.findall(r" decoded as ([\w-]+)", note))
+    return ", ".join(sorted(found)) or None
 
 
 def is_known(name: str, kind: str | None, named: bool) -> bool:

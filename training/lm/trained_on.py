@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,18 +32,23 @@ LONG_LINE = 1000  # characters; longer lines are split into sentences
 IN_COMMON = 0.25  # share of the passages of a document from which on it counts as trained on
 FEWEST = 4  # passages in the sample that this share needs
 ALL = 1 << 64
+AT_ONCE = 1 << 20  # characters that are encoded at once
 DIGESTS = (
     "the first 16 hexadecimal digits of the SHA-256 of the UTF-8 of each text; share is the share of them that is kept"
 )
 
 
-def digest(text: str) -> int:
-    """Returns the first 64 bits of a text's SHA-256.
+def digest(*parts: str) -> int:
+    """Returns the first 64 bits of the SHA-256 of a text, which may be given in parts.
 
-    >>> f"{digest('a'):016x}"
-    'ca978112ca1bbdca'
+    >>> f"{digest('a'):016x}", digest("ab") == digest("a", "b")
+    ('ca978112ca1bbdca', True)
     """
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
+    found = hashlib.sha256()
+    for part in parts:
+        for begin in range(0, len(part), AT_ONCE):  # a long text is not copied
+            found.update(part[begin : begin + AT_ONCE].encode("utf-8", "surrogatepass"))
+    return int.from_bytes(found.digest()[:8])
 
 
 class Digests:
@@ -169,20 +174,20 @@ class TrainedOn:
         self.heldout.values -= self.trained.values
         self.complete = self.complete and other.complete
 
-    def finds(self, document: str, whole: str | None = None) -> bool | None:
+    def finds(self, document: str, whole: Sequence[str] | None = None) -> bool | None:
         """Whether a document was trained on, or a part of it; `None` if the record cannot tell.
 
         Args:
-            whole (`str`, *optional*): The text that the document is the held-out part of.
+            whole (`Sequence[str]`, *optional*): The parts of the text that the document is the held-out part of.
         """
         value = digest(document)
         if value in self.trained.values or value in self.partly.values:
             return True
         if value in self.heldout.values:
             return False
-        if whole is not None and any(digest(whole) in kept.values for kept in (self.trained, self.partly)):
+        if whole is not None and any(digest(*whole) in kept.values for kept in (self.trained, self.partly)):
             return True
-        share = self._share_in_common(document)
+        share = self._share_in_common([document])
         if share is not None:
             return share >= IN_COMMON
         if whole is not None:  # the part is too short, or has no lines
@@ -190,12 +195,15 @@ class TrainedOn:
             return None if share is None or share >= IN_COMMON else False
         return False if self.trained.can_tell(value) else None
 
-    def _share_in_common(self, text: str) -> float | None:
+    def _share_in_common(self, parts: Sequence[str]) -> float | None:
         """Returns the share of a text's passages that were trained on; `None` if the record knows too few of them to tell."""
-        known = [value for value in map(digest, passages(text)) if self.passages.can_tell(value)]
-        if len(known) < FEWEST:
-            return None
-        return sum(value in self.passages.values for value in known) / len(known)
+        known = 0
+        common = 0
+        for part in parts:
+            for value in map(digest, passages(part)):
+                known += self.passages.can_tell(value)
+                common += value in self.passages.values
+        return common / known if known >= FEWEST else None
 
     def state_dict(self) -> dict:
         """Returns what was added by `add`, for a checkpoint."""
@@ -229,9 +237,9 @@ def record_corpus(corpus: Corpus, read: TrainedOn | None = None, base: str | Non
     if record is None:
         record = TrainedOn()
         record.add(corpus.train)
-    whole = whole_text(corpus)
+    whole = cut_text(corpus)
     if whole is not None:
-        record.partly.add(digest(whole))
+        record.partly.add(digest(*whole))
     earlier = read_record(base) if base else None
     for document in corpus.heldout:
         if earlier is not None and earlier.finds(document, whole):
@@ -243,11 +251,11 @@ def record_corpus(corpus: Corpus, read: TrainedOn | None = None, base: str | Non
     return record
 
 
-def whole_text(corpus: Corpus) -> str | None:
-    """Returns the text of a corpus that was cut into its last training document and its held-out part, or `None`."""
+def cut_text(corpus: Corpus) -> tuple[str, str] | None:
+    """Returns the two parts of a text that was cut into the last training document and the held-out one, or `None`."""
     if len(corpus.heldout) != 1 or "characters" not in corpus.split:
         return None
-    return corpus.train[-1] + corpus.heldout[0]
+    return corpus.train[-1], corpus.heldout[0]
 
 
 def read_record(name: str) -> TrainedOn | None:

@@ -98,3 +98,30 @@ def test_a_shuffled_stream_skips_nothing_and_repeats_nothing(rows_file):
     assert sum(counts) == len(numbers) and max(counts) - min(counts) <= 1
     other = batches(rows_file, shuffle_buffer=40, seed=1)
     assert not all(np.array_equal(ids, other._document()) for ids in given)
+
+
+def test_the_documents_that_were_read_are_recorded(rows_file):
+    source = batches(rows_file)
+    read(source, 10)
+    texts = [f"document {i} {'x' * (i % 13)}" for i in range(120)]
+    found = [source.seen.finds(text) for text in texts]
+    assert not any(found[:5])  # held out
+    count = found.index(False, 5) - 5
+    assert count >= source.given and all(found[5 : 5 + count]) and not any(found[5 + count :])
+
+    resumed = batches(rows_file)
+    resumed.load_state_dict(source.state_dict())
+    for again in (source, resumed):
+        read(again, 60)  # into the next epoch
+    assert resumed.seen.trained.values == source.seen.trained.values and resumed.seen.complete
+    assert len(resumed.seen.trained.values) == 115
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_record(rows_file):
+    source = batches(rows_file)
+    read(source, 2)
+    state = source.state_dict()
+    del state["seen"]
+    resumed = batches(rows_file)
+    resumed.load_state_dict(state)
+    assert not resumed.seen.complete

@@ -10,7 +10,7 @@ import pytest
 
 from training.corpus.corpus import Corpus
 from training.lm import trained_on
-from training.lm.trained_on import Digests, TrainedOn, digest, read_record, record_corpus, whole_text
+from training.lm.trained_on import Digests, TrainedOn, cut_text, digest, read_record, record_corpus
 
 RNG = random.Random(0)
 LINES = [" ".join(RNG.choices("abcdefghij", k=30)) for _ in range(200)]
@@ -46,25 +46,25 @@ def test_a_duplicate_on_both_sides_is_not_held_out():
 def test_the_rest_of_a_text_that_was_cut_is_held_out():
     text = cut_corpus()
     record = record_corpus(text)
-    whole = whole_text(text)
-    assert whole == "\n".join(LINES)
-    assert record.finds(whole)  # as one file of a folder
+    whole = cut_text(text)
+    assert "".join(whole) == "\n".join(LINES)
+    assert record.finds("".join(whole))  # as one file of a folder
     assert record.finds(text.train[0]) and not record.finds(text.heldout[0], whole)
     assert record.finds(text.heldout[0][5:], whole)  # cut elsewhere
-    assert whole_text(corpus(["a"], ["b"])) is None and whole_text(corpus(["a"], ["b", "c"], CUT)) is None
+    assert cut_text(corpus(["a"], ["b"])) is None and cut_text(corpus(["a"], ["b", "c"], CUT)) is None
 
 
 def test_the_last_document_of_several_may_be_cut():
     text = corpus(["a", LINES[0]], [LINES[1]], "last 8 characters of the last document held out")
     record = record_corpus(text)
-    assert whole_text(text) == LINES[0] + LINES[1] and record.finds(LINES[0] + LINES[1])
+    assert cut_text(text) == (LINES[0], LINES[1]) and record.finds(LINES[0] + LINES[1])
     assert not record.finds(LINES[1])
 
 
 def test_a_file_of_a_folder_is_recognised_when_it_is_cut():
     whole = "\n".join(LINES)
     record = record_corpus(corpus([whole, "b"], ["c"]))
-    assert record.finds(whole[-100:], whole) and not record.finds(whole[-100:] + "x")
+    assert record.finds(whole[-100:], [whole]) and not record.finds(whole[-100:] + "x")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_a_part_of_a_text_without_lines_cannot_be_told():
     genome = "".join(RNG.choices("ACGT", k=3000))
     record = record_corpus(corpus([genome[:2700]], [genome[2700:]], CUT))
     longer = genome + "".join(RNG.choices("ACGT", k=3000))
-    assert record.finds(longer[5400:], longer) is None
-    assert record.finds(genome[2700:], genome) is False
+    assert record.finds(longer[5400:], [longer]) is None
+    assert record.finds(genome[2700:], [genome]) is False
     new = "\n".join(line[::-1] for line in LINES)
-    assert record.finds(new[-30:], new) is False  # the rest of the text shows that it is another one
+    assert record.finds(new[-30:], [new[:-30], new[-30:]]) is False  # the rest of the text shows that it is another one
 
 
 def test_records_of_several_trainings_are_merged(tmp_path):
