@@ -185,16 +185,20 @@ def bytes_are_noise(data: bytes) -> bool:
 def guess_wide(head: bytes) -> str | None:
     """Returns the variant of UTF-16 or UTF-32 in which a text without a byte-order mark is written, or `None`.
 
-    Only bytes with NULs can be such a text: line ends, spaces and digits have them. The variant is the one in which the bytes
-    are assigned characters, most of them common ones if there are several.
+    Only bytes with NULs can be such a text: line ends, spaces and digits have them. In the right variant all bytes are
+    assigned characters. If there are several, it is the one with the most common characters.
 
     >>> guess_wide("a text".encode("utf-16-be")), guess_wide("文字\\n".encode("utf-16-le")), guess_wide(b"a text")
     ('utf-16-be', 'utf-16-le', None)
     """
     if b"\0" not in head:
         return None
+    # The high bytes of ASCII, Greek, Cyrillic and others are below 32. Names that are separated by NULs have fewer of them.
+    low = len(head) - len(head.translate(None, bytes(range(32))))
+    if 4 * low < len(head) and trimmed(head, "utf-8"):
+        return None
     best = None
-    most = 0
+    most = -1
     for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         try:
             text = head[: len(head) // width * width].decode(encoding)
@@ -241,7 +245,7 @@ def guess_encoding(sample: bytes) -> str | None:
 
     for cut in range(4):  # a multi-byte character may be cut off at the end
         best = charset_normalizer.from_bytes(sample[: len(sample) - cut], cp_isolation=CANDIDATES).best()
-        if best is not None:
+        if best is not None and best.encoding in CANDIDATES:
             return latin if best.encoding in ALPHABETS else best.encoding
     return None
 

@@ -206,7 +206,7 @@ def _is_json_lines(file: TextIO) -> bool:
     try:
         json.loads(first)
         json.loads(second)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
