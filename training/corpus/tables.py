@@ -36,6 +36,7 @@ BINARY_KINDS = ("parquet", "arrow")
 MAX_FIELD = 2**31 - 1  # characters of a CSV field
 BATCH_ROWS = 256  # of Parquet, as documents can be long
 MAX_NAMES = 20  # of columns in a message
+MAX_NAME = 40  # characters of a column's name there
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -130,7 +131,10 @@ def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str |
 
 
 def _no_column(path: str | os.PathLike, column: str, names: list[str], kind: str) -> InputError:
-    listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    shown = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
+    if len(names) > MAX_NAMES:
+        shown.append("...")
+    listed = ", ".join(shown)
     remedy = f"choose --text-column from {listed or 'the columns of another file'}"
     if kind not in BINARY_KINDS:
         remedy += ", or read it as plain text with --plain-text"
@@ -383,7 +387,7 @@ def _arrow_reported(path: str | os.PathLike) -> Iterator[None]:
     with reported(path):
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, MemoryError) as error:  # a damaged size can be larger than the memory
             raise InputError(
                 f"{os.fspath(path)} is damaged or of another format ({first_line(error)}): "
                 "replace it with an undamaged copy"
@@ -402,6 +406,7 @@ def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> 
         if column in names:
             arrays = _parquet_arrays(file, column, skip) if kind == "parquet" else _ipc_arrays(file, column)
             for start, array in arrays:
+                _check_array(array)
                 for number in range(max(start, skip), start + len(array)):
                     where = f"row {number + 1}"
                     try:
@@ -411,6 +416,17 @@ def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> 
                     yield _text(value, path, column, where)
         elif _has_rows(file, kind):
             raise _no_column(path, column, names, kind)
+
+
+def _check_array(array: Any) -> None:
+    """Checks the offsets and sizes in a column, as pyarrow reads a damaged one from any place in memory."""
+    import pyarrow
+
+    try:
+        array.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" not in str(error):  # such a value is found, and its row named, when it is decoded
+            raise
 
 
 def _open_seekable(path: str | os.PathLike) -> BinaryIO:

@@ -192,6 +192,7 @@ SENTENCES = {
     "czech": "Příliš žluťoučký kůň úpěl ďábelské ódy. Děti šly do školy.\n",
     "hungarian": "Árvíztűrő tükörfúrógép. Minden emberi lény egyenlő méltósága és joga.\n",
     "turkish": "Bütün insanlar hür doğarlar. Akıl ve vicdana sahiptirler, çiçek, ığdır, şişe.\n",
+    "esperanto": "Eĥoŝanĝo ĉiuĵaŭde: ĉiuj homoj estas denaske liberaj kaj egalaj laŭ digno kaj rajtoj, ĝis ĵaŭdo.\n",
     "russian": "Все люди рождаются свободными и равными в своём достоинстве и правах.\n",
     "greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια.\n",
     "traditional": "人人生而自由，在尊嚴和權利上一律平等。臺灣的圖書館裡有很多書。\n",
@@ -212,7 +213,9 @@ ENCODED = [
     ("simplified", "gbk"),
     ("simplified", "gb18030"),
     *(("japanese", e) for e in ("shift_jis", "cp932", "euc_jp", "iso2022_jp")),
-    ("korean", "euc_kr"),
+    *(("korean", e) for e in ("euc_kr", "iso2022_kr")),
+    ("greek", "cp737"),
+    ("esperanto", "iso8859_3"),
     *(
         (name, f"{e}-{o}")
         for name in ("french", "russian", "simplified")
@@ -470,7 +473,7 @@ def test_words_that_begin_like_formats_are_text(put, start):
 def test_noise_is_binary(put):
     noise = random.Random(0).randbytes(3 * PIECE)
     without_nul = noise.replace(b"\0", b"\1")
-    for data in (noise, without_nul, noise[:64], b"x" * 1000 + noise[:5000], bytes(100), b"\1\2\3 \4\5"):
+    for data in (noise, without_nul, noise[:64], b"x" * 1000 + noise[:5000], bytes(100), b"\0\1\2\3", b"\1\2\3 \4"):
         content = examine(put(data))
         assert (content.kind, content.guess) == ("binary", None)
 

@@ -287,6 +287,9 @@ def test_csv_without_the_column(put):
     assert str(caught.value) == (
         f"{path} has no column 'text': choose --text-column from id, body, x,y, or read it as plain text with --plain-text"
     )
+    with pytest.raises(InputError, match=r"from id, two lines, or read") as caught:
+        read(put('id,"two\nlines"\n1,a\n', "c.csv"))
+    assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="more than one column 'text': rename one"):
         read(put("text,text\na,b\n", "b.csv"))
 
@@ -430,6 +433,13 @@ def test_damaged_binary_tables_are_one_line(put, name):
         with pytest.raises(InputError, match=r"damaged or") as caught:
             read(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
+def test_damaged_offsets_are_an_error(put, name):
+    values = pa.StringArray.from_buffers(3, pa.py_buffer(np.array([0, 1, 2**30, 3], "i4")), pa.py_buffer(b"abc"))
+    with pytest.raises(InputError, match="damaged or of another format"):
+        read(put(BINARY[name](pa.table({"text": values})), name))
 
 
 def test_only_row_groups_that_are_needed_are_read(put, monkeypatch):
