@@ -387,7 +387,9 @@ def _arrow_reported(path: str | os.PathLike) -> Iterator[None]:
     with reported(path):
         try:
             yield
-        except (pyarrow.ArrowException, MemoryError) as error:  # a damaged size can be larger than the memory
+        except (pyarrow.ArrowException, MemoryError, OSError) as error:  # a damaged size can be larger than the memory
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise InputError(
                 f"{os.fspath(path)} is damaged or of another format ({first_line(error)}): "
                 "replace it with an undamaged copy"

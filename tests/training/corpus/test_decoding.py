@@ -316,6 +316,8 @@ def test_a_wrong_given_encoding_names_the_byte(put, encoding, offset):
 def test_a_wrong_given_encoding_names_the_likely_one(put):
     with pytest.raises(InputError, match=r"is not ascii at byte 3: give another --encoding, probably cp1252$"):
         examine(put("Größere Straße".replace("ß", "ß").encode("cp1252").replace(b"\xf6", b"o\xf6", 1)), "ascii")
+    with pytest.raises(InputError, match="is not utf-7 at byte 0"):
+        examine(put("\ud800".encode("utf-7", "surrogatepass")), "utf-7")
     wide = put("plain text\n".encode("utf-16-be"))
     content = examine(wide, "cp1252")
     assert (content.kind, content.guess) == ("undecodable", "utf-16-be")
@@ -329,7 +331,8 @@ def test_a_given_encoding_leaves_binary_files_binary(put):
 
 
 @pytest.mark.parametrize(
-    "name", ["xyz", "", "a\0b", "ü", "rot13", "base64", "hex", "zlib", "idna", "punycode", "undefined"]
+    "name",
+    ["xyz", "", "a\0b", "ü", "rot13", "base64", "hex", "zlib", "idna", "punycode", "undefined", "unicode_escape"],
 )
 def test_names_that_are_no_encodings_of_text(put, name):
     with pytest.raises(InputError, match=r"--encoding .*for example cp1252, big5, utf-16"):
