@@ -103,9 +103,8 @@ def columns(path: str | os.PathLike, kind: str, content: Content | None = None) 
     with reported(path):
         if kind == "csv":
             return _dialect(path, content, None)[1]
-        with open_text(path, content) as file:
-            rows = islice(_json_rows(path, file, None, 0), 100)
-            return list(dict.fromkeys(name for _, row in rows for name in row))
+        rows = islice(_json_rows(path, content, None, 0), 100)
+        return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
 def _text_content(path: str | os.PathLike, content: Content | None) -> Content:
@@ -148,19 +147,18 @@ def _json_texts(path: str | os.PathLike, content: Content, column: str, skip: in
     seen: dict[str, None] = {}
     found = skip > 0  # whoever skips rows has read them before
     empty = True
-    with open_text(path, content) as file:
-        for line, row in _json_rows(path, file, column, skip):
-            empty = False
-            if column in row:
-                found = True
-            elif not found and len(seen) <= MAX_NAMES:
-                seen.update(dict.fromkeys(row))
-            yield _text(row.get(column), path, column, f"line {line}")
+    for line, row in _json_rows(path, content, column, skip):
+        empty = False
+        if column in row:
+            found = True
+        elif not found and len(seen) <= MAX_NAMES:
+            seen.update(dict.fromkeys(row))
+        yield _text(row.get(column), path, column, f"line {line}")
     if not (found or empty):
         raise _no_column(path, column, list(seen), "json")
 
 
-def _json_rows(path: str | os.PathLike, file: TextIO, column: str | None, skip: int) -> Iterator[tuple[int, dict]]:
+def _json_rows(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, dict]]:
     """Yields the line on which each row begins, and the row.
 
     Raises:
@@ -170,11 +168,7 @@ def _json_rows(path: str | os.PathLike, file: TextIO, column: str | None, skip: 
     plain = "or read it as plain text with --plain-text"
     line = 0
     try:
-        if _is_json_lines(file):
-            values = _line_values(file, skip)
-        else:
-            values = islice(_text_values(file.read(), column), skip, None)
-        for line, value in values:
+        for line, value in _json_values(path, content, column, skip):
             if not isinstance(value, dict):
                 kind = type(value).__name__
                 raise InputError(
@@ -197,14 +191,24 @@ def _json_rows(path: str | os.PathLike, file: TextIO, column: str | None, skip: 
         ) from error
 
 
-def _is_json_lines(file: TextIO) -> bool:
-    """Whether the first two lines are a JSON object and another JSON value. The file is at its beginning again after it."""
-    lines = (line for line in file if not line.isspace())
-    first = next(lines, "")
-    second = ""
-    if first.lstrip().startswith("{"):
-        second = next(lines, "")
-    file.seek(0)
+def _json_values(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, Any]]:
+    """Yields the line and the value of each row, whatever it is."""
+    lines = _is_json_lines(path, content)
+    with open_text(path, content) as file:
+        if lines:
+            yield from _line_values(file, skip)
+        else:
+            yield from islice(_text_values(file.read(), column), skip, None)
+
+
+def _is_json_lines(path: str | os.PathLike, content: Content) -> bool:
+    """Whether the first two lines are a JSON object and another JSON value."""
+    with open_text(path, content) as file:
+        lines = (line for line in file if not line.isspace())
+        first = next(lines, "")
+        second = ""
+        if first.lstrip().startswith("{"):
+            second = next(lines, "")
     if not second:
         return False
     try:

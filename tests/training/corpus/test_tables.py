@@ -104,10 +104,31 @@ def test_json_with_a_byte_order_mark(put, layout, codec):
     assert read(put(JSON_LAYOUTS[layout].encode(codec), "a.json")) == EXPECTED
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
-@pytest.mark.parametrize("layout", ["lines", "array"])
-def test_compressed_json(put, layout, compress):
-    assert read(put(compress(JSON_LAYOUTS[layout].encode()), "a.json.xz")) == EXPECTED
+def zstd(data):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": zstd}
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("layout", ["lines", "array", "objects, indented"])
+def test_compressed_json(put, layout, suffix):
+    path = put(COMPRESS[suffix](JSON_LAYOUTS[layout].encode()), f"a.json.{suffix}")
+    assert read(path) == EXPECTED
+    assert read(path, skip=2) == EXPECTED[2:]
+    assert columns(path, "json") == ["id", "text"]
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_compressed_csv(put, name, suffix):
+    path = put(COMPRESS[suffix](csv_of(CSV_ROWS, "\t").encode()), f"{name}.{suffix}")
+    assert read(path) == EXPECTED
+    assert columns(path, "csv") == ["id", "text", "x"]
 
 
 def test_other_columns_may_change_their_type_be_nested_or_missing(put):
@@ -365,6 +386,7 @@ BINARY = {
     "zstd.arrow": lambda table: stream_of(table, ipc.new_stream, options=ipc.IpcWriteOptions(compression="zstd")),
     "a.feather": lambda table: saved(feather.write_feather, table),
     "c.parquet.gz": lambda table: gzip.compress(saved(parquet.write_table, table)),
+    "c.arrow.zst": lambda table: zstd(stream_of(table, ipc.new_stream)),
     "c.arrow.xz": lambda table: lzma.compress(stream_of(table, ipc.new_file)),
 }
 
