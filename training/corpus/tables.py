@@ -110,9 +110,12 @@ def columns(path: str | os.PathLike, kind: str, content: Content | None = None) 
 def _text_content(path: str | os.PathLike, content: Content | None) -> Content:
     if content is None:
         content = examine(path)
-    if content.kind not in ("text", "empty"):
-        raise InputError(f"{os.fspath(path)} is {content.detail or content.kind}: give a table of text")
-    return content
+    if content.kind in ("text", "empty"):
+        return content
+    remedy = "give a table of text"
+    if content.kind == "undecodable":
+        remedy = f"state its encoding with --encoding {content.guess or 'NAME'}"
+    raise InputError(f"{os.fspath(path)} is {content.detail or content.kind}: {remedy}")
 
 
 def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str | None:

@@ -283,7 +283,7 @@ def test_csv_with_a_byte_order_mark(put, name, codec):
 def test_csv_in_the_users_encoding(put):
     path = put(csv_of(CSV_ROWS).replace("😀", "€").encode("cp1252"), "a.csv")
     assert list(texts(path, "csv", examine(path, "cp1252"), "text"))[3] == "größer €"
-    with pytest.raises(InputError, match=r"a\.csv is not UTF-8 at byte .*cp1252"):
+    with pytest.raises(InputError, match=r"a\.csv is not UTF-8 at byte .*cp1252: state its .* --encoding cp1252$"):
         read(path)
 
 
