@@ -20,8 +20,9 @@ from training.common.text import amount
 from training.corpus.corpus import Corpus, Reading
 from training.corpus.decoding import examine, open_text
 from training.corpus.documents import documents, read_characters
-from training.corpus.files import File, Skipped, counted, listed, shown, single_file, status
+from training.corpus.files import File, Skipped, single_file, status
 from training.corpus.hub import load_hub, quietly, short_name
+from training.corpus.names import counted, listed, shown
 from training.corpus.options import TextOptions
 from training.corpus.selection import (
     Selection,

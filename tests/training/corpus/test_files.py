@@ -8,7 +8,8 @@ import pytest
 
 from training.common.errors import InputError
 from training.corpus import files
-from training.corpus.files import Skipped, find, listed, shown, single_file, without_second_names
+from training.corpus.files import Skipped, find, single_file, without_second_names
+from training.corpus.names import shown
 
 
 def write(folder, *names):
@@ -112,11 +113,6 @@ def test_any_name_can_be_printed_in_one_line(name, printed, tmp_path):
     assert shown(found[0].name) == printed
     assert len(printed.splitlines()) == 1
     printed.encode()
-
-
-def test_a_list_names_three_and_counts_the_others():
-    assert listed(["a"]) == "a"
-    assert listed([str(n) for n in range(2000)]) == "0, 1, 2 and 1,997 more"
 
 
 def test_skipped_names_are_collected_by_reason():
