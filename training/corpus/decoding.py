@@ -29,6 +29,7 @@ from training.corpus.formats import (
     guess_wide,
     is_noise,
 )
+from training.corpus.names import shown
 
 PIECE = 1 << 20
 HEAD = 1 << 16  # bytes from the beginning by which UTF-16 and UTF-32 without a mark are recognised
@@ -271,7 +272,7 @@ def _verdict(path: str | os.PathLike, scan: _Scan, compression: str | None) -> C
         guess = scan.guess
         if given.bad is not None and (guess or not scan.is_noise):
             hint = f"give another --encoding, probably {guess}" if guess else "give another --encoding"
-            raise InputError(f"{os.fspath(path)} is not {scan.codec} at byte {given.bad}: {hint}")
+            raise InputError(f"{shown(path)} is not {scan.codec} at byte {given.bad}: {hint}")
     if scan.is_noise and guess not in WIDE:
         return Content("binary", compression=compression, detail="no text", size=scan.size)
     return _undecodable(scan, guess, compression)
@@ -359,7 +360,7 @@ def reported(path: str | os.PathLike) -> Iterator[None]:
     Raises:
         InputError: The file is missing, no regular file, or cannot be read; or it is damaged.
     """
-    name = os.fspath(path)
+    name = shown(path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{name} is not a regular file: give the path of a file")
     try:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TextIO
 
 from training.common.errors import InputError, first_line
 from training.corpus.decoding import Content, compression_of, examine, open_binary, open_text, reported
+from training.corpus.names import shown
 
 SUFFIXES = {
     ".json": "json",
@@ -115,7 +116,7 @@ def _text_content(path: str | os.PathLike, content: Content | None) -> Content:
     remedy = "give a table of text"
     if content.kind == "undecodable":
         remedy = f"state its encoding with --encoding {content.guess or 'NAME'}"
-    raise InputError(f"{os.fspath(path)} is {content.detail or content.kind}: {remedy}")
+    raise InputError(f"{shown(path)} is {content.detail or content.kind}: {remedy}")
 
 
 def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str | None:
@@ -124,7 +125,7 @@ def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str |
         return None
     if not isinstance(value, str):
         raise InputError(
-            f"column {column!r} of {os.fspath(path)} holds {type(value).__name__}, not text ({where}): "
+            f"column {column!r} of {shown(path)} holds {type(value).__name__}, not text ({where}): "
             "choose another --text-column"
         )
     if value.isascii():
@@ -133,14 +134,14 @@ def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str |
 
 
 def _no_column(path: str | os.PathLike, column: str, names: list[str], kind: str) -> InputError:
-    shown = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
+    some = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
     if len(names) > MAX_NAMES:
-        shown.append("...")
-    listed = ", ".join(shown)
+        some.append("...")
+    listed = ", ".join(some)
     remedy = f"choose --text-column from {listed or 'the columns of another file'}"
     if kind not in BINARY_KINDS:
         remedy += ", or read it as plain text with --plain-text"
-    return InputError(f"{os.fspath(path)} has no column {column!r}: {remedy}")
+    return InputError(f"{shown(path)} has no column {column!r}: {remedy}")
 
 
 # JSON
@@ -167,7 +168,7 @@ def _json_rows(path: str | os.PathLike, content: Content, column: str | None, sk
     Raises:
         InputError: The file is not JSON, or a row is not an object.
     """
-    name = os.fspath(path)
+    name = shown(path)
     plain = "or read it as plain text with --plain-text"
     line = 0
     try:
@@ -289,7 +290,7 @@ def _by_columns(value: Any, column: str | None) -> Iterator[Any]:
 
 
 def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int) -> Iterator[str | None]:
-    name = os.fspath(path)
+    name = shown(path)
     options, names = _dialect(path, content, column)
     with open_text(path, content) as file:
         rows = _csv_rows(path, file, options)
@@ -330,7 +331,7 @@ def _csv_rows(path: str | os.PathLike, file: TextIO, options: dict[str, Any]) ->
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{os.fspath(path)} is not valid CSV in the record at line {line} ({first_line(error)}): correct its quotes, "
+            f"{shown(path)} is not valid CSV in the record at line {line} ({first_line(error)}): correct its quotes, "
             "or read it as plain text with --plain-text"
         ) from error
 
@@ -398,13 +399,13 @@ def _arrow_reported(path: str | os.PathLike) -> Iterator[None]:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise InputError(
-                f"{os.fspath(path)} is damaged or of another format ({first_line(error)}): "
+                f"{shown(path)} is damaged or of another format ({first_line(error)}): "
                 "replace it with an undamaged copy"
             ) from error
 
 
 def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> Iterator[str | None]:
-    name = os.fspath(path)
+    name = shown(path)
     with _arrow_reported(path), _open_seekable(path) as file:
         if not file.read(1):
             return
