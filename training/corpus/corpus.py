@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from training.corpus.files import counted, listed
+from training.corpus.names import counted, listed
 
 LINE = 98  # characters
 

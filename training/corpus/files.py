@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Finds the files of a folder, says which names were not followed and why, and shows any name safely."""
+"""Finds the files of a folder, and says which names were not followed and why."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from training.common.errors import InputError
 from training.corpus.decoding import Content
-
-NAMES_SHOWN = 3
+from training.corpus.names import shown
 
 
 @dataclass(frozen=True)
@@ -57,46 +56,6 @@ class Skipped(defaultdict):
         names = list(names)
         if names:
             self[reason] += names
-
-
-def shown(path: str | os.PathLike) -> str:
-    """Returns a path that can be printed in one line: line breaks, control characters and bytes that are not UTF-8 are
-    escaped.
-
-    >>> print(shown("two\\nlines"), shown(b"caf\\xe9".decode("utf-8", "surrogateescape")), shown("日本.txt"))
-    two\\nlines caf\\xe9 日本.txt
-    """
-    return "".join(map(_escaped, os.fspath(path)))
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":  # stands for a byte that is not UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
-
-
-def listed(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
-    """Returns the first names and the number of the others, for one line.
-
-    >>> listed(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    names = list(names)
-    text = ", ".join(shown(name) for name in names[:most])
-    if len(names) > most:
-        return f"{text} and {len(names) - most:,} more"
-    return text
-
-
-def counted(number: int, noun: str) -> str:
-    """Returns a number with a noun.
-
-    >>> counted(1, "file"), counted(1200, "file")
-    ('1 file', '1,200 files')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def status(path: Path) -> os.stat_result | None:

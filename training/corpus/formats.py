@@ -7,7 +7,7 @@ import re
 import tarfile
 import unicodedata
 
-CONTROLS = bytes({*range(32), 127} - {*b"\a\b\t\n\v\f\r\x1a\x1b\x1c\x1d\x1e\x1f"})
+CONTROLS = bytes({*range(32), 127} - {*b"\a\b\t\n\v\f\r\x0e\x0f\x1a\x1b\x1c\x1d\x1e\x1f"})
 MAX_NUL_SHARE = 1 / 1000
 MAX_CONTROL_SHARE = 1 / 100
 
@@ -75,9 +75,9 @@ BINARIES_WITH_NUL = (
 
 # Encodings that charset_normalizer chooses from. Subsets of others (GBK, EUC-KR) and rare ones are left out.
 CANDIDATES = [
-    *("cp1252", "iso8859_2", "cp1250", "cp1254", "cp1257", "cp850", "mac_roman"),
-    *("cp1251", "koi8_r", "koi8_u", "cp866", "iso8859_5", "cp1253", "iso8859_7", "cp1255", "cp1256", "cp874"),
-    *("big5", "gb18030", "cp932", "euc_jp", "cp949"),
+    *("cp1252", "iso8859_2", "cp1250", "cp1254", "iso8859_3", "cp1257", "cp850", "mac_roman"),
+    *("cp1251", "koi8_r", "koi8_u", "cp866", "iso8859_5", "cp1253", "cp737", "iso8859_7", "cp1255", "cp1256", "cp874"),
+    *("big5", "cp950", "big5hkscs", "gb18030", "cp932", "euc_jp", "cp949"),
 ]
 WESTERN = (
     "éèïëçñöüôâ",
@@ -97,11 +97,13 @@ ALPHABETS = {  # letters outside ASCII, of each language that is written in the 
     "iso8859_2": CENTRAL,
     "cp1250": CENTRAL,
     "cp1254": ("çğıöşüâîİ",),
+    "iso8859_3": ("ĉĝĥĵŝŭ",),
     "cp1257": ("ąčęėįšųūž", "āčēģīķļņšūž", "äöõüšž"),
     "cp850": WESTERN,
     "mac_roman": WESTERN,
 }
 PUNCTUATION = "“”‘’„‚–—…«»‹›°§©®™€£·•´×½¼²³±\xa0\xad"
+FEW = 32  # characters that can be letters by chance
 PENALTY = 0.002  # for each letter of an alphabet, as a larger one covers more by chance
 COMMON = "cp1252"
 RARE_PENALTY = 0.03  # for any other encoding: a few letters fit several
@@ -185,16 +187,20 @@ def bytes_are_noise(data: bytes) -> bool:
 def guess_wide(head: bytes) -> str | None:
     """Returns the variant of UTF-16 or UTF-32 in which a text without a byte-order mark is written, or `None`.
 
-    Only bytes with NULs can be such a text: line ends, spaces and digits have them. The variant is the one in which the bytes
-    are assigned characters, most of them common ones if there are several.
+    Only bytes with NULs can be such a text: line ends, spaces and digits have them. In the right variant all bytes are
+    assigned characters. If there are several, it is the one with the most common characters.
 
     >>> guess_wide("a text".encode("utf-16-be")), guess_wide("文字\\n".encode("utf-16-le")), guess_wide(b"a text")
     ('utf-16-be', 'utf-16-le', None)
     """
     if b"\0" not in head:
         return None
+    # The high bytes of ASCII, Greek, Cyrillic and others are below 32. Names that are separated by NULs have fewer of them.
+    low = len(head) - len(head.translate(None, bytes(range(32))))
+    if 4 * low < len(head) and trimmed(head, "utf-8"):
+        return None
     best = None
-    most = 0
+    most = -1
     for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         try:
             text = head[: len(head) // width * width].decode(encoding)
@@ -204,6 +210,8 @@ def guess_wide(head: bytes) -> str | None:
             text = head[: error.start].decode(encoding)
         odd = sum(unicodedata.category(c) in ("Cc", "Cn", "Co") and c not in "\t\n\r\f\x1a\x1b" for c in text)
         common = sum(c.isascii() or c in "。、，　" for c in text)
+        if len(text) < FEW and common == 0:
+            continue
         if odd * 500 <= len(text) and common > most:
             best = encoding
             most = common
@@ -241,7 +249,7 @@ def guess_encoding(sample: bytes) -> str | None:
 
     for cut in range(4):  # a multi-byte character may be cut off at the end
         best = charset_normalizer.from_bytes(sample[: len(sample) - cut], cp_isolation=CANDIDATES).best()
-        if best is not None:
+        if best is not None and best.encoding in CANDIDATES:
             return latin if best.encoding in ALPHABETS else best.encoding
     return None
 

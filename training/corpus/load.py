@@ -20,8 +20,9 @@ from training.common.text import amount
 from training.corpus.corpus import Corpus, Reading
 from training.corpus.decoding import examine, open_text
 from training.corpus.documents import documents, read_characters
-from training.corpus.files import File, Skipped, counted, listed, shown, single_file, status
+from training.corpus.files import File, Skipped, single_file, status
 from training.corpus.hub import load_hub, quietly, short_name
+from training.corpus.names import counted, listed, shown
 from training.corpus.options import TextOptions
 from training.corpus.selection import (
     Selection,
@@ -258,7 +259,7 @@ def describe_reading(selection: Selection, read: Sequence[FilesRead], train: lis
     notes = list(selection.notes)
     empty_rows = sum(one.empty_rows for one in read)
     if empty_rows:
-        notes.append(f"{empty_rows:,} rows or lines without text are left out")
+        notes.append(f"left out: {counted(empty_rows, 'row')} or {'line' if empty_rows == 1 else 'lines'} without text")
     notes += _encoding_notes(files)
     size = amount(sum(file.size for file in files))
     kind = "a file" if selection.kind == "file" else f"a folder, {counted(len(files), 'file')}"
@@ -304,9 +305,10 @@ def read_shakespeare(path: str | os.PathLike | None) -> str:
     """
     if path is not None:
         try:
-            return read_text(path)
-        except InputError as error:
-            raise InputError(f"--text: {error}") from error
+            os.stat(path)
+        except OSError as error:
+            raise InputError(f"--text {path} cannot be read ({error.strerror}): give a file that exists") from error
+        return read_text(path)
     import datasets
 
     # The Hub's copy as tables, because the dataset itself is a script, which `datasets` no longer runs.

@@ -18,18 +18,8 @@ from typing import NoReturn
 from training.common.errors import InputError
 from training.corpus.corpus import described
 from training.corpus.decoding import examine
-from training.corpus.files import (
-    NAMES_SHOWN,
-    File,
-    Skipped,
-    counted,
-    find,
-    listed,
-    shown,
-    single_file,
-    status,
-    without_second_names,
-)
+from training.corpus.files import File, Skipped, find, single_file, status, without_second_names
+from training.corpus.names import NAMES_SHOWN, counted, listed, shown
 from training.corpus.options import TextOptions
 from training.corpus.splits import heldout_split, splits_of_tables, splits_of_texts
 from training.corpus.tables import BINARY_KINDS, table_kind, texts

@@ -13,7 +13,7 @@ from training.common.errors import InputError
 from training.corpus.corpus import Corpus, DocumentStream, Reading
 from training.corpus.decoding import compression_of
 from training.corpus.documents import documents
-from training.corpus.files import File, shown
+from training.corpus.files import File
 from training.corpus.hub import open_hub, quietly, short_name
 from training.corpus.load import (
     HELDOUT_CHARACTERS,
@@ -22,6 +22,7 @@ from training.corpus.load import (
     local_source,
     read_files,
 )
+from training.corpus.names import shown
 from training.corpus.options import TextOptions
 from training.corpus.selection import Selection, hint_to_exclude, select, validation_files
 

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TextIO
 
 from training.common.errors import InputError, first_line
 from training.corpus.decoding import Content, compression_of, examine, open_binary, open_text, reported
+from training.corpus.names import shown
 
 SUFFIXES = {
     ".json": "json",
@@ -36,6 +37,7 @@ BINARY_KINDS = ("parquet", "arrow")
 MAX_FIELD = 2**31 - 1  # characters of a CSV field
 BATCH_ROWS = 256  # of Parquet, as documents can be long
 MAX_NAMES = 20  # of columns in a message
+MAX_NAME = 40  # characters of a column's name there
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -102,17 +104,19 @@ def columns(path: str | os.PathLike, kind: str, content: Content | None = None) 
     with reported(path):
         if kind == "csv":
             return _dialect(path, content, None)[1]
-        with open_text(path, content) as file:
-            rows = islice(_json_rows(path, file, None, 0), 100)
-            return list(dict.fromkeys(name for _, row in rows for name in row))
+        rows = islice(_json_rows(path, content, None, 0), 100)
+        return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
 def _text_content(path: str | os.PathLike, content: Content | None) -> Content:
     if content is None:
         content = examine(path)
-    if content.kind not in ("text", "empty"):
-        raise InputError(f"{os.fspath(path)} is {content.detail or content.kind}: give a table of text")
-    return content
+    if content.kind in ("text", "empty"):
+        return content
+    remedy = "give a table of text"
+    if content.kind == "undecodable":
+        remedy = f"state its encoding with --encoding {content.guess or 'NAME'}"
+    raise InputError(f"{shown(path)} is {content.detail or content.kind}: {remedy}")
 
 
 def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str | None:
@@ -121,7 +125,7 @@ def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str |
         return None
     if not isinstance(value, str):
         raise InputError(
-            f"column {column!r} of {os.fspath(path)} holds {type(value).__name__}, not text ({where}): "
+            f"column {column!r} of {shown(path)} holds {type(value).__name__}, not text ({where}): "
             "choose another --text-column"
         )
     if value.isascii():
@@ -130,11 +134,14 @@ def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str |
 
 
 def _no_column(path: str | os.PathLike, column: str, names: list[str], kind: str) -> InputError:
-    listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    some = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
+    if len(names) > MAX_NAMES:
+        some.append("...")
+    listed = ", ".join(some)
     remedy = f"choose --text-column from {listed or 'the columns of another file'}"
     if kind not in BINARY_KINDS:
         remedy += ", or read it as plain text with --plain-text"
-    return InputError(f"{os.fspath(path)} has no column {column!r}: {remedy}")
+    return InputError(f"{shown(path)} has no column {column!r}: {remedy}")
 
 
 # JSON
@@ -144,33 +151,28 @@ def _json_texts(path: str | os.PathLike, content: Content, column: str, skip: in
     seen: dict[str, None] = {}
     found = skip > 0  # whoever skips rows has read them before
     empty = True
-    with open_text(path, content) as file:
-        for line, row in _json_rows(path, file, column, skip):
-            empty = False
-            if column in row:
-                found = True
-            elif not found and len(seen) <= MAX_NAMES:
-                seen.update(dict.fromkeys(row))
-            yield _text(row.get(column), path, column, f"line {line}")
+    for line, row in _json_rows(path, content, column, skip):
+        empty = False
+        if column in row:
+            found = True
+        elif not found and len(seen) <= MAX_NAMES:
+            seen.update(dict.fromkeys(row))
+        yield _text(row.get(column), path, column, f"line {line}")
     if not (found or empty):
         raise _no_column(path, column, list(seen), "json")
 
 
-def _json_rows(path: str | os.PathLike, file: TextIO, column: str | None, skip: int) -> Iterator[tuple[int, dict]]:
+def _json_rows(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, dict]]:
     """Yields the line on which each row begins, and the row.
 
     Raises:
         InputError: The file is not JSON, or a row is not an object.
     """
-    name = os.fspath(path)
+    name = shown(path)
     plain = "or read it as plain text with --plain-text"
     line = 0
     try:
-        if _is_json_lines(file):
-            values = _line_values(file, skip)
-        else:
-            values = islice(_text_values(file.read(), column), skip, None)
-        for line, value in values:
+        for line, value in _json_values(path, content, column, skip):
             if not isinstance(value, dict):
                 kind = type(value).__name__
                 raise InputError(
@@ -193,20 +195,30 @@ def _json_rows(path: str | os.PathLike, file: TextIO, column: str | None, skip: 
         ) from error
 
 
-def _is_json_lines(file: TextIO) -> bool:
-    """Whether the first two lines are a JSON object and another JSON value. The file is at its beginning again after it."""
-    lines = (line for line in file if not line.isspace())
-    first = next(lines, "")
-    second = ""
-    if first.lstrip().startswith("{"):
-        second = next(lines, "")
-    file.seek(0)
+def _json_values(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, Any]]:
+    """Yields the line and the value of each row, whatever it is."""
+    lines = _is_json_lines(path, content)
+    with open_text(path, content) as file:
+        if lines:
+            yield from _line_values(file, skip)
+        else:
+            yield from islice(_text_values(file.read(), column), skip, None)
+
+
+def _is_json_lines(path: str | os.PathLike, content: Content) -> bool:
+    """Whether the first two lines are a JSON object and another JSON value."""
+    with open_text(path, content) as file:
+        lines = (line for line in file if not line.isspace())
+        first = next(lines, "")
+        second = ""
+        if first.lstrip().startswith("{"):
+            second = next(lines, "")
     if not second:
         return False
     try:
         json.loads(first)
         json.loads(second)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -278,7 +290,7 @@ def _by_columns(value: Any, column: str | None) -> Iterator[Any]:
 
 
 def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int) -> Iterator[str | None]:
-    name = os.fspath(path)
+    name = shown(path)
     options, names = _dialect(path, content, column)
     with open_text(path, content) as file:
         rows = _csv_rows(path, file, options)
@@ -319,7 +331,7 @@ def _csv_rows(path: str | os.PathLike, file: TextIO, options: dict[str, Any]) ->
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{os.fspath(path)} is not valid CSV in the record at line {line} ({first_line(error)}): correct its quotes, "
+            f"{shown(path)} is not valid CSV in the record at line {line} ({first_line(error)}): correct its quotes, "
             "or read it as plain text with --plain-text"
         ) from error
 
@@ -383,15 +395,17 @@ def _arrow_reported(path: str | os.PathLike) -> Iterator[None]:
     with reported(path):
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, MemoryError, OSError) as error:  # a damaged size can be larger than the memory
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise InputError(
-                f"{os.fspath(path)} is damaged or of another format ({first_line(error)}): "
+                f"{shown(path)} is damaged or of another format ({first_line(error)}): "
                 "replace it with an undamaged copy"
             ) from error
 
 
 def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> Iterator[str | None]:
-    name = os.fspath(path)
+    name = shown(path)
     with _arrow_reported(path), _open_seekable(path) as file:
         if not file.read(1):
             return
@@ -402,6 +416,7 @@ def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> 
         if column in names:
             arrays = _parquet_arrays(file, column, skip) if kind == "parquet" else _ipc_arrays(file, column)
             for start, array in arrays:
+                _check_array(array)
                 for number in range(max(start, skip), start + len(array)):
                     where = f"row {number + 1}"
                     try:
@@ -411,6 +426,17 @@ def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> 
                     yield _text(value, path, column, where)
         elif _has_rows(file, kind):
             raise _no_column(path, column, names, kind)
+
+
+def _check_array(array: Any) -> None:
+    """Checks the offsets and sizes in a column, as pyarrow reads a damaged one from any place in memory."""
+    import pyarrow
+
+    try:
+        array.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" not in str(error):  # such a value is found, and its row named, when it is decoded
+            raise
 
 
 def _open_seekable(path: str | os.PathLike) -> BinaryIO:

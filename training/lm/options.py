@@ -235,8 +235,11 @@ def _complete_batching(parser: argparse.ArgumentParser, args: argparse.Namespace
         if args.batching == "windows":
             parser.error("argument --batching: a stream has no windows to draw from; use packed or stateful")
         args.no_baselines = True  # they would have to read the whole stream
-    elif args.shuffle_buffer:
+        return
+    if args.shuffle_buffer:
         parser.error("argument --shuffle-buffer: only for --streaming; other data is drawn from all of the text")
+    if args.heldout_documents is None:
+        args.heldout_documents = 100  # has no effect; earlier results and checkpoints record it
 
 
 def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

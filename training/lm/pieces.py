@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-PIECE = 1 << 17  # characters
+PIECE = 1 << 16  # characters
 
 
 def pieces(text: str, longest: int = PIECE) -> Iterator[str]:

@@ -36,7 +36,7 @@ UNKNOWN = "<unk>"
 KINDS = ("bytes", "bpe", "chars")
 UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # to name one of all Unicode characters
 LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
-ENCODE_AT_ONCE = 1 << 20  # characters; limits the memory of the encoder's results
+ENCODE_AT_ONCE = 1 << 19  # characters; limits the memory of the encoder's results
 MOST_AT_ONCE = 1 << 14  # documents; each takes some memory even if it is short
 
 
