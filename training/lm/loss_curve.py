@@ -85,7 +85,8 @@ def plot_curve(
     # The loss falls from about 8 bits in the first steps. If they were shown, the rest would look flat.
     late = smooth[len(smooth) // 10 :]
     lowest = min([*late, final_bits, *(value for _, value in evaluations), *references.values()])
-    highest = max([*late[:1], final_bits, *references.values()])
+    after = [value for second, value in evaluations if second > final[0]]  # they rise if the run overfits
+    highest = max([*late[:1], final_bits, *after, *references.values()])
     margin = 0.05 * (highest - lowest) + 1e-3
     axes.set_ylim(lowest - margin, highest + margin)
     axes.set_xlim(0, end / unit)
