@@ -202,8 +202,10 @@ def trained_model(args: argparse.Namespace, accelerator: Accelerator, trainer: T
     """Returns one plain float32 model with the weights to keep; only the main process gets these weights."""
     weights = trainer.best.weights if trainer.keeps_best else None
     if not args.fsdp:
-        # Without the autocast that Accelerate wraps around forward, and without torch.compile.
-        model = accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
+        model = trainer.bare
+        # Without the autocast that Accelerate wraps around forward. Its unwrap_model breaks the forward of a compiled model.
+        for name in ("forward", "_original_forward"):
+            vars(model).pop(name, None)
     else:
         if weights is None:
             weights = whole_state(trainer.bare, trainer.bare_optimizer)["model"]

@@ -169,6 +169,18 @@ def test_a_run_that_kept_the_last_weights_can_keep_the_best_from_then_on(argv, t
     assert_weights(load_file(tmp_path / "model.safetensors"), history[STEPS])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--bf16"], ["--compile"], ["--bf16", "--compile"]], ids=" ".join)
+def test_the_best_weights_of_a_wrapped_model(argv, tmp_path, scripted, options):
+    scripted(FALLS_THEN_RISES)
+    metrics = train_lm.main([*argv, "--output-dir", str(tmp_path), *options])
+    saved = load_checkpoint(tmp_path)
+    model = load_file(tmp_path / "model.safetensors")
+    assert saved["best"]["step"] == 4 and {value.dtype for value in model.values()} == {torch.float32}
+    assert_weights(model, saved["best"]["model"])
+    assert math.isfinite(metrics["heldout_bits_per_byte"])
+
+
 # --- --patience
 
 
