@@ -31,7 +31,6 @@ from transformers import (
 from hf_minrnn.tools.card import usage
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
 from training.common.command_line import make_parser, reported
-from training.common.files import complete_files, write_text
 from training.lm.snippets import opening
 
 CARD = """---
@@ -157,18 +156,16 @@ def main(argv=None) -> dict:
         raise SystemExit(f"the held-out loss is {after} after the training, nothing is saved: lower --learning-rate")
     merged = model.merge_and_unload().eval()
     merged.carry_code()  # loads without hf_minrnn too, with trust_remote_code=True
-    with complete_files(args.output) as temporary:
-        merged.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    merged.save_pretrained(args.output)
+    tokenizer.save_pretrained(args.output)
     ids = tokenizer(tokenizer.eos_token + args.prompt, add_special_tokens=False, return_tensors="pt").input_ids
-    ids = merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)
-    sample = tokenizer.decode(ids[0], skip_special_tokens=True)
+    sample = tokenizer.decode(merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)[0], True)
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
     known = {name: Path(getattr(args, name)).name for name in ("model", "data", "output")}  # without their folders
     prompt = args.prompt or opening([tokenizer.decode(pieces["test"][0]["input_ids"], skip_special_tokens=True)])
     example = usage(type(merged).__name__, Path(args.output).as_posix(), code=True, prompt=prompt)
     card = CARD.format(**(vars(args) | known), before=before, after=after, usage=example)
-    write_text(Path(args.output, "README.md"), card)
+    Path(args.output, "README.md").write_text(card, encoding="utf-8")
     try:
         if repository:
             print(f"pushed to {push_folder(args.output, repository)}")
