@@ -41,9 +41,10 @@ from transformers.utils.logging import disable_progress_bar
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import PushError, make_repository
 from training.common import folder_lock
-from training.common.checkpoint import check_same_run, checkpoints, first_cause, load_checkpoint, step_of
+from training.common.checkpoint import check_same_run, checkpoints, load_checkpoint, step_of
 from training.common.command_line import reported
-from training.common.errors import InputError
+from training.common.errors import DISK_FULL, InputError, WriteError, error_number, first_cause, first_line
+from training.common.files import remove_file
 from training.common.text import amount
 from training.common.widths import count
 from training.lm.best_weights import describe_kept
@@ -56,7 +57,7 @@ from training.lm.options import FREE_TO_CHANGE, given_options, how_to_resume, pa
 from training.lm.round_trip import reason
 from training.lm.tokenization import has_padding
 from training.lm.trackers import check_trackers, finish_trackers, remove_curves, start_trackers
-from training.lm.trainer import Trainer, run_arguments
+from training.lm.trainer import Trainer, remedy_for_run, run_arguments
 from training.report.cards import write_card
 
 
@@ -118,7 +119,7 @@ def open_folder(args: argparse.Namespace, accelerator: Accelerator, held: ExitSt
 def remove_outputs(folder: Path) -> None:
     """Deletes the outputs and checkpoints of an earlier run, so that they are not taken for those of this run."""
     for path in [*(folder / name for name in OUTPUT_FILES), *checkpoints(folder)]:
-        path.unlink(missing_ok=True)
+        remove_file(path)
     remove_curves(folder)
 
 
@@ -306,11 +307,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         raise
     except PushError as error:
         raise InputError(f"--push-to-hub {error}; or leave it out") from None
-    except Exception as error:  # on a full disk, the writers of weights and tokenizers raise types of their own
-        reason = first_cause(error)
-        if os.strerror(errno.ENOSPC) not in reason:
+    except WriteError as error:
+        raise InputError(f"{error}; {remedy_for_run(error, args)}") from error
+    except Exception as error:  # libraries also write to caches and temporary folders, and raise types of their own
+        if error_number(error) not in DISK_FULL | {errno.EROFS}:
             raise
-        raise InputError(f"{args.output_dir}: {reason}; make room, then continue with {how_to_resume(args)}") from error
+        raise InputError(f"{first_cause(error)}: {first_line(error)}; {remedy_for_run(error, args)}") from error
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def test_bad_steps_are_skipped_and_leave_the_weights(text_file, tmp_path, monkey
     metrics = train_lm.main(argv)
     assert metrics["skipped_steps"] == 2
     shown = capsys.readouterr()
-    assert "5 steps (2 skipped, not finite)" in shown.out and ", 2 steps skipped, " in shown.err
+    assert "5 steps (2 skipped, not finite)" in shown.out and ", 2 skipped" in shown.err
     unchanged = [all(map(torch.equal, before, after)) for before, after in zip(seen, seen[1:], strict=False)]
     assert unchanged == [False, True, True, False]
     assert [math.isnan(loss) for loss in losses(tmp_path / "run")] == [False, True, True, False, False]

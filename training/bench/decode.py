@@ -34,7 +34,7 @@ from transformers import DynamicCache, StaticCache
 from training.bench import runner
 from training.bench.calls import by_definition
 from training.bench.contestants import models_of_size
-from training.common.command_line import positive_int, whole
+from training.common.command_line import positive_int, reported, whole
 from training.common.machine import usable_cores
 from training.common.plots import DPI, WIDTH, draw_lines, legend_below, save_figure
 from training.common.timing import check_agreement, measure, settings
@@ -287,6 +287,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     return BENCHMARK.run(parse_arguments(argv), argv)

@@ -13,18 +13,11 @@ from typing import Any
 
 import torch
 
-from training.common.errors import CheckpointError, InputError, first_line
+from training.common.errors import CheckpointError, InputError, first_cause
 
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
 RESTART = "start again with --overwrite in place of --resume"
-
-
-def first_cause(error: BaseException) -> str:
-    """Returns the message of the error that caused all others; torch's writer raises its own around a failed write."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    return getattr(error, "strerror", None) or first_line(error)
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
@@ -53,6 +46,7 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     path = Path(folder) / f"checkpoint-{step:010d}.pt"
     temporary = path.with_name(f"{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             torch.save({"format": FORMAT, **payload}, file)
             file.flush()

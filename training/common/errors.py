@@ -19,7 +19,7 @@ class InputError(ValueError):
 
 
 class WriteError(OSError):
-    """A file could not be written. The message names it and the reason; `write_remedy` returns the remedy."""
+    """A file could not be written or deleted. The message names it and the reason; `write_remedy` returns the remedy."""
 
 
 class CheckpointError(WriteError):

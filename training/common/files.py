@@ -70,12 +70,23 @@ def complete_files(folder: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_file(path: str | os.PathLike) -> None:
+    """Deletes a file if it exists.
+
+    Raises:
+        WriteError: It could not be deleted, for example in a folder that is read-only.
+    """
+    path = Path(path)
+    with _explained(path, "deleted"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, action: str = "written") -> Iterator[None]:
     """Turns an error that was raised for a failed write into a `WriteError`. Other errors are left as they are."""
     try:
         yield
     except Exception as error:  # safetensors and tokenizers have types of their own
         if error_number(error) is None:
             raise
-        raise WriteError(f"{path} could not be written ({first_cause(error)})") from error
+        raise WriteError(f"{path} could not be {action} ({first_cause(error)})") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import PushError, push_folder
 from training.common.errors import InputError
-from training.common.files import write_json
+from training.common.files import complete_files, remove_file, write_json, write_text
 from training.common.machine import machine, versions
 from training.common.text import amount, table
 from training.common.widths import count as count_parameters
@@ -71,11 +71,12 @@ def finish_run(
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
     for name in NUMBERS:  # of earlier weights
-        (folder / name).unlink(missing_ok=True)
+        remove_file(folder / name)
     # The model is saved first: whatever fails later, it is on disk. It is saved with its code, as its card says.
     model.carry_code()
-    model.eval().save_pretrained(folder)
-    data.tokenizer.save_pretrained(folder)
+    with complete_files(folder) as temporary:
+        model.eval().save_pretrained(temporary)
+        data.tokenizer.save_pretrained(temporary)
     record = record_corpus(data.corpus, getattr(trainer.batches, "seen", None), args.init_from)
     record.write(folder)
     print("measuring on the held-out text")
@@ -105,7 +106,7 @@ def finish_run(
 
     texts = [sample.text for sample in samples]
     numbered = [f"=== {number} ===\n{text}" for number, text in enumerate(texts, start=1)]
-    (folder / "samples.txt").write_text("\n\n".join(numbered), "utf-8")
+    write_text(folder / "samples.txt", "\n\n".join(numbered))
     kept = trainer.kept()
     plot_history(folder / "loss.png", data, trainer.state, kept["step"], metrics, references, name)
     protocol = {"prompt": prompt, "bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P}

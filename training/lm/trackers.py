@@ -15,7 +15,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from training.common.errors import InputError, first_line
-from training.common.files import write_json
+from training.common.files import remove_file, write_json
 from training.lm.run_facts import public_arguments
 
 STATE_FILE = ".trackers.json"  # in the output folder: the run's id, and the step whose final values were logged
@@ -59,7 +59,7 @@ def start_trackers(accelerator: Accelerator, args: argparse.Namespace, resumed_a
     run_id = ""
     if accelerator.is_main_process:
         if resumed_at is None:
-            (folder / STATE_FILE).unlink(missing_ok=True)
+            remove_file(folder / STATE_FILE)
         run_id = _run_id(folder)
         _remove_hyperparameters(folder)
     options: dict[str, dict] = {
@@ -77,7 +77,8 @@ def start_trackers(accelerator: Accelerator, args: argparse.Namespace, resumed_a
         accelerator.init_trackers(name, described, options)
     except Exception as error:  # each tracker has types of its own
         names = " ".join(args.trackers)
-        raise InputError(f"--trackers {names}: {first_line(error)}; correct this, or leave the tracker out") from error
+        reason = first_line(error).rstrip(".")
+        raise InputError(f"--trackers {names}: {reason}; correct this, or leave the tracker out") from error
 
 
 def finish_trackers(accelerator: Accelerator, args: argparse.Namespace, step: int, values: dict[str, float]) -> None:
@@ -100,11 +101,11 @@ def project_name(folder: Path) -> str:
 
 def remove_curves(folder: Path) -> None:
     """Deletes the TensorBoard files of an earlier run in an output folder, and the id under which it would be continued."""
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    remove_file(folder / STATE_FILE)
     _remove_hyperparameters(folder)
     curves = folder / project_name(folder)
     for path in curves.glob(EVENTS):
-        path.unlink()
+        remove_file(path)
     with contextlib.suppress(OSError):  # it does not exist, or holds files of the user
         curves.rmdir()
 
@@ -114,7 +115,7 @@ def _remove_hyperparameters(folder: Path) -> None:
     for entry in (folder / project_name(folder)).glob("*"):
         if entry.is_dir() and re.fullmatch(r"\d+\.\d+", entry.name):  # the time of the start
             for path in [*entry.glob(EVENTS), *entry.glob("hparams.yml")]:
-                path.unlink()
+                remove_file(path)
             with contextlib.suppress(OSError):  # it holds files of the user
                 entry.rmdir()
 

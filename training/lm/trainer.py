@@ -17,7 +17,7 @@ from accelerate import Accelerator
 
 from hf_minrnn import MinRNNForCausalLM
 from training.common.checkpoint import checkpoints, save_checkpoint
-from training.common.errors import CheckpointError
+from training.common.errors import CheckpointError, write_remedy
 from training.common.schedule import learning_rate_factor
 from training.common.stop_request import StopRequest
 from training.lm.batches import positions
@@ -58,6 +58,14 @@ def run_arguments(args: argparse.Namespace, data: Data, processes: int) -> dict:
         arguments["padding token"] = True
     arguments["training text"] = data.fingerprint[:16]
     return arguments
+
+
+def remedy_for_run(error: Exception, args: argparse.Namespace) -> str:
+    """Returns how to correct an error that was raised for a failed write, and how to continue the run then."""
+    again = "give the same command again"
+    if checkpoints(args.output_dir):
+        again = f"continue with {how_to_resume(args)}"
+    return f"{write_remedy(error, 'copy the run to another --output-dir')}, then {again}"
 
 
 class Trainer:
@@ -146,7 +154,6 @@ class Trainer:
         }
         if self.best.weights and self.best.step == self.state.step:
             payload["best"]["model"] = payload["model"]  # the same values, which the file then contains once
-        self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.folder, self.state.step, payload, self.args.keep)
 
     def step(self, rate: float) -> tuple[float, bool]:
@@ -244,10 +251,8 @@ class Trainer:
             with StopRequest() as request:
                 self._run(request)
         except CheckpointError as error:
-            remedy = "give the same command again"
-            if checkpoints(self.folder):
-                remedy = f"continue with {how_to_resume(self.args)}"
-            raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {remedy}") from error
+            remedy = remedy_for_run(error, self.args)
+            raise SystemExit(f"stopped at step {self.state.step}: {error}; {remedy}") from error
 
     def _run(self, request: StopRequest) -> None:
         args = self.args

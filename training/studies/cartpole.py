@@ -29,7 +29,7 @@ if __name__ == "__main__":
 from torch import nn
 
 from hf_minrnn import MinGRU
-from training.common.command_line import make_parser, positive_int, result_file, whole
+from training.common.command_line import make_parser, positive_int, reported, result_file, whole
 from training.common.files import write_json
 from training.common.machine import machine, versions
 from training.common.paths import RESULTS
@@ -115,6 +115,7 @@ def run_all(options: argparse.Namespace, settings: dict) -> dict[str, list[dict]
     return runs
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Trains, prints and writes the result file and the plot; returns the content of the result file."""
     options, settings = parse_arguments(argv)
