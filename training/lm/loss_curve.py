@@ -94,10 +94,9 @@ def plot_curve(
     axes.plot(final[0] / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
     # The loss falls from about 8 bits in the first steps. If they were shown, the rest would look flat.
     late = smooth[len(smooth) // 10 :]
-    estimates = [(second, value) for second, value in evaluations if math.isfinite(value)]
-    lowest = min([*late, final_bits, *(value for _, value in estimates), *references.values()])
-    after = [value for second, value in estimates if second > final[0]]  # they rise if the run overfits
-    highest = max([*late, final_bits, *after, *references.values()])
+    late_evaluations = [value for elapsed, value in evaluations if elapsed > end / 10 and math.isfinite(value)]
+    lowest = min([*late, final_bits, *late_evaluations, *references.values()])
+    highest = max([*late, final_bits, *late_evaluations, *references.values()])
     margin = 0.05 * (highest - lowest) + 1e-3
     axes.set_ylim(lowest - margin, highest + margin)
     axes.set_xlim(0, end / unit)

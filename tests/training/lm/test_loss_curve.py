@@ -17,16 +17,16 @@ def test_a_thinned_curve_keeps_its_last_value():
     assert thinned([0] * 3, 4) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("kept, highest", [(6, 4.0), (20, 2.0)], ids=["overfits", "does not"])
-def test_evaluations_after_the_kept_step_are_in_the_picture(tmp_path, monkeypatch, kept, highest):
+@pytest.mark.parametrize("kept", [6, 20])
+def test_late_evaluations_are_in_the_picture(tmp_path, monkeypatch, kept):
     figures = []
     monkeypatch.setattr(pyplot, "close", figures.append)
     evaluations = [(2, 5.0), (6, 2.0), (12, 3.0), (18, 4.0)]
-    bits = [6.0] * 2 + [1.5] * 18
+    bits = [6.0] * 2 + [1.5] * 18  # the first evaluation and the first steps would make the rest look flat
     plot_curve(tmp_path / "loss.png", [*range(1, 21)], bits, evaluations, (kept, 2.0), {}, "run")
     monkeypatch.undo()
     (axes,) = figures[0].axes
-    assert highest < axes.get_ylim()[1] < highest + 0.5
+    assert 4 < axes.get_ylim()[1] < 4.5
     assert axes.get_xlim() == (0, 20)  # all of the training, also after the kept step
     assert list(axes.lines[2].get_xdata()) == [kept]
     pyplot.close(figures[0])
