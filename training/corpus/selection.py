@@ -100,6 +100,10 @@ def _chosen(path: Path, options: TextOptions, heldout: set[tuple[int, int]]) -> 
     """Returns the files of one kind, without those of `heldout`, as training files."""
     if not path.is_dir():
         file = _matching([single_file(path)], options, Skipped())[0]
+        if file.identity in heldout and any(file.identity):
+            raise InputError(
+                f"{shown(path)} is given by --dataset and by --validation: give another text to one of them"
+            )
         return Selection("file", [_examined_alone(file, options)])
     files, skipped = find(path)
     selection = Selection("folder", [], skipped=skipped)

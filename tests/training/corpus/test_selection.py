@@ -226,6 +226,8 @@ def test_validation_holds_out_for_the_library_and_must_exist(tmp_path):
     library = load_corpus(TextOptions("stdlib"))
     loaded = load_corpus(TextOptions("stdlib", validation=str(tmp_path / "a.txt")))
     assert loaded.heldout == ["held out"] and loaded.train == library.train
+    with pytest.raises(InputError, match="given by --dataset and by --validation"):
+        load_corpus(TextOptions(str(tmp_path / "a.txt"), validation=str(tmp_path / "a.txt")))
     with pytest.raises(InputError, match=r"--validation .*none does not exist"):
         load_corpus(TextOptions("stdlib", validation=str(tmp_path / "none")))
 
@@ -238,3 +240,18 @@ def test_lines_are_documents_on_request(tmp_path):
     assert loaded.reading.notes == ["left out: 1 row or line without text"]
     streamed, stream = load_stream(options)
     assert [*streamed.heldout, *stream] == loaded.train + loaded.heldout
+
+
+def test_not_more_than_the_cap_is_held_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.corpus.load.HELDOUT_CHARACTERS", 50)
+    write(tmp_path, {"one/a.txt": "x" * 1000, **{f"many/{n:03d}.txt": f"text {n:05d}" for n in range(200)}})
+    write(tmp_path, {"long/a.txt": "short", "long/b.txt": "y" * 1000})
+    loaded = load_corpus(TextOptions(str(tmp_path / "one")))
+    assert (len(loaded.train[0]), len(loaded.heldout[0])) == (950, 50)
+    assert loaded.split == "last 50 characters held out"
+    loaded = load_corpus(TextOptions(str(tmp_path / "many")))
+    assert loaded.heldout == [f"text {n:05d}" for n in range(195, 200)]
+    assert loaded.split == "last 5 of 200 documents held out"
+    loaded = load_corpus(TextOptions(str(tmp_path / "long")))
+    assert loaded.train == ["short", "y" * 950] and loaded.heldout == ["y" * 50]
+    assert loaded.split == "last 50 characters of the last document held out"
