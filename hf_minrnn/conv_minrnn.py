@@ -97,7 +97,10 @@ class MinRNNCausalConv1d(nn.Module):
         if context.shape[1] != self.kernel_size:
             # As an image one pixel high, whose channels-last layout is the layout of the hidden states.
             image = context.unsqueeze(1).permute(0, 3, 1, 2)
-            y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=context.shape[2])
+            # A view, because the gradient of unsqueeze would keep the strides that the convolution's backward pass gives the
+            # dimensions of size 1. They differ from the weight's, and DDP warns about that.
+            weight = self.weight.view(-1, 1, 1, self.kernel_size)
+            y = F.conv2d(image, weight, self.bias, groups=context.shape[2])
             return y.permute(0, 2, 3, 1).squeeze(1)
         # For one step, calling a convolution costs more than its arithmetic.
         context, weight, bias, sum_dtype = self._operands(context)

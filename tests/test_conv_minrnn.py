@@ -35,6 +35,16 @@ def test_equals_the_definition_and_torch(bias, time):
     assert torch.autograd.gradcheck(lambda x: conv(x), (x,))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("time", [1, 2, 4, 17])
+def test_gradients_have_the_strides_of_the_parameters(time, dtype):
+    """DDP compares all strides, also those of dimensions of size 1, and warns about each difference."""
+    conv = build(dtype=dtype)
+    conv(torch.randn(3, time, 5, dtype=dtype))[0].sum().backward()
+    for parameter in conv.parameters():
+        assert parameter.grad.stride() == parameter.stride()
+
+
 @pytest.mark.parametrize("cuts", [(1, 2, 3), (5,), (0, 9)], ids=str)
 def test_continuing_equals_the_whole(cuts):
     conv, x = build(), torch.randn(2, 10, 5, dtype=torch.float64)

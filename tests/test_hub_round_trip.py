@@ -239,15 +239,15 @@ def test_trainer_pushes_the_code(round_trip):
 def test_a_failed_push_of_the_example_is_explained_and_repeated(round_trip):
     hub, root, found, _, _ = round_trip
     assert found["not tuned"].startswith(
-        "SystemExit: --push-to-hub tuned: the Hub answers 401 (fault in create): log in"
+        "SystemExit: training.finetune_trainer: --push-to-hub tuned: the Hub answers 401 (fault in create): log in"
     )
     assert found["tuned"].startswith(
-        "SystemExit: the model is in tuned, but could not be pushed: me/tuned: the Hub answers 409"
+        "SystemExit: training.finetune_trainer: the model is in tuned, but could not be pushed: me/tuned: the Hub answers 409"
     )
     assert found["tuned"].endswith("push again. Then: hf-minrnn push tuned me/tuned")
     assert found["tuned again"] == 0 and "training_args.bin" not in hub.files("me/tuned")
     card = hub.files("me/tuned")["README.md"].decode()
-    assert "\nscript, fine-tuned on pets.txt by" in card and str(root) not in card
+    assert "the local model `script`, fine-tuned on `pets.txt` by" in card and str(root) not in card
 
 
 def test_no_token_is_written(round_trip):

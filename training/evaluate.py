@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +30,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from hf_minrnn import MinRNNForCausalLM
+from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from hf_minrnn.tools.local_paths import is_local_path, public_command, public_path
 from training.common.command_line import (
     at_least,
     device,
@@ -49,13 +51,16 @@ from training.common.text import amount
 from training.corpus.corpus import Corpus
 from training.corpus.options import NAMES as TEXT_OPTIONS
 from training.corpus.options import add_text_options
-from training.lm.evaluated_text import load_text
+from training.lm.evaluated_text import load_text, show_reading
 from training.lm.footprint import measure_decoding, measure_peak
-from training.lm.measure import draw_samples, measure_text, summary
-from training.lm.positions import default_length, plot_positions, worth_past
+from training.lm.measure import draw_samples, measure_text, replace_bits_per_byte, summary
+from training.lm.positions import default_length, plot_positions, unit_of, worth_past
+from training.lm.round_trip import check_round_trip, reason
+from training.lm.run_facts import public_arguments
 from training.lm.saved_model import fingerprint, load_config, load_tokenizer, load_weights, trained_with
 from training.lm.snippets import TEMPERATURE, TOP_P
 from training.lm.tokenization import TokenStream, encode_documents, unknown_id
+from training.lm.trained_on import read_record
 
 PYTHON_PROMPTS = ("import ", "def ", "class ")
 
@@ -82,7 +87,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--part",
         choices=("heldout", "whole"),
         default="heldout",
-        help="the part that training.train_lm holds out, or the whole text",
+        help="the part that training.train_lm holds out, without documents that the model was trained on; or the whole text",
     )
     text.add_argument("--limit-bytes", type=positive_int, help="use at most this many bytes of text")
     lengths = parser.add_argument_group("lengths, in tokens")
@@ -129,23 +134,28 @@ def complete_arguments(args: argparse.Namespace, trained: dict) -> None:
     """Fills the options that were not given with the values of the training.
 
     Raises:
-        InputError: The training length is not known.
+        InputError: The training length is not known, or the text of the training is not found.
     """
     if not args.dataset:
         for name in ("dataset", *TEXT_OPTIONS):
             if name in trained:
                 setattr(args, name, trained[name])
+        kind = trained.get("data", {}).get("kind")
+        if kind in ("file", "folder") and not Path(args.dataset).expanduser().exists():
+            raise InputError(
+                f"the text {args.dataset!r} that {args.model} was trained on does not exist here (it is named by results.json "
+                f"of {args.model}): give its path, or choose another with --dataset"
+            )
     args.dataset = args.dataset or "stdlib"
     args.window = args.window or trained.get("sequence_length")
     if args.window is None:
         raise InputError(f"no results.json of {args.model} gives its training length: set it with --window")
 
 
-def complete_from_text(args: argparse.Namespace, corpus: Corpus | None, predicted: int) -> None:
+def complete_from_text(args: argparse.Namespace, corpus: Corpus, predicted: int) -> None:
     """Fills the options that were not given and depend on the text.
 
     Args:
-        corpus (`Corpus`, *optional*): The corpus; `None` for a text file that is read whole.
         predicted (`int`): Number of tokens of the text after the first.
 
     Raises:
@@ -156,10 +166,9 @@ def complete_from_text(args: argparse.Namespace, corpus: Corpus | None, predicte
     if not args.longest:
         args.longest = default_length(args.window, predicted)
     if not args.prompts:
-        is_python = corpus is not None and corpus.is_python
-        args.prompts = list(PYTHON_PROMPTS) if is_python else [""]
+        args.prompts = list(PYTHON_PROMPTS) if corpus.is_python else [""]
     if not args.dataset_name:
-        args.dataset_name = Path(args.dataset).stem if corpus is None else corpus.name
+        args.dataset_name = corpus.name
 
 
 def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
@@ -171,53 +180,85 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     dataset_of_training = bool(trained) and not args.dataset
     complete_arguments(args, trained)
     output = choose_output(args)
+    record = read_record(args.model)
     try:
-        corpus, part, documents = load_text(args, trained)
+        text = load_text(args, trained, record)
     except InputError as error:
         if not dataset_of_training:
             raise
         raise InputError(f"{error} (named by results.json of {args.model}; choose another with --dataset)") from error
-    stream = encode_documents(tokenizer, documents)
+    show_reading(text.corpus)
+    stream = encode_documents(tokenizer, text.documents)
     predicted = len(stream.ids) - 1
-    complete_from_text(args, corpus, predicted)
+    complete_from_text(args, text.corpus, predicted)
+    round_trip = check_round_trip(tokenizer, text.documents)
     model = load_weights(args.model, config, args.device)
     dtype = str(model.dtype).removeprefix("torch.")
     print(
         f"model      {args.model}: {config.cell_type}, {config.num_hidden_layers} layers of {config.hidden_size}, "
         f"{amount(model.num_parameters())} parameters, {dtype}, on {model.device}\n"
-        f"text       {args.dataset}, {part}: {amount(stream.num_bytes)}B, {amount(predicted)} tokens, "
-        f"documents: {len(documents):,}"
+        f"text       {args.dataset}, {text.part}: {amount(stream.num_bytes)}B, {amount(predicted)} tokens, "
+        f"documents: {len(text.documents):,}"
     )
+    if text.trained_on:
+        print(f"trained on {text.trained_on:,} of these documents")
+    if not round_trip.lossless:
+        print(f"lossy      {reason(round_trip.record())}")
     # If rows held whole documents in training, none saw what came before it. The same holds here.
     apart = trained.get("batching") in ("packed", "stateful")
-    measured = run_measurements(args, model, tokenizer, stream, apart)
+    measured = run_measurements(args, model, tokenizer, stream, apart, round_trip.lossless)
     result = {
-        **provenance("training.evaluate", argv),
+        **provenance("training.evaluate", public_words(args, argv)),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": {"type": args.task},
         "dataset": {
-            "type": args.dataset,
+            "type": public_arguments({"dataset": args.dataset})["dataset"],
             "name": args.dataset_name,
             "license": args.dataset_license,
-            "split": part,
-            **dataset_facts(tokenizer, stream, documents),
+            "split": text.part,
+            **text.facts(),
+            **dataset_facts(tokenizer, stream, text.documents),
+            "lossless": round_trip.lossless,
+            "round_trip": round_trip.record(),
         },
         "model": {
-            "name": args.model,
+            "name": public_path(args.model) if is_local_path(args.model) else args.model,
             "sha256": fingerprint(model),
             "dtype": dtype,
             "device": str(model.device),
-            "config": json.loads(config.to_json_string(use_diff=False)),
+            "config": public_config(config),
         },
         **measured,
     }
     print(summary(result))
     plot = output.with_suffix(".png")
     title = f"{Path(args.model).name} on {args.dataset_name}: bits by position"
-    plot_positions(plot, result["positions"], args.window, title)
+    plot_positions(plot, result["positions"], args.window, title, unit_of(result["positions"]))
     write_json(output, result)
     print(f"wrote {output} and {plot}")
     return result
+
+
+def public_config(config: MinRNNConfig) -> dict:
+    """Returns the fields of a configuration, without the folder that it was loaded from."""
+    fields = json.loads(config.to_json_string(use_diff=False))
+    fields.pop("_name_or_path", None)
+    return fields
+
+
+def public_words(args: argparse.Namespace, argv: list[str] | None) -> list[str]:
+    """Returns the words of the command line as they may be published: of each local path, only the last component."""
+    words = list(map(str, sys.argv[1:] if argv is None else argv))
+    paths = [
+        value for value in (args.model, args.dataset, args.validation, args.tokenizer) if value and is_local_path(value)
+    ]
+    if args.output is not None:
+        paths += [value for word in words for value in (word, word.partition("=")[2]) if _is_output(value, args.output)]
+    return public_command(words, paths)
+
+
+def _is_output(word: str, output: Path) -> bool:
+    return word.endswith(".json") and Path(word) == output
 
 
 def run_measurements(
@@ -226,11 +267,13 @@ def run_measurements(
     tokenizer: PreTrainedTokenizerBase,
     stream: TokenStream,
     apart: bool,
+    lossless: bool,
 ) -> dict:
     """Runs all measurements.
 
     Args:
         apart (`bool`): Whether the state is reset at each document.
+        lossless (`bool`): Whether the tokenizer keeps the text. If not, bits per byte are left out.
 
     Returns:
         The part of the result file from `metrics` to `samples`.
@@ -240,11 +283,11 @@ def run_measurements(
     peak = measure_peak(model, ids)
     decoding = measure_decoding(model, ids, args.rounds)
     separator = tokenizer.eos_token_id if apart else None
-    unknown = stream.ids[1:] == unknown_id(tokenizer)
+    unknown = (stream.ids[1:] == unknown_id(tokenizer)) & lossless
     scores, positions = measure_text(model, stream, unknown, args.window, args.longest, separator)
     worth = worth_past(positions, args.window)
     longest = decoding[str(ids.shape[1])]
-    return {
+    measured = {
         "metrics": {
             "bits_per_byte": scores["carried"]["bits_per_byte"],
             "perplexity": scores["carried"]["perplexity"],
@@ -265,6 +308,9 @@ def run_measurements(
         "sampling": {key: getattr(args, key) for key in ("temperature", "top_k", "top_p", "new_tokens")},
         "samples": draw_samples(model, tokenizer, args.prompts, args),
     }
+    if not lossless:
+        replace_bits_per_byte(measured)
+    return measured
 
 
 def dataset_facts(tokenizer: PreTrainedTokenizerBase, stream: TokenStream, documents: list[str]) -> dict:

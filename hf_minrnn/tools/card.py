@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from ..configuration_minrnn import MinRNNConfig
 from .hub import CARD, TOKENIZER, PushError, check_is_folder, read_config
+from .local_paths import public_path
 
 LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 CELLS = {"mingru": "minGRU", "minlstm": "minLSTM"}
@@ -96,7 +97,7 @@ def write_card(
     ...
     hf_minrnn.tools.card.CardError: no/such/folder does not exist: give the folder of a saved model
     """
-    place = Path(folder).as_posix()
+    place = public_path(Path(folder).as_posix())
     folder = Path(folder).expanduser()
     try:
         check_is_folder(folder)

@@ -22,6 +22,7 @@ from ..compat import get_relative_import_files
 from ..configuration_minrnn import AUTO_MAP, MinRNNConfig
 from ..modeling_minrnn import MinRNNForCausalLM
 from .checkpoints import listed
+from .local_paths import LocalPathError, without_local_paths
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -30,10 +31,12 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # Not pushed: the state of a training run, which may contain anything, even a token, and hidden files.
 LEFT_OUT = [".*", "*/.*", "*__pycache__/*", "checkpoint*", "*.partial", "*tfevents*", "trainer_state.json"]
 LEFT_OUT += ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"]
+# Files of trackers, with paths and names of the machine.
+LEFT_OUT += ["*hparams.yml", "wandb/*", "*/wandb/*", "*.wandb", "mlruns/*", "trackio/*"]
 # Deleted if an earlier push left them: what from_pretrained might read instead of the new files, and results of other weights.
 OUTDATED = re.compile(
     r"(pytorch_|adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|(adapter|generation)_config\.json"
-    r"|(results|evaluation)\.json|(evaluation|loss)\.png|samples\.txt"
+    r"|(results|evaluation|trained_on)\.json|(evaluation|loss)\.png|samples\.txt"
 )
 # The line of a card's example with the model's folder or repository.
 PLACE = re.compile(rb'^(name = )".*"(  # the model\'s folder, or its repository on the Hub)$', re.MULTILINE)
@@ -61,7 +64,7 @@ def push_folder(
     are deleted.
 
     The folder is not changed. If it lacks the code, only the repository gets it. The example in the repository's card gets the
-    name of the repository.
+    name of the repository. Absolute paths that result files record are replaced by their last component.
 
     Args:
         folder (`str` or `Path`): The folder that `save_pretrained` or `train_lm.py` wrote, with a card, README.md.
@@ -76,8 +79,8 @@ def push_folder(
         `str`: The URL.
 
     Raises:
-        PushError: If the folder is not a finished model, the token is missing or rejected, or the Hub cannot be reached or
-            reports an error. The folder is unchanged, and the call can be repeated.
+        PushError: If the folder is not a finished model, a file names a folder of this machine, the token is missing or
+            rejected, or the Hub cannot be reached or reports an error. The folder is unchanged, and the call can be repeated.
 
     >>> push_folder("no/such/folder", "me/my-mingru")
     Traceback (most recent call last):
@@ -93,7 +96,7 @@ def push_folder(
         card = PLACE.sub(rb'\1"%b"\2' % repo_id.encode(), files[CARD].read_bytes())
         if revision and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        contents: dict[str, Path | bytes] = {**files, CARD: card}
+        contents = without_local_paths({**files, CARD: card}, folder)
         outdated = [name for name in api.list_repo_files(repo_id, revision=revision) if OUTDATED.fullmatch(name)]
         operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = []
         operations += [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
@@ -137,6 +140,8 @@ def make_repository(repo_id: str, *, private: bool | None = None, token: str | N
 def _explained(repo_id: str) -> Iterator[None]:
     try:
         yield
+    except LocalPathError as error:
+        raise PushError(str(error)) from None
     except (HTTPError, OSError, RuntimeError, ValueError) as error:  # from the Hub, the network, or the files
         raise PushError(f"{repo_id}: {' '.join(_explain(error, repo_id).split())}") from None
 

@@ -144,7 +144,7 @@ def test_an_adapter_names_its_base_model(hub_and_output):
 
 @pytest.mark.parametrize("code", [False, True], ids=["plain", "code"])
 @pytest.mark.parametrize("name", TASKS)
-def test_the_example_of_every_head_runs(name, code, tmp_path):
+def test_the_example_of_every_head_runs(name, code, tmp_path, monkeypatch):
     model = save(tmp_path, name, **({} if name in ("MinRNNForCausalLM", "MinRNNModel") else {"num_labels": 3}))
     if code:
         model.carry_code()
@@ -153,6 +153,8 @@ def test_the_example_of_every_head_runs(name, code, tmp_path):
     assert ModelCard(text).data.pipeline_tag == TASKS[name][0]
     example = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
     assert ("trust_remote_code" in example) == code != ("import hf_minrnn" in example)
+    assert f'name = "{tmp_path.name}"  #' in example and str(tmp_path.parent) not in text  # no folder of this machine
+    monkeypatch.chdir(tmp_path.parent)
     with contextlib.redirect_stdout(io.StringIO()):
         exec(example, {})
     for file in ("tokenizer.json", "tokenizer_config.json"):

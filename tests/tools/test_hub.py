@@ -34,6 +34,8 @@ STATE = [
     "optimizer.pt",
 ]
 STATE += ["training_args.bin", ".env", "sub/.hidden", "sub/__pycache__/a.pyc", "runs/events.out.tfevents.1"]
+STATE += ["wandb/run-1/files/wandb-metadata.json", "sub/wandb/debug.log"]
+STATE += ["pets/1.5/hparams.yml", "wandb/run-1/run-1.wandb", "wandb/run-1/files/config.yaml", ".trackers.json"]
 ANSWERS = {
     401: "log in with `hf auth login`, with a token that can write",
     403: "use a token that can write to me/",

@@ -17,6 +17,7 @@ from hf_minrnn import MinRNNConfig, MinRNNForCausalLM, MinRNNForSequenceClassifi
 from training import evaluate, train_lm
 from training.corpus.load import read_text
 from training.lm.evaluation import token_nats
+from training.lm.run_facts import LOCAL_FILE
 from training.lm.saved_model import fingerprint, trained_with
 from training.lm.tokenization import build_tokenizer, encode_documents
 
@@ -109,6 +110,8 @@ def test_the_result_file_has_the_facts_of_a_card(evaluated, stream):
     assert result["command"].startswith("python -m training.evaluate ")
     dataset, metrics = result["dataset"], result["metrics"]
     assert (dataset["name"], dataset["license"], dataset["unknown_tokens"]) == ("pets", "cc0-1.0", 0)
+    assert dataset["lossless"] and dataset["round_trip"]["share_checked"] == 1
+    assert dataset["trained_on"] == dataset["left_out"] == 0
     assert len(dataset["sha256"]) == 64 and dataset["bytes"] == stream[1].num_bytes
     assert result["model"]["sha256"] == fingerprint(stream[0])
     assert metrics["parameters"] == stream[0].num_parameters()
@@ -149,13 +152,17 @@ def test_the_default_text_is_that_of_the_training_unless_it_has_changed(finished
     text = tmp_path / "pets.txt"
     folder = shutil.copytree(finished_run[0], tmp_path / "model")
     results = json.loads((folder / "results.json").read_text())
-    shutil.copy(results["args"]["dataset"], text)
-    results["args"]["dataset"] = str(text)
-    (folder / "results.json").write_text(json.dumps(results))
+    local = json.loads((folder / LOCAL_FILE).read_text())
+    assert results["args"]["dataset"] == "pets.txt"
+    shutil.copy(local["dataset"], text)
+    (folder / LOCAL_FILE).write_text(json.dumps(local | {"dataset": str(text)}))
     found = evaluate.main([str(folder), *QUICK])
-    assert found["dataset"]["type"] == str(text) and found["dataset"]["bytes"] == results["data"]["heldout_bytes"]
+    assert found["dataset"]["type"] == "pets.txt" and found["dataset"]["bytes"] == results["data"]["heldout_bytes"]
     assert found["metrics"]["bits_per_byte"] == pytest.approx(results["metrics"]["heldout_bits_per_byte"])
     text.write_text(text.read_text() * 2)  # the part that is held out now was part of the training data
+    with pytest.raises(SystemExit, match=r"has no text that is held out: the model was trained on all 1 documents"):
+        evaluate.main([str(folder), *QUICK])
+    (folder / "trained_on.json").unlink()
     with pytest.raises(
         SystemExit, match=r"has changed since the model was trained on it: [\d,]+ bytes were held out then, "
     ):
@@ -163,7 +170,7 @@ def test_the_default_text_is_that_of_the_training_unless_it_has_changed(finished
     assert evaluate.main([str(folder), *QUICK, "--part", "whole"])["dataset"]["split"] == "all of it"
     text.unlink()
     with pytest.raises(
-        SystemExit, match=r"pets\.txt' does not exist: .*named by results\.json of .*; choose another with --dataset"
+        SystemExit, match=r"pets\.txt' that .* was trained on does not exist here .*give its path, or choose another"
     ):
         evaluate.main([str(folder), *QUICK])
 
@@ -337,9 +344,9 @@ def long_pieces(folder, options):
         (weights_that_are_no_numbers, "loss is not finite at token 1: its weights are damaged"),
         (no_results, "no results.json of .* gives its training length: set it with --window"),
         (missing_text, "nowhere.txt' does not exist: give the path"),
-        (empty_text, "empty.txt' is empty: give a source with text"),
-        (empty_held_out_text, "empty.txt' is empty: it has no text .* give more text"),
-        (latin_text, "is not UTF-8 at byte 3: convert it first"),
+        (empty_text, "empty.txt is empty: give a file with text in it"),
+        (empty_held_out_text, "empty.txt is empty: give a file with text in it"),
+        (latin_text, r"not UTF-8 at byte 3, probably cp1252\): give --encoding cp1252"),
         (missing_column, "has no column 'text': choose --text-column from body"),
         (no_json, "is not the name of a JSON file: give a name that ends in .json"),
         (no_place, "cannot be written .*: choose another"),

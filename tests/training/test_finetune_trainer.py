@@ -13,7 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training import train_lm
+from training.corpus.load import load_corpus
+from training.corpus.options import TextOptions
 from training.lm.tokenization import build_tokenizer
+from training.lm.trained_on import read_record
 
 pytest.importorskip("peft")
 
@@ -55,7 +58,8 @@ def test_fine_tuning_lowers_the_loss_and_saves_the_merged_model(finished_run, nu
     assert (output / "hub_minrnn.py").exists() and "auto_map" in json.loads((output / "config.json").read_text())
 
     # The merged model has the losses of the model with adapters, on the same batches of held-out pieces.
-    pieces = finetune_trainer.load_pieces(numbers, "body", AutoTokenizer.from_pretrained(output), 64)["test"]
+    heldout = load_corpus(TextOptions(str(numbers), "body")).heldout
+    pieces = finetune_trainer.Pieces(heldout, AutoTokenizer.from_pretrained(output), 64)
     collate, losses = finetune_trainer.DataCollatorWithFlattening(), []
     with torch.no_grad():
         for start in range(0, len(pieces), 8):
@@ -64,22 +68,57 @@ def test_fine_tuning_lowers_the_loss_and_saves_the_merged_model(finished_run, nu
     assert sum(losses) / len(losses) == pytest.approx(result["loss_after"], rel=1e-4)
 
 
-def test_a_text_file_is_cut_into_pieces_as_one_document(finished_run, tmp_path):
+def test_a_document_is_cut_into_pieces(finished_run):
     tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
-    path, text = tmp_path / "a.txt", "one line\nand another\n" * 20
-    path.write_text(text)
+    text = "one line\nand another\n" * 20
     end = tokenizer.eos_token_id
-    for length in (
-        50,
-        len(text),
-        len(text) + 1,
-    ):  # with the second length, the last piece would only be the end of text
-        pieces = finetune_trainer.load_pieces(path, "text", tokenizer, length)
-        rows = [*pieces["train"]["input_ids"], *pieces["test"]["input_ids"]]
+    # With the second length, the last piece would only be the end of text.
+    for length in (50, len(text), len(text) + 1):
+        pieces = finetune_trainer.Pieces([text], tokenizer, length)
+        rows = [piece["input_ids"] for piece in pieces]
         assert [len(row) for row in rows[:-1]] == [length] * (len(rows) - 1) and len(rows[-1]) > 1
         assert [after[0] for after in rows[1:]] == [before[-1] for before in rows[:-1]]
         predicted = [token for row in rows for token in row[1:]]
         assert (rows[0][0], tokenizer.decode(predicted[:-1]), predicted[-1]) == (end, text, end)
+
+
+def test_the_text_of_an_end_is_not_an_end(finished_run):
+    tokenizer = AutoTokenizer.from_pretrained(finished_run[0])
+    (piece,) = finetune_trainer.Pieces([f"a{tokenizer.eos_token}b"], tokenizer, 64)
+    assert piece["input_ids"].count(tokenizer.eos_token_id) == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "folder", "lines", "validation"])
+def test_text_is_read_as_in_training(finished_run, tmp_path, kind, capsys):
+    lines = [f"row {i} of lorem ipsum" for i in range(40)]
+    options = []
+    data = tmp_path / "data.txt"
+    held_out = lines[-4:]
+    if kind == "csv":
+        data = tmp_path / "data.csv"
+        data.write_text("id,body\n" + "".join(f'{i},"{line}"\n' for i, line in enumerate(lines)))
+        options = ["--text-column", "body"]
+    elif kind == "folder":
+        data = tmp_path / "data"
+        data.mkdir()
+        for i, line in enumerate(lines):
+            (data / f"{i:02}.txt").write_text(line)
+    elif kind == "lines":
+        data.write_text("\n".join(lines))
+        options = ["--document-per-line"]
+    else:
+        data.write_text("\n".join(lines))
+        (tmp_path / "held out.txt").write_text("another text")
+        options = ["--validation", str(tmp_path / "held out.txt")]
+        held_out = ["another text"]
+    output = tmp_path / "out"
+    finetune_trainer.main([str(finished_run[0]), str(data), str(output), *options, "--steps", "1", *OPTIONS])
+    record = read_record(str(output))
+    assert all(record.finds(text) is False for text in held_out)
+    for text in lines[:-4] if kind != "validation" else ["\n".join(lines)]:
+        assert record.finds(text)
+    card = (output / "README.md").read_text()
+    assert f"fine-tuned on `{data.name}` by" in card and str(tmp_path) not in card
 
 
 def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
@@ -105,36 +144,24 @@ def test_a_model_fine_tuned_on_short_lines_learns_to_stop(text_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("name", "content", "message"),
     [
-        (None, "does not exist: give a text"),
-        (b"", "cannot be read|makes 0 pieces"),
-        (b"caf\xe9 " * 100, "cannot be read, give text in UTF-8.*utf-8"),
-        (b"short", "makes 1 pieces of 64 tokens: give more text, or a smaller --length"),
+        ("data.txt", None, "data.txt' does not exist"),
+        ("data.txt", b"", "data.txt"),
+        ("data.txt", b"\x00\x01\x02\xff" * 100, "data.txt"),
+        ("rows.jsonl", b'{"body": "a"}\n', "no column 'text'.*--text-column.*body"),
+        ("rows.jsonl", b'{"text": ""}\n{"text": ""}\n', "rows.jsonl"),
+        ("rows.jsonl", b'{"text": 5}\n', "text"),
     ],
+    ids=["missing", "empty", "binary", "column", "rows without text", "numbers"],
 )
-def test_data_that_cannot_be_used_is_reported(finished_run, tmp_path, data, message):
-    path = tmp_path / "data.txt"
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(SystemExit, match=message) as caught:
+def test_data_that_cannot_be_used_is_reported(finished_run, tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match=f"^training.finetune_trainer: .*{message}") as caught:
         finetune_trainer.main([str(finished_run[0]), str(path), str(tmp_path / "out"), *OPTIONS])
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("rows", ['{"body": "a"}\n', '{"text": ""}\n{"text": ""}\n'])
-def test_rows_without_text_are_reported(finished_run, tmp_path, rows):
-    (tmp_path / "rows.jsonl").write_text(rows)
-    with pytest.raises(SystemExit, match=r"has no column 'text': choose --text-column from body|makes 0 pieces"):
-        finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
-
-
-@pytest.mark.parametrize("content", [b'{"text": "caf\xe9"}', b'{"text": 5}', b""], ids=["latin", "number", "empty"])
-def test_rows_that_cannot_be_read_are_reported(finished_run, tmp_path, content):
-    (tmp_path / "rows.jsonl").write_bytes(content)
-    with pytest.raises(SystemExit, match=r"cannot be read, give json in UTF-8 with text in 'text' .*: \w") as caught:
-        finetune_trainer.main([str(finished_run[0]), str(tmp_path / "rows.jsonl"), str(tmp_path / "out")])
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +170,7 @@ def test_rows_that_cannot_be_read_are_reported(finished_run, tmp_path, content):
 def test_numbers_that_train_nothing_are_rejected(options, capsys):
     with pytest.raises(SystemExit):
         finetune_trainer.main(["model", "data", "out", *options.split()])
-    assert "--learning-rate must be above 0, --length above 1, --seed not negative" in capsys.readouterr().err
+    assert f"argument {options.split()[0]}: must be" in capsys.readouterr().err
 
 
 def test_models_that_cannot_be_used_are_reported(finished_run, numbers, tmp_path):

@@ -175,7 +175,7 @@ def test_bad_steps_are_skipped_and_leave_the_weights(text_file, tmp_path, monkey
     metrics = train_lm.main(argv)
     assert metrics["skipped_steps"] == 2
     shown = capsys.readouterr()
-    assert "5 steps (2 skipped, not finite)" in shown.out and ", 2 steps skipped, " in shown.err
+    assert "5 steps (2 skipped, not finite)" in shown.out and ", 2 skipped" in shown.err
     unchanged = [all(map(torch.equal, before, after)) for before, after in zip(seen, seen[1:], strict=False)]
     assert unchanged == [False, True, True, False]
     assert [math.isnan(loss) for loss in losses(tmp_path / "run")] == [False, True, True, False, False]
@@ -248,12 +248,6 @@ def test_a_hub_that_cannot_be_reached_is_reported_before_training(text_file, tmp
     with pytest.raises(SystemExit, match=r"--push-to-hub me/pets: HF_HUB_OFFLINE.*is set.*: unset it; or leave it out"):
         train_lm.main(argv)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_tracker_that_is_not_installed_is_reported(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"--trackers trackio: not installed; pip install trackio"):
-        train_lm.main(["--trackers", "trackio"])
 
 
 # --- bad input
@@ -366,8 +360,9 @@ def test_new_weights_are_never_next_to_the_results_of_earlier_ones(text_file, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(finish, "evaluate_heldout", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stopped:
         train_lm.main([*argv, "--steps", "5", "--resume"])
+    assert stopped.value.code == 130
     assert (folder / "model.safetensors").exists()
     assert not (folder / "results.json").exists() and not (folder / "README.md").exists()
 

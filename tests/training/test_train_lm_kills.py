@@ -1,5 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Ten kills in one run, some of them while a checkpoint is written: nothing is lost."""
+"""Ten kills in one run, some of them while a checkpoint is written: nothing is lost.
+
+The same command, with --resume auto, starts the run and continues it. Each kill releases the lock of the folder.
+"""
 
 import os
 import random
@@ -14,6 +17,8 @@ from support.train_cases import QUICK, losses
 
 from training import train_lm
 from training.common.checkpoint import checkpoints, load_checkpoint
+from training.common.errors import InputError
+from training.common.folder_lock import FolderLock
 
 STEPS = 400
 KILLS = 10
@@ -57,21 +62,30 @@ def newest(folder):
 def test_ten_kills_lose_nothing(documents_file, tmp_path):
     rng = random.Random(time.time_ns())
     argv = [*QUICK, "--dataset", documents_file, "--streaming", "--stateful", "--shuffle-buffer", "10"]
-    argv += ["--heldout-documents", "5", "--steps", str(STEPS), "--samples", "0", "--eval-every", "1"]
-    argv += ["--dropout", "0.1"]
+    argv += ["--heldout-documents", "5", "--steps", str(STEPS), "--samples", "0", "--eval-every", "0.05"]
+    argv += [
+        "--dropout",
+        "0.1",
+        "--no-baselines",
+        "--learning-rate",
+        "0.05",
+    ]  # too high: the last weights are not the best
     train_lm.main([*argv, "--output-dir", str(tmp_path / "whole")])
     folder = tmp_path / "killed"
-    again = [*argv, "--checkpoint-every", "0.0001", "--output-dir", str(folder)]
+    again = [*argv, "--checkpoint-every", "0.0001", "--resume", "auto", "--output-dir", str(folder)]
     reached, half_written = [], 0
     for kill in range(KILLS):
         before = newest(folder)
         in_write = kill in IN_WRITES
-        process = start([*again, *(["--resume"] if kill else [])], rng.randrange(5, 25) if in_write else 0)
+        process = start(again, rng.randrange(5, 25) if in_write else 0)
         try:
             deadline = time.monotonic() + 200
             while not in_write and newest(folder) < before + 3 and time.monotonic() < deadline:
                 assert process.poll() is None, process.communicate()[0]
                 time.sleep(0.01)
+            if kill == 0:
+                with pytest.raises(InputError, match="another process is training"):
+                    FolderLock(folder).__enter__()
             if not in_write:
                 time.sleep(rng.uniform(0, 0.2))  # about ten steps
                 process.kill()
@@ -85,7 +99,11 @@ def test_ten_kills_lose_nothing(documents_file, tmp_path):
         assert load_checkpoint(folder)["state"]["step"] == reached[-1] < STEPS
     assert half_written >= 3
     assert reached == sorted(reached)
-    train_lm.main([*again, "--resume"])
+    train_lm.main(again)
     assert losses(folder) == losses(tmp_path / "whole"), f"killed after steps {reached}"
-    ends = [load_checkpoint(path)["model"] for path in (folder, tmp_path / "whole")]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    ends = [load_checkpoint(path) for path in (folder, tmp_path / "whole")]
+    best = [saved["best"] for saved in ends]
+    assert (best[0]["step"], best[0]["bits"]) == (best[1]["step"], best[1]["bits"])
+    assert best[0]["step"] < STEPS
+    for one, other in ([saved["model"] for saved in ends], [saved["model"] for saved in best]):
+        assert all(torch.equal(one[name], other[name]) for name in one)

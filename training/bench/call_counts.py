@@ -30,7 +30,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import hf_minrnn
 from training.bench.generate import random_prompt, tiny_models
-from training.common.command_line import make_parser, result_file
+from training.common.command_line import make_parser, reported, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
@@ -146,6 +146,7 @@ def cases(model: nn.Module) -> dict[str, Callable[[], object]]:
     }
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Counts, prints and writes the result file; returns what it wrote."""
     parser = make_parser(MODULE, __doc__)

@@ -34,9 +34,9 @@ from transformers import DynamicCache, StaticCache
 from training.bench import runner
 from training.bench.calls import by_definition
 from training.bench.contestants import models_of_size
-from training.common.command_line import positive_int, whole
+from training.common.command_line import positive_int, reported, whole
 from training.common.machine import usable_cores
-from training.common.plots import DPI, WIDTH, draw_lines
+from training.common.plots import DPI, WIDTH, draw_lines, legend_below, save_figure
 from training.common.timing import check_agreement, measure, settings
 from training.lm.footprint import state_bytes
 
@@ -226,7 +226,7 @@ def draw(result: dict, path: Path) -> None:
     rows = result["contexts"]
     only_points = all(len(entries) == 1 for entries in rows.values())
     models = {name: entries for name, entries in rows.items() if len(entries) > 1 or only_points}
-    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.6), dpi=DPI, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4), dpi=DPI, layout="constrained")
     for axes, key, scale, label in zip(
         panels, ("median_ms", "state_bytes"), (1, 1e-6), ("ms per token", "MB of state or cache")
     ):
@@ -238,9 +238,8 @@ def draw(result: dict, path: Path) -> None:
         axes.tick_params(axis="x", labelsize=8)
     panels[0].set_title("Time to generate one token", fontsize=12)
     panels[1].set_title("Memory for the text so far", fontsize=12)
-    panels[0].legend(frameon=False, fontsize=10)
-    figure.savefig(path)
-    plt.close(figure)
+    legend_below(figure, *panels)
+    save_figure(path, figure)
 
 
 def bench(options: argparse.Namespace) -> dict:
@@ -288,6 +287,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     return BENCHMARK.run(parse_arguments(argv), argv)

@@ -25,7 +25,7 @@ from torch import nn
 from hf_minrnn import MinGRUCell
 from training.bench import runner
 from training.bench.contestants import MODELS
-from training.common.command_line import positive_int
+from training.common.command_line import positive_int, reported
 from training.common.timing import Disagreement, measure
 from training.common.widths import count
 
@@ -229,6 +229,7 @@ MEASURED = "milliseconds per new token, prompt included, float32, medians and qu
 BENCHMARK = runner.Benchmark("training.bench.generate", __doc__, MEASURED, bench, rounds=15)
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()

@@ -28,6 +28,7 @@ from training.bench import runner
 from training.bench.calls import check_same, layer_call
 from training.bench.contestants import LAYERS, left_out
 from training.bench.runner import QUICK_SHAPES, SHAPES
+from training.common.command_line import reported
 from training.common.plots import plot_bars
 from training.common.timing import measure, peak_memory, release_memory
 
@@ -131,6 +132,7 @@ BENCHMARK = runner.Benchmark(
 )
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()

@@ -31,6 +31,7 @@ from hf_minrnn import resolve_backend
 from training.bench import runner
 from training.bench.calls import ForwardBackward
 from training.bench.contestants import MODULES, first_output
+from training.common.command_line import reported
 from training.common.plots import plot_bars
 from training.common.timing import measure, peak_memory
 from training.common.widths import count, widest
@@ -223,6 +224,7 @@ BENCHMARK = runner.Benchmark(
 )
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     return BENCHMARK.run(BENCHMARK.parse(argv), argv)

@@ -32,7 +32,7 @@ from training.bench import runner
 from training.bench.calls import check_same, layer_call
 from training.bench.contestants import LAYERS
 from training.bench.paper_plot import PAIRS, draw, ratio
-from training.common.command_line import positive, positive_int
+from training.common.command_line import positive, positive_int, reported
 from training.common.paths import RESULTS
 from training.common.timing import measure, peak_gpu_memory, peak_memory, release_memory
 
@@ -214,6 +214,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     return BENCHMARK.run(parse_arguments(argv), argv)

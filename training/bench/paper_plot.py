@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.common.plots import save_figure
+
 PAIRS = {"minGRU": "GRU", "minLSTM": "LSTM"}
 COLORS = {"GRU": "#4477aa", "LSTM": "#66ccee", "minGRU": "#cc3311", "minLSTM": "#ee8866", "Mamba": "#777777"}
 STYLES = {"step by step": ":", "log-space": "--"}
@@ -72,8 +74,7 @@ def draw(result: dict, path: Path) -> None:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside right center")
     figure.suptitle(f"One layer, batch {result['batch']}, {result['channels']} channels, on {_device(result)}")
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)
 
 
 def _device(result: dict) -> str:

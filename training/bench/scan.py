@@ -29,6 +29,7 @@ from training.bench import runner
 from training.bench.calls import ForwardBackward, check_same
 from training.bench.contestants import SCANS, fast_backends, floor_bytes
 from training.bench.runner import QUICK_SHAPES, SHAPES
+from training.common.command_line import reported
 from training.common.plots import plot_bars
 from training.common.timing import measure, peak_memory
 
@@ -197,6 +198,7 @@ BENCHMARK = runner.Benchmark(
 )
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     return BENCHMARK.run(BENCHMARK.parse(argv), argv)

@@ -31,7 +31,7 @@ from hf_minrnn.cells import MinRNNCell
 from training.bench import runner
 from training.bench.calls import EXACT, by_definition
 from training.bench.contestants import models_of_size
-from training.common.command_line import at_least, positive_int
+from training.common.command_line import at_least, positive_int, reported
 from training.common.timing import check_agreement, measure
 from training.common.widths import count
 
@@ -175,6 +175,7 @@ MEASURED = "training steps, medians and quartiles of interleaved rounds, float32
 BENCHMARK = runner.Benchmark("training.bench.step", __doc__, MEASURED, bench, rounds=7)
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the benchmark; returns the content of the result file."""
     parser = BENCHMARK.parser()

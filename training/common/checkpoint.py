@@ -7,27 +7,31 @@ import contextlib
 import os
 import sys
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from training.common.errors import CheckpointError, InputError, first_line
+from training.common.errors import CheckpointError, InputError, first_cause
 
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
 RESTART = "start again with --overwrite in place of --resume"
 
 
-def first_cause(error: BaseException) -> str:
-    """Returns the message of the error that caused all others; torch's writer raises its own around a failed write."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    return getattr(error, "strerror", None) or first_line(error)
-
-
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
     """Returns the checkpoints in a folder, the newest first."""
     return sorted(Path(folder).glob(PATTERN), reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """Returns the step of a checkpoint file.
+
+    >>> step_of(Path("checkpoint-0000000120.pt"))
+    120
+    """
+    return int(path.stem.rpartition("-")[2])
 
 
 def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: int = 2) -> Path:
@@ -42,6 +46,7 @@ def save_checkpoint(folder: str | os.PathLike, step: int, payload: dict, keep: i
     path = Path(folder) / f"checkpoint-{step:010d}.pt"
     temporary = path.with_name(f"{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             torch.save({"format": FORMAT, **payload}, file)
             file.flush()
@@ -85,19 +90,32 @@ def load_checkpoint(folder: str | os.PathLike, restart: str = RESTART) -> dict:
     Raises:
         InputError: There is no readable checkpoint.
     """
+    payload = newest_readable(folder)
+    if payload is not None:
+        return payload
     found = checkpoints(folder)
-    for path in found:
-        try:
-            return _read(path)
-        except InputError as error:
-            print(f"{error}; trying the one before", file=sys.stderr)
     remedy = "leave out --resume, or check --output-dir"
     if found:
         remedy = f"none of them can be read: {restart}"
     raise InputError(f"nothing to resume: {len(found)} checkpoints in {folder}; {remedy}")
 
 
-def _read(path: Path) -> dict:
+def newest_readable(folder: str | os.PathLike) -> dict | None:
+    """Returns the content of the newest readable checkpoint of a folder, if any, and prints the unreadable ones to stderr."""
+    for path in checkpoints(folder):
+        try:
+            return read_checkpoint(path)
+        except InputError as error:
+            print(f"{error}; trying the one before", file=sys.stderr)
+    return None
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Returns the content of a checkpoint, with its tensors on the CPU.
+
+    Raises:
+        InputError: The file is damaged, or it is not a checkpoint of this format.
+    """
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
             damaged = archive.testzip()
@@ -113,13 +131,17 @@ def _read(path: Path) -> dict:
     return payload
 
 
-def check_same_run(saved: dict, current: dict, free: set[str], restart: str = RESTART) -> list[str]:
+def check_same_run(
+    saved: dict, current: dict, free: set[str], restart: str = RESTART, options: Collection[str] = ()
+) -> list[str]:
     """Compares the arguments of a checkpoint with the present ones.
 
     Args:
         saved, current (`dict`): Arguments by name.
         free (`set[str]`): Names of arguments that may differ.
         restart (`str`): How the user starts again without the checkpoint, for the message.
+        options (`Collection[str]`): Names of the arguments that are options of the command line. The message shows them as the
+            user types them.
 
     Returns:
         A description of each argument that differs and may.
@@ -134,9 +156,40 @@ def check_same_run(saved: dict, current: dict, free: set[str], restart: str = RE
         if before == now:
             continue
         if name not in free:
+            values = f"{name} {before!r}, not {now!r}"
+            if name in options:
+                values = _option_values(name, before, now)
             raise InputError(
-                f"the checkpoint was made with {name} {before!r}, not {now!r}: "
-                f"resume with the value it was made with, or {restart}"
+                f"the checkpoint was made with {values}: resume with the value it was made with, or {restart}"
             )
         allowed.append(f"{name} {now!r} instead of {before!r}")
     return allowed
+
+
+def _option_values(name: str, before: Any, now: Any) -> str:
+    """Describes two values of an option as the user types them.
+
+    >>> _option_values("hidden_size", 16, 24), _option_values("streaming", True, False)
+    ('--hidden-size 16, not 24', '--streaming, not without it')
+    >>> _option_values("intermediate_size", None, 32)
+    'no --intermediate-size, not 32'
+    """
+    words = [_option_words(value) for value in (before, now)]
+    option = f"--{name.replace('_', '-')}"
+    if words[0] is None:
+        return f"no {option}, not {words[1] or 'with it'}"
+    other = "without it" if words[1] is None else words[1]
+    return f"{' '.join([option, words[0]]).rstrip()}, not {other}"
+
+
+def _option_words(value: Any) -> str | None:
+    """Returns the words that follow an option for it to have a value; `None` if the option is left out."""
+    if value is None or value is False or value in ([], {}):
+        return None
+    if value is True:
+        return ""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={entry}" for key, entry in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)

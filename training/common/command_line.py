@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from training.common.errors import CheckpointError, InputError
+from training.common.errors import InputError, WriteError, write_remedy
 from training.common.packages import module_of
 
 
@@ -59,11 +59,13 @@ def reported(main: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> Any:
+        module = module_of(main.__code__.co_filename)
         try:
             return main(argv)
-        except (InputError, CheckpointError) as error:
-            module = module_of(main.__code__.co_filename)
+        except InputError as error:
             raise SystemExit(f"{module}: {error}") from None
+        except WriteError as error:
+            raise SystemExit(f"{module}: {error}; {write_remedy(error)}, then give the same command again") from None
 
     return run
 

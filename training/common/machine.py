@@ -58,11 +58,24 @@ def allocator() -> dict[str, str]:
     """Returns what affects the cost of allocating a large tensor: a description of malloc, and environment variables."""
     malloc = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
     others = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH_", "DNNL_", "ONEDNN_", "NUMBA_", "PYTORCH_")
-    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(malloc + others)}
+    found = {
+        name: _without_folders(value) for name, value in sorted(os.environ.items()) if name.startswith(malloc + others)
+    }
     library = " ".join(platform.libc_ver()).strip() or f"{platform.system()}'s C library"
     setting = [name for name in found if name.startswith(malloc)]
     how = f"with what {', '.join(setting)} says" if setting else "as it is by default"
     return {"malloc": f"that of {library}, {how}", **found}
+
+
+def _without_folders(value: str) -> str:
+    """Returns the value of an environment variable, with only the last component of each path: result files are published.
+
+    >>> _without_folders("/home/me/lib/libjemalloc.so"), _without_folders("16")
+    ('libjemalloc.so', '16')
+    """
+    return os.pathsep.join(
+        os.path.basename(part.rstrip("/")) if "/" in part else part for part in value.split(os.pathsep)
+    )
 
 
 def provenance(module: str, argv: list[str] | None) -> dict:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from training.common.files import write_bytes
 
 WIDTH = 8.8  # inches
 DPI = 130
@@ -37,6 +41,47 @@ def log_ticks(smallest: float, largest: float) -> list[float]:
     first = max(index for index, step in enumerate(steps) if step <= smallest)
     last = min(index for index, step in enumerate(steps) if step >= largest)
     return steps[first : last + 1]
+
+
+def save_figure(path: str | os.PathLike, figure: Any) -> None:
+    """Writes a figure atomically, in the format that its suffix names, and closes it.
+
+    Raises:
+        WriteError: It could not be written, for example on a full disk.
+    """
+    from matplotlib import pyplot as plt
+
+    content = io.BytesIO()
+    figure.savefig(content, format=Path(path).suffix.removeprefix("."))
+    plt.close(figure)
+    write_bytes(path, content.getvalue())
+
+
+def legend_below(figure: Any, *panels: Any, fontsize: float = 10) -> None:
+    """Adds one legend below the panels of a figure, where it covers nothing. It has as many columns as fit.
+
+    Args:
+        figure: A figure with constrained layout.
+        panels: Axes with the labelled lines. Each label is shown once.
+    """
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            entries.setdefault(label, handle)
+    for columns in range(len(entries), 0, -1):
+        legend = figure.legend(
+            entries.values(),
+            entries.keys(),
+            frameon=False,
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=fontsize,
+            handlelength=3,  # long enough to tell dashed lines apart
+        )
+        if legend.get_window_extent().width <= figure.bbox.width:
+            return
+        if columns > 1:
+            legend.remove()
 
 
 def plot_bars(
@@ -90,8 +135,7 @@ def plot_bars(
         axes.set_title(group, fontsize=10)
         axes.set_xlabel(unit, fontsize=9)
     figure.suptitle(title, fontsize=12)
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)
 
 
 def draw_lines(
@@ -153,6 +197,5 @@ def plot_lines(
     if len(lines) > 6:  # so many names would cover the lines
         figure.legend(frameon=False, loc="outside right center", fontsize=10)
     else:
-        axes.legend(frameon=False, fontsize=10)
-    figure.savefig(path)
-    plt.close(figure)
+        legend_below(figure, axes)
+    save_figure(path, figure)

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from training.corpus.names import counted, listed
+
+LINE = 98  # characters
 
 
 @dataclass(frozen=True)
@@ -13,15 +18,65 @@ class Reading:
     """The files that were read, by their names in the source, and those that were not.
 
     Attributes:
+        source (`str`): What was read: `a folder, 42 files, 3.1 MB`.
         train, heldout (`list[str]`): Files that documents of the two sides come from. A file that was cut is in both.
-        skipped (`dict[str, list[str]]`): Files that were not read, by the reason, such as `"binary"` or `"empty"`.
+        skipped (`dict[str, list[str]]`): Names that were not read, by the reason, such as `"binary"` or `"empty"`.
         notes (`list[str]`): Sentences about decisions that a user may want to change.
     """
 
+    source: str = ""
     train: list[str] = field(default_factory=list)
     heldout: list[str] = field(default_factory=list)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def lines(self, split: str = "") -> list[str]:
+        """Returns the lines to print before the first step.
+
+        Args:
+            split (`str`): Description of the split, see `Corpus.split`.
+
+        >>> print(*Reading(train=["a.txt", "b.txt"], skipped={"binary": ["c.pyc"]}).lines("the first 2 documents"), sep="\\n")
+          train     2 files: a.txt, b.txt
+          held out  the first 2 documents
+          skipped   1 binary: c.pyc
+        """
+        heldout = _files(self.heldout)
+        if heldout and split:
+            heldout = f"{heldout} ({split})"
+        rows = [("train", _files(self.train)), ("held out", heldout or split)]
+        if self.skipped:
+            rows.append(("skipped", "; ".join(described(self.skipped))))
+        rows += [("note", note) for note in self.notes]
+        return [_wrapped(title, text) for title, text in rows if text]
+
+
+def _files(names: list[str]) -> str:
+    if not names:
+        return ""
+    return f"{counted(len(names), 'file')}: {listed(names)}"
+
+
+def described(skipped: dict[str, list[str]]) -> list[str]:
+    """Returns a count and the first names for each reason, the largest counts first.
+
+    >>> described({"empty": ["e.txt"], "binary": ["a.png", "b.pyc"]})
+    ['2 binary: a.png, b.pyc', '1 empty: e.txt']
+    """
+    pairs = sorted(skipped.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    return [f"{len(names):,} {reason}: {listed(names)}" for reason, names in pairs]
+
+
+def _wrapped(title: str, text: str) -> str:
+    """Returns a line with a title, broken between words where it is longer than `LINE` characters."""
+    return textwrap.fill(
+        text,
+        width=LINE,
+        initial_indent=f"  {title:<8}  ",
+        subsequent_indent=" " * 12,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +106,13 @@ class Corpus:
 
 
 class DocumentStream(Protocol):
-    """Documents that are read one after the other. An iteration continues at the loaded state, or begins at the first."""
+    """Documents that are read one after the other. An iteration continues at the loaded state, or begins at the first.
+
+    Attributes:
+        source (`str`): Identifies the documents and their order, for checkpoints.
+    """
+
+    source: str
 
     def __iter__(self) -> Iterator[str]: ...
 

@@ -3,156 +3,262 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from training.common.checkpoint import RESTART
 from training.common.errors import InputError
-from training.corpus.corpus import Corpus, DocumentStream
+from training.corpus.corpus import Corpus, DocumentStream, Reading
+from training.corpus.decoding import compression_of
+from training.corpus.documents import documents
+from training.corpus.files import File
+from training.corpus.hub import open_hub, quietly, short_name
 from training.corpus.load import (
-    HELDOUT_SPLITS,
-    TABLE_OPTIONS,
-    check_utf8,
-    quietly,
-    table_kind,
-    table_splits,
-    visible_files,
+    HELDOUT_CHARACTERS,
+    corpus_name,
+    describe_reading,
+    local_source,
+    read_files,
 )
+from training.corpus.names import shown
 from training.corpus.options import TextOptions
+from training.corpus.selection import Selection, hint_to_exclude, select, validation_files
 
 SAMPLE_CHARACTERS = 1 << 22  # of the first training documents, from which a tokenizer is learned
+DOCUMENT_CHARACTERS = 1 << 20  # a longer text is cut into documents of at most this size
+LEAST_DOCUMENTS = 10  # that a single text is cut into
+HELDOUT_DOCUMENTS = 100  # at most, by default
 
 
-class ColumnStream:
-    """The texts of a `datasets.IterableDataset`, as a `DocumentStream`. Rows without text are left out."""
+class FileStream:
+    """The documents of local files, as a `DocumentStream`. Rows without text are left out.
 
-    def __init__(self, rows, text_column: str, name: str):
-        self.rows = rows
-        self.text_column = text_column
-        self.name = name
-        self.epoch = 0
-        self.loaded = False
-
-    def __iter__(self) -> Iterator[str]:
-        # datasets begins at the loaded state again in the epoch of that state, and at the first row in any other.
-        if not self.loaded:
-            self.epoch += 1
-            self.rows.set_epoch(self.epoch)
-        self.loaded = False
-        return _texts(self.rows, self.text_column, self.name)
-
-    def state_dict(self) -> dict:
-        """Returns the position after the row that was read last."""
-        return {"epoch": self.epoch, "rows": self.rows.state_dict()}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Makes the next iteration continue at a position."""
-        self.epoch = state["epoch"]
-        self.loaded = True
-        self.rows.set_epoch(self.epoch)
-        self.rows.load_state_dict(state["rows"])
-
-
-def load_stream(options: TextOptions, heldout_documents: int) -> tuple[Corpus, DocumentStream]:
-    """Opens a dataset as a stream.
+    A position is the number of a file and the number of rows, lines or documents that were read in it.
 
     Args:
-        options (`TextOptions`): The source. Each text file is one document.
-        heldout_documents (`int`): Number of documents to hold out: the first of the dataset's validation or test split if it
-            has one, else the first of its training split.
+        files (`Sequence[File]`): Examined files.
+        options (`TextOptions`): How they are read.
+        piece (`int`): A longer text is cut into documents of at most this many characters.
+    """
+
+    def __init__(self, files: Sequence[File], options: TextOptions, piece: int):
+        self.files = files
+        self.options = options
+        self.piece = piece
+        self.start = (0, 0)
+        self.position = self.start
+        self.loaded = False
+
+    @property
+    def source(self) -> str:
+        """Hash of the names and sizes of the files, and of how they are read. It does not depend on where the files are."""
+        files = [(file.name, file.size, file.kind) for file in self.files]
+        options = self.options
+        how = (self.start, self.piece, options.text_column, options.document_per_line, options.encoding)
+        return hashlib.sha256(repr((files, how)).encode()).hexdigest()[:16]
+
+    def __iter__(self) -> Iterator[str]:
+        if not self.loaded:
+            self.position = self.start
+        self.loaded = False
+        return self._read(*self.position)
+
+    def _read(self, first: int, skip: int) -> Iterator[str]:
+        for number in range(first, len(self.files)):
+            file = self.files[number]
+            check_unchanged(file)
+            self.position = (number, skip)
+            for count, text in enumerate(documents(file, self.options, self.piece, skip), start=skip + 1):
+                self.position = (number, count)
+                if text:
+                    yield text
+            check_unchanged(file)
+            skip = 0
+
+    def state_dict(self) -> dict:
+        """Returns the position after the document that was read last."""
+        number, count = self.position
+        file = self.files[number]
+        return {"file": number, "documents": count, "name": file.name, "size": file.size}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Makes the next iteration continue at a position.
+
+        Raises:
+            InputError: The position is in a file that is not there any more or has changed, or comes from an earlier version.
+        """
+        if "file" not in state:
+            raise InputError(
+                f"the checkpoint holds no position in local files (it is of an earlier version): {RESTART}"
+            )
+        number = state["file"]
+        now = self.files[number] if number < len(self.files) else None
+        if now is None or (now.name, now.size) != (state["name"], state["size"]):
+            raise InputError(
+                f"{shown(state['name'])} is not the file it was when the checkpoint was written: restore it, or {RESTART}"
+            )
+        self.position = (number, state["documents"])
+        self.loaded = True
+
+
+def check_unchanged(file: File) -> None:
+    """
+    Raises:
+        InputError: The file has changed since it was examined, or is not there any more.
+    """
+    try:
+        found = os.stat(file.path)
+    except OSError as error:
+        raise InputError(
+            f"{shown(file.path)} cannot be read any more ({error.strerror}): restore it, and continue from the checkpoint"
+        ) from error
+    if (found.st_size, found.st_mtime_ns) != (file.size, file.modified):
+        raise InputError(f"{shown(file.path)} was changed during the run: restore it, or {RESTART}")
+
+
+def load_stream(options: TextOptions, heldout_documents: int | None = None) -> tuple[Corpus, DocumentStream]:
+    """Opens a source as a stream.
+
+    Local files are examined before: all of them are decoded, and every row of JSON and CSV is read.
+
+    Args:
+        options (`TextOptions`): The source. A text is one document, or several if it is long.
+        heldout_documents (`int`, *optional*): Number of documents to hold out: the first of the validation or test split if
+            there is one, else the first of all. By default at most 100, a tenth of all, and `HELDOUT_CHARACTERS`.
 
     Returns:
         A corpus of the held-out documents and the first training documents; and the stream of all training documents.
 
     Raises:
-        InputError: The source is missing, too short, not UTF-8, or has no such column.
+        InputError: The source is missing, too short or not readable, or has no such column.
     """
-    dataset = options.dataset
-    text_column = options.text_column
-    what = f"dataset {dataset!r}"
-    name, splits = quietly(lambda: _open(dataset), what)
-    first = "train" if "train" in splits else next(iter(splits))
-    train = quietly(lambda: _only_text(splits[first], text_column, name), what)
-    own = next((split for split in HELDOUT_SPLITS if split in splits and split != first), None)
-    if own is None:
-        heldout = train.take(heldout_documents)
-        train = train.skip(heldout_documents)
-        how = f"the first {heldout_documents} documents of the stream held out"
+    path = local_source(options)
+    if path is not None:
+        corpus, stream = _open_local(path, options, heldout_documents)
+    elif options.dataset == "stdlib":
+        raise InputError("--streaming: the standard library is not streamed, as it is small: leave the option out")
     else:
-        heldout = quietly(lambda: _only_text(splits[own], text_column, name), what).take(heldout_documents)
-        how = f"the first {heldout_documents} documents of the dataset's {own} split"
-    heldout_texts = quietly(lambda: list(_texts(heldout, text_column, name)), what)
-    sample = quietly(lambda: _sample(_texts(train, text_column, name)), what)
-    for side, documents in (("held-out", heldout_texts), ("training", sample)):
-        if not documents:
+        corpus, stream = _open_hub(options, heldout_documents or HELDOUT_DOCUMENTS)
+    for side, found in (("held-out", corpus.heldout), ("training", corpus.train)):
+        if not found:
+            fewer = f"fewer --heldout-documents than {heldout_documents}" if heldout_documents else "--validation"
             raise InputError(
-                f"dataset {dataset!r} is empty: it has no text for the {side} side; give more documents (a text file is "
-                f"one), fewer --heldout-documents than {heldout_documents}, or leave out --streaming"
+                f"dataset {shown(options.dataset)!r} is empty: it has no text for the {side} side; give more documents, "
+                f"{fewer}, or leave out --streaming"
             )
-    path = Path(dataset).expanduser()
-    kind = "hub"
-    if path.exists():
-        kind = "folder" if path.is_dir() else "file"
-    return Corpus(name, kind, sample, heldout_texts, how), ColumnStream(train, text_column, name)
+    return corpus, stream
 
 
-def _open(dataset: str) -> tuple[str, Any]:
-    """Opens all splits of a dataset as streams. Returns a short name and the `datasets.IterableDatasetDict`."""
-    import datasets
-
-    path = Path(dataset).expanduser()
-    if not path.exists():
-        name, _, configuration = dataset.partition(":")
-        splits = datasets.load_dataset(name, configuration or None, streaming=True)
-        return dataset.replace("/", "-").replace(":", "-"), splits
-    files = visible_files(path) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"dataset {dataset!r} is empty: give a folder with files in it")
-    kinds = {table_kind(file) or "text" for file in files}
-    if len(kinds) != 1:
-        raise InputError(f"{path} mixes {' and '.join(sorted(kinds))} files: give the path of one of them")
-    kind = kinds.pop()
-    if kind != "parquet":
-        for file in files:
-            check_utf8(file)
-    if kind != "text" and path.is_dir():
-        splits = datasets.load_dataset(kind, data_files=table_splits(path, kind), streaming=True, **TABLE_OPTIONS[kind])
-        return path.resolve().name, splits
-    options = {"sample_by": "document"}
-    if kind != "text":
-        options = TABLE_OPTIONS[kind]
-    names = [str(file) for file in files]
-    return path.stem, datasets.load_dataset(kind, data_files={"train": names}, streaming=True, **options)
+def _open_hub(options: TextOptions, heldout_documents: int) -> tuple[Corpus, DocumentStream]:
+    heldout, stream, how = open_hub(options.dataset, options.text_column, heldout_documents)
+    reading = Reading(source="a stream of the Hub")
+    if options.validation is not None:
+        read = read_files(validation_files(options), options)
+        heldout = read.documents
+        how = "the text of --validation"
+        reading = Reading(source="a stream of the Hub", heldout=read.names)
+    sample = quietly(lambda: _sample(stream), f"dataset {options.dataset!r}")
+    return Corpus(short_name(options.dataset), "hub", sample, heldout, how, reading), stream
 
 
-def _only_text(stream, text_column: str, name: str):
-    """Returns a stream with only the column of the text."""
-    columns = stream.column_names or list(next(iter(stream), {text_column: ""}))
-    if text_column not in columns:
-        raise InputError(
-            f"dataset {name!r} has no column {text_column!r}: choose --text-column from {', '.join(columns)}"
-        )
-    return stream.select_columns([text_column])
+def _open_local(path: Path, options: TextOptions, limit: int | None) -> tuple[Corpus, FileStream]:
+    selection = select(path, options)
+    total = _without_empty_tables(selection, options)
+    stream = FileStream(selection.train, options, _piece(selection.train))
+    if options.validation is not None:
+        heldout_texts, heldout_files = _first(FileStream(selection.heldout, options, DOCUMENT_CHARACTERS), None, None)
+        how = selection.split
+    elif selection.heldout:
+        own = FileStream(selection.heldout, options, DOCUMENT_CHARACTERS)
+        heldout_texts, heldout_files = _first(own, limit or HELDOUT_DOCUMENTS, None if limit else HELDOUT_CHARACTERS)
+        how = f"{_the_first(heldout_texts)} of the dataset's {selection.split}"
+    else:
+        most = limit or min(HELDOUT_DOCUMENTS, max(1, total // 10))
+        heldout_texts, heldout_files = _first(stream, most, None if limit else HELDOUT_CHARACTERS)
+        stream.start = stream.position
+        how = f"{_the_first(heldout_texts)} of the stream held out"
+    train_files = [file.name for file in selection.train[stream.start[0] :]]
+    reading = describe_reading(selection, [], train_files, heldout_files)
+    return Corpus(corpus_name(path), selection.kind, _sample(stream), heldout_texts, how, reading), stream
 
 
-def _texts(stream, text_column: str, name: str) -> Iterator[str]:
-    """Yields the texts of a stream that are not empty."""
-    for row in stream:
-        text = row[text_column]
-        if not text:
-            continue
-        if not isinstance(text, str):
-            raise InputError(
-                f"column {text_column!r} of {name!r} holds {type(text).__name__}, not text: choose another"
-            )
-        yield text
+def _piece(files: Sequence[File]) -> int:
+    """Returns the size of the documents that long texts are cut into. A single text is cut into at least ten."""
+    if len(files) > 1 or files[0].content is None:
+        return DOCUMENT_CHARACTERS
+    return min(DOCUMENT_CHARACTERS, max(1, -(-files[0].content.characters // LEAST_DOCUMENTS)))
 
 
-def _sample(texts: Iterator[str]) -> list[str]:
+def _without_empty_tables(selection: Selection, options: TextOptions) -> int:
+    """Reads or checks every file, drops files without documents, and returns the number of training documents."""
+    total = 0
+    for side in (selection.train, selection.heldout):
+        counts = []
+        for file in side:
+            with hint_to_exclude(file, alone=len(side) == 1):
+                counts.append(_count(file, options))
+        empty = [file.name for file, count in zip(side, counts, strict=True) if not count]
+        if len(empty) == len(side) and side:
+            raise InputError(f"{shown(side[0].path)} is empty: it has no rows with text; give more text")
+        selection.skipped.add("without text", empty)
+        side[:] = [file for file, count in zip(side, counts, strict=True) if count]
+        if side is selection.train:
+            total = sum(counts)
+    return total
+
+
+def _count(file: File, options: TextOptions) -> int:
+    """Returns the number of documents of a file: for texts at least, for Parquet with those that are empty.
+
+    Raises:
+        InputError: The file has no such column, or a row that is broken or no text.
+    """
+    if file.kind == "text" and not options.document_per_line:
+        assert file.content is not None
+        return -(-file.content.characters // DOCUMENT_CHARACTERS)
+    found = documents(file, options)
+    if file.kind != "parquet" or compression_of(file.path):
+        return sum(text is not None for text in found)
+    import pyarrow.parquet
+
+    next(found, None)  # checks the column
+    return pyarrow.parquet.read_metadata(file.path).num_rows
+
+
+def _first(stream: FileStream, most: int | None, characters: int | None) -> tuple[list[str], list[str]]:
+    """Returns the first documents of a stream, and the names of their files.
+
+    Args:
+        most, characters (`int`, *optional*): Limits. At least one document is returned.
+    """
+    found = []
+    names: dict[str, None] = {}
+    size = 0
+    position = stream.start
+    for text in stream:
+        size += len(text)
+        if found and characters is not None and size > characters:
+            stream.position = position
+            break
+        position = stream.position
+        found.append(text)
+        names[stream.files[position[0]].name] = None
+        if len(found) == most:
+            break
+    return found, list(names)
+
+
+def _the_first(documents: Sequence[str]) -> str:
+    return "the first document" if len(documents) == 1 else f"the first {len(documents):,} documents"
+
+
+def _sample(stream: DocumentStream) -> list[str]:
     """Returns the first texts, at least `SAMPLE_CHARACTERS` characters if there are as many."""
     sample = []
     size = 0
-    for text in texts:
+    for text in stream:
         sample.append(text)
         size += len(text)
         if size >= SAMPLE_CHARACTERS:

@@ -40,19 +40,21 @@ def xz_after_training_bits_per_byte(train: Sequence[str], heldout: Sequence[str]
 
     The window of xz reaches back over all of the training text, or over its last `XZ_TEXT_LIMIT` bytes.
     """
-    before = _joined(train)[-XZ_TEXT_LIMIT:]
-    data = _joined(heldout)
-    total = len(before) + len(data)
+    both = _joined(train)
+    del both[:-XZ_TEXT_LIMIT]
+    before = len(both)
+    both += _joined(heldout)
+    total = len(both)
     preset = XZ_FAST_PRESET
     if total <= XZ_EXTREME_BELOW:
         preset = 9 | lzma.PRESET_EXTREME
     window = 1 << max(16, (total - 1).bit_length())
     filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
 
-    def size(text: bytes) -> int:
-        return len(lzma.compress(text, format=lzma.FORMAT_XZ, filters=filters))
+    def size(length: int) -> int:
+        return len(lzma.compress(memoryview(both)[:length], format=lzma.FORMAT_XZ, filters=filters))
 
-    return 8 * (size(before + data) - size(before)) / len(data)
+    return 8 * (size(total) - size(before)) / (total - before)
 
 
 def run_baselines(
@@ -89,5 +91,8 @@ def run_baselines(
     return results, model
 
 
-def _joined(documents: Sequence[str]) -> bytes:
-    return "".join(documents).encode()
+def _joined(documents: Sequence[str]) -> bytearray:
+    joined = bytearray()
+    for document in documents:
+        joined += document.encode()
+    return joined

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,8 +18,9 @@ from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
 from training.lm.batches import MapBatches
+from training.lm.round_trip import RoundTrip, check_round_trip
 from training.lm.streaming import StreamBatches
-from training.lm.tokenization import TokenStream, build_tokenizer, encode_documents
+from training.lm.tokenization import UNKNOWN_BITS, TokenStream, build_tokenizer, encode_documents
 
 
 @dataclass
@@ -40,11 +43,40 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """Hash of the tokens of both splits; for a stream, of its first documents."""
-        return hashlib.sha256(self.train.ids.tobytes() + self.heldout.ids.tobytes()).hexdigest()
+        digest = hashlib.sha256(self.train.ids)
+        digest.update(self.heldout.ids)
+        return digest.hexdigest()
 
-    def bits_per_byte(self, loss: float) -> float:
-        """Converts a training loss in nats per token to bits per byte of the training documents."""
+    @cached_property
+    def round_trip(self) -> RoundTrip:
+        """Whether decoding the tokens of the held-out documents gives these documents again."""
+        return check_round_trip(self.tokenizer, self.corpus.heldout)
+
+    def bits_per_byte(self, loss: float) -> float | None:
+        """Converts a training loss in nats per token to bits per byte of the training documents.
+
+        Returns `None` if the tokenizer does not keep the text.
+        """
+        if not self.round_trip.lossless:
+            return None
         return self.train.bits_per_byte(loss * len(self.train.ids))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the losses that are shown: `bits per byte`, or `bits per token` if the tokenizer does not keep the text."""
+        return "bits per byte" if self.round_trip.lossless else "bits per token"
+
+    def in_unit(self, loss: float) -> float:
+        """Converts a training loss in nats per token to `unit`."""
+        bits = self.bits_per_byte(loss)
+        return loss / math.log(2) if bits is None else bits
+
+    def heldout_in_unit(self, bits_per_byte: float) -> float:
+        """Converts bits per byte of the held-out tokens, as `TokenStream` computes them, to `unit`."""
+        if self.round_trip.lossless:
+            return bits_per_byte
+        bits = bits_per_byte * self.heldout.num_bytes - UNKNOWN_BITS * self.heldout.num_unknown
+        return bits / (len(self.heldout.ids) - 1)
 
     def batches(self, args: argparse.Namespace, rows: int) -> MapBatches | StreamBatches:
         """Returns the source of the rows of each step; `rows` is their number over all processes."""
@@ -61,11 +93,12 @@ class Data:
         )
 
 
-def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
+def load_data(args: argparse.Namespace, padding: bool = True, tokenizer: PreTrainedTokenizerBase | None = None) -> Data:
     """Loads, tokenizes and checks the data.
 
     Args:
         padding (`bool`): Whether the tokenizer gets a padding token of its own, as in `build_tokenizer`.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): A tokenizer to use, instead of that of the options.
 
     Raises:
         InputError: The data cannot be used, or the training split is shorter than a row.
@@ -77,7 +110,8 @@ def load_data(args: argparse.Namespace, padding: bool = True) -> Data:
     else:
         corpus = load_corpus(TextOptions.from_args(args))
     loaded = time.perf_counter()
-    tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
+    if tokenizer is None:
+        tokenizer = build_tokenizer(args.tokenizer, corpus.train, args.vocab_size, padding=padding)
     built = time.perf_counter()
     train = encode_documents(tokenizer, corpus.train)
     heldout = encode_documents(tokenizer, corpus.heldout)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 
 import torch
@@ -77,6 +78,19 @@ def whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dic
         return {"model": get_model_state_dict(model, options=WHOLE), "optimizer": {"state": {}, "param_groups": []}}
     weights, state = get_state_dict(model, optimizer, options=WHOLE)
     return {"model": weights, "optimizer": state}
+
+
+def whole_weights(model: torch.nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+    """Returns a copy of the unsharded weights on the CPU by parameter name; every process must call it.
+
+    With shards, only the main process gets them. The others get an empty dictionary.
+    """
+    if hasattr(model, "reshard"):
+        model.reshard()
+    weights = get_model_state_dict(model, options=WHOLE)
+    if device.type == "cpu":
+        return copy.deepcopy(weights)  # as the weights are those that are trained; tied ones stay one tensor
+    return weights
 
 
 def load_whole_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, saved: dict) -> None:

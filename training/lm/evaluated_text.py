@@ -4,59 +4,139 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.common.errors import InputError
 from training.corpus.corpus import Corpus
-from training.corpus.load import load_corpus, read_text, table_kind
+from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
+from training.lm.trained_on import TrainedOn, cut_text
+
+UNKNOWN_TRAINING = "whether the model was trained on this text is not known"
 
 
-def load_text(args: argparse.Namespace, trained: dict) -> tuple[Corpus | None, str, list[str]]:
+@dataclass(frozen=True)
+class EvaluatedText:
+    """The documents to evaluate.
+
+    Attributes:
+        corpus (`Corpus`): The source, split as in training.
+        part (`str`): Description of the part that is evaluated.
+        documents (`list[str]`): The documents, none empty.
+        trained_on (`int`, *optional*): How many of them the model was trained on; `None` if that is not known.
+        left_out (`int`): Number of documents that would be held out, but were trained on.
+    """
+
+    corpus: Corpus
+    part: str
+    documents: list[str]
+    trained_on: int | None
+    left_out: int = 0
+
+    def facts(self) -> dict:
+        """Returns what is known about the training on these documents, for the result file."""
+        return {"trained_on": self.trained_on, "left_out": self.left_out}
+
+
+def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None) -> EvaluatedText:
     """Loads the documents to evaluate.
 
     Args:
         args (`argparse.Namespace`): With the options of `TextOptions`, `part` and `limit_bytes`.
         trained (`dict`): The model's training arguments, from `saved_model.trained_with`. If the model was trained on a
             stream, the documents that were held out of that stream are held out here.
-
-    Returns:
-        The corpus (`None` for a text file that is read whole), a description of the part, and its documents.
+        record (`TrainedOn`, *optional*): What the model was trained on.
 
     Raises:
-        InputError: The source cannot be used, has no text, or has changed since the training.
+        InputError: The source cannot be used, has no text, the model was trained on all of it, or, without a record, it has
+            changed since the training.
     """
-    path = Path(args.dataset).expanduser()
-    corpus = None
-    if args.part == "whole" and path.is_file() and table_kind(path) is None:
-        part = "all of it"
-        documents = [read_text(path)]
-    elif args.part == "whole":
+    if args.part == "whole":
         corpus = load_corpus(TextOptions.from_args(args))
-        part = "all of it"
+        whole = cut_text(corpus)
         documents = [*corpus.train, *corpus.heldout]
+        if whole is not None:
+            documents[-2:] = ["".join(whole)]
+        text = EvaluatedText(corpus, "all of it", documents, _count_trained_on(documents, record))
     else:
-        corpus = _load_with_heldout_part(args, trained)
-        part = f"held out: {corpus.split}"
-        documents = corpus.heldout
-        _check_heldout_size(args.dataset, documents, trained)
+        corpus = _load_with_heldout_part(args, trained, record)
+        text = _heldout_part(args.dataset, corpus, trained, record)
+    part = text.part
+    documents = text.documents
     if args.limit_bytes is not None:
         part = f"{part}; up to {args.limit_bytes:,} bytes"
         documents = first_bytes(documents, args.limit_bytes)
     if not any(documents):
         raise InputError(f"dataset {args.dataset!r} is empty: give a source with text in it, or a larger --limit-bytes")
-    return corpus, part, documents
+    return EvaluatedText(text.corpus, part, documents, text.trained_on, text.left_out)
 
 
-def _load_with_heldout_part(args: argparse.Namespace, trained: dict) -> Corpus:
-    """Loads a source and holds the same part out as in training."""
+def show_reading(corpus: Corpus) -> None:
+    """Prints which files were read, skipped and held out."""
+    for line in corpus.reading.lines(corpus.split):
+        print(line)
+
+
+def _count_trained_on(documents: list[str], record: TrainedOn | None) -> int | None:
+    """Returns how many documents were trained on, or `None` if the record does not say."""
+    if record is None:
+        return None
+    found = [record.finds(document) for document in documents]
+    if None in found or (not record.complete and not any(found)):
+        return None
+    return sum(map(bool, found))
+
+
+def _heldout_part(dataset: str, corpus: Corpus, trained: dict, record: TrainedOn | None) -> EvaluatedText:
+    """Returns the held-out documents of a corpus, without those that the model was trained on.
+
+    Raises:
+        InputError: The model was trained on all of them.
+    """
+    documents = corpus.heldout
+    if record is None:
+        _check_heldout_size(dataset, documents, trained)
+        part = f"held out: {corpus.split}"
+        if not same_source(trained.get("dataset"), dataset):
+            part = f"{corpus.split}; {UNKNOWN_TRAINING}"
+        return EvaluatedText(corpus, part, documents, None)
+    whole = cut_text(corpus)
+    found = [record.finds(document, whole) for document in documents]
+    if None in found:
+        _check_heldout_size(dataset, documents, trained)
+    if True in found:  # a document that the record cannot tell is likely to come from the same text
+        kept = [document for document, seen in zip(documents, found, strict=True) if seen is False]
+    else:
+        kept = documents
+    left_out = len(documents) - len(kept)
+    if not kept:
+        raise InputError(
+            f"dataset {dataset!r} has no text that is held out: the model was trained on all {len(documents):,} documents "
+            "that would be, or on parts of them; give another text, or measure it as it is with --part whole"
+        )
+    part = f"held out: {corpus.split}"
+    if left_out:
+        part += f"; {left_out:,} of {len(documents):,} documents left out, because the model was trained on them"
+    if not record.complete or (None in found and True not in found):
+        part += "; whether an earlier training of the model read it is not known"
+        return EvaluatedText(corpus, part, kept, None, left_out)
+    return EvaluatedText(corpus, part, kept, 0, left_out)
+
+
+def _load_with_heldout_part(args: argparse.Namespace, trained: dict, record: TrainedOn | None) -> Corpus:
+    """Loads a source and holds the same part out as in training.
+
+    Raises:
+        InputError: The source may be the stream that the model was trained on, and there is no record to tell.
+    """
     if not trained.get("streaming"):
         return load_corpus(TextOptions.from_args(args))
     if same_source(trained["dataset"], args.dataset):
         corpus, _ = load_stream(TextOptions.from_args(args), trained["heldout_documents"])
         return corpus
-    if Path(trained["dataset"]).name == Path(args.dataset).name:
+    if record is None and Path(trained["dataset"]).name == Path(args.dataset).name:
         raise InputError(
             f"the model was trained on a stream of {trained['dataset']!r}, which is not found from this folder. Whether "
             f"{args.dataset!r} is the same, and what was held out of it, cannot be known: run this where the training ran"

@@ -45,17 +45,22 @@ def token_nats(
     at_once = max(64, LOGITS_AT_ONCE // model.config.vocab_size)  # tokens
     predicted = len(ids) - 1
     window = min(window or predicted, predicted)
-    nats = []
+    # Filled in place: small results that stay between the large logits would keep the C library from using their memory again.
+    nats = np.empty(predicted)
+    done = 0
+    length = min(LONGEST_SEGMENT, at_once)
     for inputs, targets in _window_batches(torch.from_numpy(ids.astype(np.int64)), window, max(1, at_once // window)):
         cache = None
-        parts = []
-        length = min(LONGEST_SEGMENT, at_once)
-        for segment, wanted in zip(inputs.to(device).split(length, 1), targets.to(device).split(length, 1)):
+        found = nats[done : done + inputs.numel()].reshape(inputs.shape)
+        done += inputs.numel()
+        for start in range(0, inputs.shape[1], length):
+            segment = inputs[:, start : start + length].to(device)
+            wanted = targets[:, start : start + length].to(device)
             output = model(input_ids=segment, past_key_values=cache, use_cache=True, **_resets(segment, separator))
             cache = output.past_key_values
-            parts.append(F.cross_entropy(output.logits.float().transpose(1, 2), wanted, reduction="none"))
-        nats.append(torch.cat(parts, 1).flatten().double().cpu().numpy())
-    return np.concatenate(nats)
+            losses = F.cross_entropy(output.logits.float().transpose(1, 2), wanted, reduction="none")
+            found[:, start : start + length] = losses.double().cpu().numpy()
+    return nats
 
 
 def _window_batches(ids: torch.Tensor, window: int, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

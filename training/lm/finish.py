@@ -14,7 +14,7 @@ from pathlib import Path
 from hf_minrnn import MinRNNForCausalLM
 from hf_minrnn.tools.hub import PushError, push_folder
 from training.common.errors import InputError
-from training.common.files import write_json
+from training.common.files import complete_files, remove_file, write_json, write_text
 from training.common.machine import machine, versions
 from training.common.text import amount, table
 from training.common.widths import count as count_parameters
@@ -23,14 +23,28 @@ from training.lm.data import Data
 from training.lm.evaluation import evaluate_heldout, sample_model, sample_ngram, snippet_tokens
 from training.lm.loss_curve import plot_curve, thinned
 from training.lm.ngram import NGramModel
-from training.lm.run_facts import KNOWN, command, data_facts
+from training.lm.round_trip import reason
+from training.lm.run_facts import (
+    KNOWN,
+    LOCAL_FILE,
+    base_facts,
+    command,
+    data_facts,
+    is_known,
+    local_arguments,
+    public_arguments,
+)
 from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from training.lm.tokenization import vocabulary_size
-from training.lm.trainer import Trainer, TrainingState
+from training.lm.trained_on import FILE as TRAINED_ON
+from training.lm.trained_on import record_corpus
+from training.lm.trainer import Trainer
+from training.lm.training_state import TrainingState
 
 SHOWN_SNIPPETS = 3  # length of a text that is shown, in snippets
-NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png")  # these describe the weights of the folder
+# These describe the weights of the folder.
+NUMBERS = ("results.json", "README.md", "evaluation.json", "evaluation.png", TRAINED_ON, LOCAL_FILE)
 OUTPUT_FILES = ("config.json", "generation_config.json", "model.safetensors", "loss.png", "samples.txt", *NUMBERS)
 # The files of any tokenizer: those that the next run's tokenizer does not write would be taken for its own.
 OUTPUT_FILES += (
@@ -57,16 +71,19 @@ def finish_run(
         The metrics, as in results.json: counts, seconds, bits per byte, shares.
     """
     for name in NUMBERS:  # of earlier weights
-        (folder / name).unlink(missing_ok=True)
+        remove_file(folder / name)
     # The model is saved first: whatever fails later, it is on disk. It is saved with its code, as its card says.
     model.carry_code()
-    model.eval().save_pretrained(folder)
-    data.tokenizer.save_pretrained(folder)
+    with complete_files(folder) as temporary:
+        model.eval().save_pretrained(temporary)
+        data.tokenizer.save_pretrained(temporary)
+    record = record_corpus(data.corpus, getattr(trainer.batches, "seen", None), args.init_from)
+    record.write(folder)
     print("measuring on the held-out text")
     metrics = collect_metrics(model, data, trainer)
     baselines: dict[str, dict[str, float]] = {}
     ngram = None
-    if not args.no_baselines:
+    if not args.no_baselines and data.round_trip.lossless:  # else they would be those of another text
         baselines, ngram = run_baselines(
             data.corpus.train, data.corpus.heldout, data.train, data.heldout, vocabulary_size(data.tokenizer)
         )
@@ -89,11 +106,17 @@ def finish_run(
 
     texts = [sample.text for sample in samples]
     numbered = [f"=== {number} ===\n{text}" for number, text in enumerate(texts, start=1)]
-    (folder / "samples.txt").write_text("\n\n".join(numbered), "utf-8")
-    plot_history(folder / "loss.png", data, trainer.state, metrics, references, name)
+    write_text(folder / "samples.txt", "\n\n".join(numbered))
+    kept = trainer.kept()
+    plot_history(folder / "loss.png", data, trainer.state, kept["step"], metrics, references, name)
     protocol = {"prompt": prompt, "bytes": SNIPPET_BYTES, "tokens": length, "temperature": TEMPERATURE, "top_p": TOP_P}
-    facts = data_facts(args, data.corpus.name)
-    first_words = KNOWN.get(facts["name"], {}).get("prompt") or opening(data.corpus.heldout)
+    facts = data_facts(args, data.corpus)
+    first_words = opening(data.corpus.heldout)
+    if is_known(facts["name"], facts["kind"], facts["named"]):
+        first_words = KNOWN[facts["name"]]["prompt"]
+    write_json(folder / LOCAL_FILE, local_arguments(vars(args)))
+    config = model.config.to_dict()
+    config.pop("_name_or_path", None)  # the folder that the weights came from
     write_json(
         folder / "results.json",
         {
@@ -101,12 +124,14 @@ def finish_run(
             "baselines": baselines,
             "parse_shares": shares,
             "snippet_protocol": protocol,
-            "data": {**facts, "prompt": first_words, **describe_data(args, data)},
+            "data": {**facts, "prompt": first_words, **describe_data(args, data), "heldout_seen": record.heldout_seen},
             "samples": texts,
+            "base": base_facts(args.init_from),
             "weights_sha256": fingerprint(model),
-            "args": vars(args),
-            "config": model.config.to_dict(),
-            **describe_history(trainer.state),
+            "args": public_arguments(vars(args)),
+            "config": config,
+            **describe_history(data, trainer.state),
+            "kept": kept,
             "machine": machine(),
             "versions": versions(),
             "changed": trainer.state.changed,
@@ -115,6 +140,13 @@ def finish_run(
         },
     )
     show_results(name, folder, metrics, references, shares, texts)
+    if not data.round_trip.lossless:
+        print(reason(data.round_trip.record()))
+    if record.heldout_seen:
+        print(
+            f"{record.heldout_seen:,} of the {len(data.corpus.heldout):,} held-out documents were trained on by the model "
+            "that the weights come from: the numbers are not those of a new text"
+        )
     print(next_steps(args, trainer.state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics
 
@@ -137,6 +169,8 @@ def collect_metrics(model: MinRNNForCausalLM, data: Data, trainer: Trainer) -> d
         "tokenizer_seconds": data.tokenizer_seconds,
         "encode_seconds": data.encode_seconds,
     }
+    if not data.round_trip.lossless:
+        metrics["heldout_bits_per_token"] = data.heldout_in_unit(metrics.pop("heldout_bits_per_byte"))
     metrics["evaluation_seconds"] = time.perf_counter() - start
     return metrics
 
@@ -154,17 +188,24 @@ def other_parse_shares(
 
 
 def plot_history(
-    path: Path, data: Data, state: TrainingState, metrics: dict[str, float], references: dict[str, float], name: str
+    path: Path,
+    data: Data,
+    state: TrainingState,
+    kept_step: int,
+    metrics: dict[str, float],
+    references: dict[str, float],
+    name: str,
 ) -> None:
-    """Plots the losses of a run."""
+    """Plots the losses of a run, and marks the step whose weights are kept."""
     plot_curve(
         path,
         state.seconds,
-        [data.bits_per_byte(loss) for loss in state.losses],
-        [(seconds, bits) for seconds, bits in state.evaluations],
-        (state.elapsed, metrics["heldout_bits_per_byte"]),
+        [data.in_unit(loss) for loss in state.losses],
+        [(seconds, data.heldout_in_unit(bits)) for seconds, bits in state.evaluations],
+        (state.seconds[kept_step - 1], metrics[f"heldout_{data.unit.replace(' ', '_')}"]),
         references,
         f"{name}, {amount(metrics['parameters'])} parameters, on {data.corpus.name}",
+        data.unit,
     )
 
 
@@ -180,11 +221,14 @@ def describe_data(args: argparse.Namespace, data: Data) -> dict:
         "heldout_bytes": data.heldout.num_bytes,
         "vocabulary": len(data.tokenizer),
         "sha256": data.fingerprint,
+        "lossless": data.round_trip.lossless,
+        "round_trip": data.round_trip.record(),
     }
 
 
-def describe_history(state: TrainingState) -> dict:
+def describe_history(data: Data, state: TrainingState) -> dict:
     """Returns the losses of some of the steps, and all evaluations, for results.json."""
+    estimate = f"heldout_{data.unit.replace(' ', '_')}_estimate"
     kept = thinned(state.losses)
     losses = [state.losses[i] for i in kept]
     return {
@@ -193,7 +237,7 @@ def describe_history(state: TrainingState) -> dict:
             "seconds": [state.seconds[i] for i in kept],
             "loss": [None if math.isnan(loss) else loss for loss in losses],
         },
-        "evaluations": [{"seconds": s, "heldout_bits_per_byte_estimate": v} for s, v in state.evaluations],
+        "evaluations": [{"seconds": s, estimate: data.heldout_in_unit(v)} for s, v in state.evaluations],
     }
 
 
@@ -242,8 +286,9 @@ def show_results(
         print(f"\n--- sample {number} " + "-" * 60 + f"\n{text}")
     if texts:
         print("-" * 73)
-    rows = [*references.items(), (name, metrics["heldout_bits_per_byte"])]
-    print("\n" + table("held-out bits per byte", rows))
+    if "heldout_bits_per_byte" in metrics:
+        rows = [*references.items(), (name, metrics["heldout_bits_per_byte"])]
+        print("\n" + table("held-out bits per byte", rows))
     if shares:
         print("\n" + table("share of samples that parse", list(shares.items()), digits=2))
     skipped = ""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 import os
 
+from training.common.plots import legend_below, save_figure
+
 CURVE_POINTS = 500
 
 
@@ -49,22 +51,24 @@ def plot_curve(
     final: tuple[float, float],
     references: dict[str, float],
     title: str,
+    unit_of_loss: str = "bits per byte",
 ) -> None:
     """Writes the loss curve as a PNG.
 
     Args:
         seconds (`list[float]`): Training time at each step.
-        bits (`list[float]`): Training loss at each step, bits per byte; values that are not finite are left out.
-        evaluations (`list[tuple[float, float]]`): Training time, and bits per byte on a part of the held-out text.
-        final (`tuple[float, float]`): The same at the end, on all of the held-out text.
-        references (`dict[str, float]`): Horizontal lines by name, bits per byte.
+        bits (`list[float]`): Training loss at each step, in `unit_of_loss`; values that are not finite are left out.
+        evaluations (`list[tuple[float, float]]`): Training time, and the loss on a part of the held-out text.
+        final (`tuple[float, float]`): The same for the weights that are kept, on all of the held-out text.
+        references (`dict[str, float]`): Horizontal lines by name.
     """
     import matplotlib
 
     matplotlib.use("Agg")  # draws without a window
     from matplotlib import pyplot as plt
 
-    end, final_bits = final
+    end = max(seconds[-1], final[0])
+    final_bits = final[1]
     unit, unit_name = (60.0, "minutes") if end >= 120 else (1.0, "seconds")
     figure, axes = plt.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes.spines[["top", "right"]].set_visible(False)
@@ -73,26 +77,33 @@ def plot_curve(
     finite = [(second, value) for second, value in zip(seconds, bits, strict=True) if math.isfinite(value)]
     smooth = smoothed([value for _, value in finite], 1 - 1 / max(1.0, len(finite) / 50))
     shown = thinned(smooth, 2000)
+    style = "o-" if len(shown) <= 30 else "-"  # a run may have a single step
     axes.plot(
-        [finite[i][0] / unit for i in shown], [smooth[i] for i in shown], color="#4477aa", lw=1.8, label="training"
+        [finite[i][0] / unit for i in shown],
+        [smooth[i] for i in shown],
+        style,
+        color="#4477aa",
+        lw=1.8,
+        ms=3,
+        label="training",
     )
     if evaluations:
         points = [(elapsed / unit, value) for elapsed, value in evaluations]
         axes.plot(*zip(*points, strict=True), "o", mfc="none", color="#cc3311", ms=5, label="held out, a part")
     label = f"held out, all: {final_bits:.3f}"
-    axes.plot(end / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
+    axes.plot(final[0] / unit, final_bits, "o", color="#cc3311", ms=6, clip_on=False, label=label)
     # The loss falls from about 8 bits in the first steps. If they were shown, the rest would look flat.
     late = smooth[len(smooth) // 10 :]
-    lowest = min([*late, final_bits, *(value for _, value in evaluations), *references.values()])
-    highest = max([*late[:1], final_bits, *references.values()])
+    late_evaluations = [value for elapsed, value in evaluations if elapsed > end / 10 and math.isfinite(value)]
+    lowest = min([*late, final_bits, *late_evaluations, *references.values()])
+    highest = max([*late, final_bits, *late_evaluations, *references.values()])
     margin = 0.05 * (highest - lowest) + 1e-3
     axes.set_ylim(lowest - margin, highest + margin)
     axes.set_xlim(0, end / unit)
     _draw_references(axes, references, 0.05 * (highest - lowest))
-    axes.set(xlabel=f"training time ({unit_name})", ylabel="bits per byte", title=title)
-    axes.legend(frameon=False, loc="upper right")
-    figure.savefig(path)
-    plt.close(figure)
+    axes.set(xlabel=f"training time ({unit_name})", ylabel=unit_of_loss, title=title)
+    legend_below(figure, axes)
+    save_figure(path, figure)
 
 
 def _draw_references(axes, references: dict[str, float], distance: float) -> None:

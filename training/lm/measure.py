@@ -15,7 +15,7 @@ from hf_minrnn import MinRNNForCausalLM
 from training.common.errors import InputError
 from training.common.text import amount
 from training.lm.evaluation import finished, token_nats
-from training.lm.positions import bits_of, by_position, name_of, worth_past
+from training.lm.positions import bits_of, by_position, name_of, unit_of, worth_past
 from training.lm.tokenization import TokenStream
 
 
@@ -64,6 +64,23 @@ def measure_text(
     return scores, by_position(nats["pieces"], nats["carried"], unknown, length, bytes_per_token)
 
 
+def replace_bits_per_byte(measured: dict) -> None:
+    """Replaces the bits per byte of a result by bits per token, because the tokenizer does not keep the text.
+
+    Args:
+        measured (`dict`): Has `metrics`, `pieces` and `positions`.
+    """
+    for row in measured["positions"]:
+        for entry in (row, row["with_all_before"]):
+            del entry["bits_per_byte"]
+            entry["bits_per_token"] = entry["bits"] / row["tokens"]
+    del measured["pieces"]["bits_per_byte"]
+    worth = worth_past(measured["positions"], measured["window"])
+    metrics = measured["metrics"]
+    metrics |= {name: None for name in metrics if name.endswith("bits_per_byte")}
+    metrics["worth_past_training_length_bits_per_token"] = None if worth is None else worth[1]
+
+
 @torch.inference_mode()
 def draw_samples(
     model: MinRNNForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[str], args: argparse.Namespace
@@ -98,33 +115,51 @@ def draw_samples(
     return samples
 
 
+def _three_ways(result: dict) -> str:
+    """Returns the table of the text read in three ways; without bits per byte if the tokenizer does not keep the text."""
+    metrics = result["metrics"]
+    pieces = result["pieces"]
+    rows = (
+        ("state carried through the text", metrics["bits_per_byte"], metrics["perplexity"]),
+        (f"windows of {result['window']:,} tokens", metrics["windows_bits_per_byte"], metrics["windows_perplexity"]),
+        (f"pieces of {pieces['length']:,} tokens", pieces.get("bits_per_byte"), pieces["perplexity"]),
+    )
+    if metrics["bits_per_byte"] is None:
+        lines = [f"\n{'':<34}perplexity", *(f"{name:<34}{perplexity:>10.3f}" for name, _, perplexity in rows)]
+    else:
+        lines = [f"\n{'':<34}bits per byte  perplexity"]
+        lines += [f"{name:<34}{bits:>13.4f}{perplexity:>12.3f}" for name, bits, perplexity in rows]
+    return "\n".join(lines)
+
+
+def _by_position(result: dict) -> list[str]:
+    """Returns the lines of the table of losses by position, and the worth of long context."""
+    rows = result["positions"]
+    window = result["window"]
+    key = unit_of(rows)
+    unit = key.replace("_", " ")
+    lines = [f"{'position in a piece':<21}{'tokens':>9}{unit:>15}  same tokens, state carried"]
+    for row in rows:
+        lines.append(f"{name_of(row):<21}{row['tokens']:>9,}{row[key]:>15.4f}{row['with_all_before'][key]:>28.4f}")
+    worth = worth_past(rows, window)
+    if worth is None:
+        return [
+            *lines,
+            f"the text is too short to measure the worth of context beyond the training length of {window} tokens",
+        ]
+    row, gain = worth
+    return [
+        *lines,
+        f"context beyond the training length of {window:,} tokens is worth {gain:.4f} {unit} "
+        f"(at positions {name_of(row)})",
+    ]
+
+
 def summary(result: dict) -> str:
     """Returns the content of a result file as text for the terminal."""
     metrics = result["metrics"]
     pieces = result["pieces"]
-    window = result["window"]
-    lines = [f"\n{'':<34}bits per byte  perplexity"]
-    for name, bits, perplexity in (
-        ("state carried through the text", metrics["bits_per_byte"], metrics["perplexity"]),
-        (f"windows of {window:,} tokens", metrics["windows_bits_per_byte"], metrics["windows_perplexity"]),
-        (f"pieces of {pieces['length']:,} tokens", pieces["bits_per_byte"], pieces["perplexity"]),
-    ):
-        lines.append(f"{name:<34}{bits:>13.4f}{perplexity:>12.3f}")
-    lines.append(f"\n{'position in a piece':<21}{'tokens':>9}  bits per byte  same tokens, state carried")
-    for row in result["positions"]:
-        carried = row["with_all_before"]["bits_per_byte"]
-        lines.append(f"{name_of(row):<21}{row['tokens']:>9,}{row['bits_per_byte']:>15.4f}{carried:>28.4f}")
-    worth = worth_past(result["positions"], window)
-    if worth is None:
-        lines.append(
-            f"the text is too short to measure the worth of context beyond the training length of {window} tokens"
-        )
-    else:
-        row, gain = worth
-        lines.append(
-            f"context beyond the training length of {window:,} tokens is worth {gain:.4f} bits per byte "
-            f"(at positions {name_of(row)})"
-        )
+    lines = [_three_ways(result), "", *_by_position(result)]
     for number, sample in enumerate(result["samples"], start=1):
         lines.append(f"\n--- sample {number}, seed {sample['seed']} " + "-" * 50 + f"\n{sample['text']}")
     lines.append("-" * 73)

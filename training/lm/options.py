@@ -37,11 +37,14 @@ FREE_TO_CHANGE = {
     "compile",
     "gradient_checkpointing",
     "fsdp",
+    "patience",
+    "heldout_documents",  # the documents that are held out are compared
 }
 NOT_ABOUT_TRAINING = {
     "dataset",
     "dataset_name",
     "dataset_license",
+    "license",
     *TEXT_OPTIONS,  # the text itself is compared
     "batch_size",  # the rows of a step are compared: batch_size * accumulate * processes
     "accumulate",
@@ -51,6 +54,7 @@ NOT_ABOUT_TRAINING = {
     "resume",
     "overwrite",
     "eval_every",
+    "keep_weights",
     "samples",
     "snippets",
     "no_baselines",
@@ -59,7 +63,7 @@ NOT_ABOUT_TRAINING = {
     "push_to_hub",
 }
 BATCHINGS = ("windows", "packed", "stateful")
-TRACKERS = ("tensorboard", "trackio")
+TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -69,6 +73,27 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         SystemExit: argparse rejected a value and printed why.
         InputError: See `parse_config`.
     """
+    parser = _make_parser()
+    args = parser.parse_args(argv)
+    args.config = parse_config(args.config)
+    _complete_batching(parser, args)
+    _complete_output_dir(parser, args)
+    return args
+
+
+def given_options(argv: list[str] | None = None) -> set[str]:
+    """Returns the names of the options that a command line contains, as in the namespace.
+
+    >>> sorted(given_options(["--seed", "0", "--stateful"]))
+    ['batching', 'seed']
+    """
+    parser = _make_parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS  # the namespace then has no values but those of the command line
+    return set(vars(parser.parse_args(argv)))
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "training.train_lm",
         "Train a minGRU or minLSTM language model; without arguments, on Python's standard library for five minutes.",
@@ -77,11 +102,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     _add_model_options(parser.add_argument_group("model (MinRNNConfig sets what is not given)"))
     _add_training_options(parser.add_argument_group("training"))
     _add_output_options(parser.add_argument_group("output"))
-    args = parser.parse_args(argv)
-    args.config = parse_config(args.config)
-    _complete_batching(parser, args)
-    _complete_output_dir(parser, args)
-    return args
+    return parser
 
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
@@ -89,6 +110,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--dataset", default="stdlib", help="stdlib, a text file, a folder, a table, or a name on the Hub")
     add("--dataset-name", help="for the model's card; by default the name of the source")
     add("--dataset-license", help="for the model's card: the license's identifier on the Hub, for example cc-by-4.0")
+    add("--license", help="for the model's card: the identifier of the license of the weights; by default not stated")
     add_text_options(group)
     add(
         "--tokenizer",
@@ -110,13 +132,19 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--heldout-documents",
         type=positive_int,
-        default=100,
-        help="largest number of documents to hold out; --streaming only",
+        default=None,
+        help="number of documents to hold out; by default up to 100, and at most a tenth of a local source; --streaming only",
     )
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add(
+        "--init-from",
+        default=None,
+        metavar="FOLDER_OR_HUB_NAME",
+        help="saved model to continue training: its weights, configuration and tokenizer",
+    )
     add("--cell-type", choices=("mingru", "minlstm"), default="mingru", help="recurrent cell")
     add("--hidden-size", type=positive_int, default=128, help="width of the residual stream")
     add("--num-hidden-layers", type=positive_int, default=4, help="number of blocks")
@@ -154,6 +182,13 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--compile", action="store_true", help="use torch.compile; compiling counts as training time")
     add("--gradient-checkpointing", action="store_true", help="save memory by computing about a third more")
     add("--fsdp", action="store_true", help="shard over the processes (FSDP2) instead of DDP")
+    add(
+        "--patience",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="stop after N evaluations in a row without a lower held-out estimate; by default never",
+    )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -162,13 +197,32 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add("--checkpoint-every", type=positive, default=60.0, metavar="SECONDS", help="time between checkpoints")
     add("--keep", type=positive_int, default=2, help="number of checkpoints to keep")
     start = group.add_mutually_exclusive_group()
-    start.add_argument("--resume", action="store_true", help="continue from the newest checkpoint of the folder")
+    start.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("auto",),
+        help="continue from the newest checkpoint of the folder; auto: or start, if the folder has none",
+    )
     start.add_argument("--overwrite", action="store_true", help="start again in a folder that is not empty")
     add("--eval-every", type=positive, default=0.1, metavar="SHARE", help="share of the budget between evaluations")
+    add(
+        "--keep-weights",
+        choices=("best", "last"),
+        default="best",
+        help="weights to save as the model: those with the lowest held-out estimate, or those of the last step",
+    )
     add("--samples", type=whole, default=2, help="number of texts to print and save")
     add("--snippets", type=whole, default=100, help="number of texts for the share that parses; Python data only")
     add("--no-baselines", action="store_true", help="leave out gzip, xz and the 5-gram")
-    add("--trackers", nargs="+", choices=TRACKERS, default=[], help="trackers to log to during training")
+    add(
+        "--trackers",
+        nargs="+",
+        choices=TRACKERS,
+        default=[],
+        help="log to these during training; install them with pip",
+    )
     add("--peak-tflops", type=positive, default=None, help="peak speed of one device in TFLOP/s; measured if not given")
     add("--push-to-hub", default=None, metavar="OWNER/NAME", help="repository for the finished model")
 
@@ -181,8 +235,11 @@ def _complete_batching(parser: argparse.ArgumentParser, args: argparse.Namespace
         if args.batching == "windows":
             parser.error("argument --batching: a stream has no windows to draw from; use packed or stateful")
         args.no_baselines = True  # they would have to read the whole stream
-    elif args.shuffle_buffer:
+        return
+    if args.shuffle_buffer:
         parser.error("argument --shuffle-buffer: only for --streaming; other data is drawn from all of the text")
+    if args.heldout_documents is None:
+        args.heldout_documents = 100  # has no effect; earlier results and checkpoints record it
 
 
 def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -199,7 +256,13 @@ def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespa
 
 
 def how_to_resume(args: argparse.Namespace) -> str:
-    """Returns the change to a run's command that makes it continue the run."""
+    """Returns the change to a run's command that makes it continue the run.
+
+    >>> how_to_resume(parse_arguments(["--resume", "auto"]))
+    '--resume auto'
+    """
+    if args.resume == "auto":
+        return "--resume auto"
     return "--resume in place of --overwrite" if args.overwrite else "--resume"
 
 

@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from training.common.plots import legend_below, save_figure
 from training.lm.tokenization import UNKNOWN_BITS
 
 
@@ -89,13 +90,19 @@ def worth_past(rows: list[dict], window: int) -> tuple[dict, float] | None:
     """Returns the worth of context beyond the training length.
 
     Returns:
-        The last group of positions within the training length, and the bits per byte that its tokens gain if the state is
+        The last group of positions within the training length, and what its tokens gain, in `unit_of(rows)`, if the state is
         carried through all of the text before them; `None` if no piece is longer than the window.
     """
     if rows[-1]["last"] <= window:
         return None
     row = next(row for row in rows if row["last"] >= window)
-    return row, row["bits_per_byte"] - row["with_all_before"]["bits_per_byte"]
+    key = unit_of(rows)
+    return row, row[key] - row["with_all_before"][key]
+
+
+def unit_of(rows: list[dict]) -> str:
+    """Returns the key of the losses in rows: `bits_per_byte`, or `bits_per_token` if the tokenizer does not keep the text."""
+    return "bits_per_byte" if "bits_per_byte" in rows[0] else "bits_per_token"
 
 
 def name_of(row: dict) -> str:
@@ -107,16 +114,23 @@ def name_of(row: dict) -> str:
     return str(row["first"]) if row["first"] == row["last"] else f"{row['first']}-{row['last']}"
 
 
-def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title: str) -> None:
-    """Writes a PNG: bits per byte by position above, and below the bits that the text further back saves there."""
+def plot_positions(
+    path: str | os.PathLike, rows: list[dict], window: int, title: str, key: str = "bits_per_byte"
+) -> None:
+    """Writes a PNG: the loss by position above, and below the bits that the text further back saves there.
+
+    Args:
+        key (`str`): See `unit_of`.
+    """
     import matplotlib
 
     matplotlib.use("Agg")  # draws without a window
     from matplotlib import pyplot as plt
 
     middles = [math.sqrt(row["first"] * row["last"]) for row in rows]
-    alone = [row["bits_per_byte"] for row in rows]
-    whole = [row["with_all_before"]["bits_per_byte"] for row in rows]
+    unit = key.replace("_", " ")
+    alone = [row[key] for row in rows]
+    whole = [row["with_all_before"][key] for row in rows]
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(8, 6.4), dpi=150, layout="constrained", sharex=True, height_ratios=(3, 2)
     )
@@ -128,11 +142,11 @@ def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title
     highest = max(late + whole)
     margin = 0.08 * (highest - lowest) + 1e-3
     upper.set_ylim(lowest - margin, highest + margin)
-    upper.set(ylabel="bits per byte", title=title)
+    upper.set(ylabel=unit, title=title)
     lower.axhline(0, color="0.55", lw=1)
     lower.plot(middles, [a - b for a, b in zip(alone, whole)], "o-", color="#4477aa", ms=5, lw=1.8)
     lower.set_yscale("symlog", linthresh=1e-3)
-    lower.set(xlabel="tokens read since the state was empty", ylabel="bits per byte that the\ntext further back saves")
+    lower.set(xlabel="tokens read since the state was empty", ylabel=f"{unit} that the\ntext further back saves")
     lower.set_xscale("log", base=2)
     ticks = [row["last"] for row in rows]
     lower.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
@@ -142,6 +156,5 @@ def plot_positions(path: str | os.PathLike, rows: list[dict], window: int, title
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.92")
         axes.set_axisbelow(True)
-    upper.legend(edgecolor="none", framealpha=1, loc="upper right")
-    figure.savefig(path)
-    plt.close(figure)
+    legend_below(figure, upper)
+    save_figure(path, figure)

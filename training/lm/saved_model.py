@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.errors import InputError, first_line
+from training.lm.run_facts import LOCAL_FILE
 
 
 def load_config(name: str) -> MinRNNConfig:
@@ -101,10 +104,46 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
     return model
 
 
+def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str | torch.Tensor]:
+    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor."""
+    files: dict[str, str | torch.Tensor] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if not path.is_file():
+                continue
+            name = path.relative_to(folder).as_posix()
+            content = path.read_bytes()
+            try:
+                files[name] = content.decode("utf-8")
+            except UnicodeDecodeError:
+                files[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return files
+
+
+def write_tokenizer_files(files: dict[str, str | torch.Tensor], folder: str | os.PathLike) -> None:
+    """Writes what `tokenizer_files` returned to a folder."""
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            path.write_bytes(content.encode("utf-8"))
+        else:
+            path.write_bytes(content.numpy().tobytes())
+
+
+def tokenizer_from_files(files: dict[str, str | torch.Tensor], config: MinRNNConfig) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer whose files `tokenizer_files` returned."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer_files(files, folder)
+        return load_tokenizer(folder, config)
+
+
 def trained_with(name: str) -> dict:
     """Returns the training arguments from results.json in a model's folder, and its description of the text as `data`.
 
-    The result is empty if train_lm.py did not write the model.
+    results.json has only the last component of a local path. If the training ran on this machine, the full path comes from
+    `run_facts.LOCAL_FILE`. The result is empty if train_lm.py did not write the model.
     """
     path = Path(name).expanduser()
     try:
@@ -112,9 +151,14 @@ def trained_with(name: str) -> dict:
         if not path.is_dir():
             file = Path(hf_hub_download(name, "results.json"))
         found = json.loads(file.read_text(encoding="utf-8"))
-        return {**found["args"], "data": dict(found.get("data", {}))}
+        return {**found["args"], **_local_arguments(path), "data": dict(found.get("data", {}))}
     except (OSError, TypeError, ValueError, KeyError):
         return {}  # there is no such file, or it has another content
+
+
+def _local_arguments(folder: Path) -> dict:
+    file = folder / LOCAL_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -7,7 +7,6 @@ Every process reads the whole stream and takes its own rows, so the rows don't d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 import torch
@@ -15,10 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from training.common.errors import InputError
 from training.corpus.corpus import DocumentStream
-from training.corpus.load import quietly
-from training.lm.tokenization import encode_document_ids
+from training.corpus.hub import quietly
+from training.lm.tokenization import encode_document_ids, token_dtype
+from training.lm.trained_on import TrainedOn
 
-READ_AT_ONCE = 32  # documents that are encoded together
+READ_AT_ONCE = 32  # documents that are encoded together, or fewer if they are long
+CHARACTERS_AT_ONCE = 1 << 20
 
 
 class StreamBatches:
@@ -47,13 +48,17 @@ class StreamBatches:
     ):
         self.stream = stream
         self.tokenizer = tokenizer
+        self.dtype = token_dtype(tokenizer)
         self.length = length
         self.rows = rows
         self.shuffle_buffer = shuffle_buffer
         self.seed = seed
         self.epoch = 0
         self.given = 0  # number of documents that rows have taken
-        self.lanes = [np.zeros(0, np.int64)] * (rows if batching == "stateful" else 1)  # tokens that the next rows take
+        self.seen = TrainedOn()  # record of the documents that were read
+        self.lanes = [np.zeros(0, self.dtype)] * (
+            rows if batching == "stateful" else 1
+        )  # tokens that the next rows take
         self.waiting: list[np.ndarray] = []  # documents that are encoded and in no lane yet
         self.iterator: Iterator[str] | None = None
         # State of the stream after the last read. A stream that was resumed and not yet read does not know its own state.
@@ -64,11 +69,14 @@ class StreamBatches:
         for _ in range(2):  # at the end of the stream, it is read again from the start
             if self.iterator is None:
                 self.iterator = iter(self.stream)
-            texts = quietly(lambda: list(islice(self.iterator, READ_AT_ONCE)), "the next documents of the stream")
+            texts = quietly(lambda: _next_texts(self.iterator), "the next documents of the stream")
             if texts:
                 self.position = self.stream.state_dict()
+                if self.epoch == 0:  # later epochs read the same documents
+                    self.seen.add(texts)
                 separator = np.array([self.tokenizer.eos_token_id])
-                self.waiting += [np.concatenate([separator, ids]) for ids in encode_document_ids(self.tokenizer, texts)]
+                for ids in encode_document_ids(self.tokenizer, texts):
+                    self.waiting.append(np.concatenate([separator, ids]).astype(self.dtype))
                 return
             self.iterator = None
             self.position = None
@@ -100,8 +108,9 @@ class StreamBatches:
             taken.append(lane[: take + 1])
             self.lanes[number] = lane[take:]
         if len(self.lanes) > 1 or self.rows == 1:
-            return np.stack(taken)
-        return taken[0][np.arange(self.rows)[:, None] * self.length + np.arange(self.length + 1)]
+            return np.stack(taken).astype(np.int64)
+        index = np.arange(self.rows)[:, None] * self.length + np.arange(self.length + 1)
+        return taken[0][index].astype(np.int64)
 
     def state_dict(self) -> dict:
         """Returns the position in the stream, and the tokens that were read and not yet taken."""
@@ -111,19 +120,33 @@ class StreamBatches:
             "given": self.given,
             "lanes": [_narrow(lane) for lane in self.lanes],
             "waiting": [_narrow(ids) for ids in self.waiting],
+            "seen": self.seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Continues at the position of a state dict."""
         self.epoch = state["epoch"]
         self.given = state["given"]
-        self.lanes = [lane.numpy().astype(np.int64) for lane in state["lanes"]]
-        self.waiting = [ids.numpy().astype(np.int64) for ids in state["waiting"]]
+        self.lanes = [lane.numpy().astype(self.dtype) for lane in state["lanes"]]
+        self.waiting = [ids.numpy().astype(self.dtype) for ids in state["waiting"]]
+        self.seen.load_state_dict(state.get("seen"))
         self.iterator = None
         self.position = state["stream"]
         if self.position is not None:
             self.stream.load_state_dict(self.position)
             self.iterator = iter(self.stream)
+
+
+def _next_texts(documents: Iterator[str]) -> list[str]:
+    """Returns the next `READ_AT_ONCE` documents, or fewer with about `CHARACTERS_AT_ONCE` characters; none at the end."""
+    texts: list[str] = []
+    size = 0
+    for text in documents:
+        texts.append(text)
+        size += len(text)
+        if len(texts) == READ_AT_ONCE or size >= CHARACTERS_AT_ONCE:
+            break
+    return texts
 
 
 def _narrow(ids: np.ndarray) -> torch.Tensor:

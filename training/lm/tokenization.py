@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from training.common.errors import InputError
-from training.corpus.load import quietly
+from training.corpus.hub import quietly
+from training.lm.pieces import pieces
 
 SEPARATOR = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -35,7 +36,8 @@ UNKNOWN = "<unk>"
 KINDS = ("bytes", "bpe", "chars")
 UNKNOWN_BITS = math.log2(0x110000 - 0x800)  # to name one of all Unicode characters
 LONG_WORD = re.compile(r"\S{1000}|\s{1000}")
-ENCODE_AT_ONCE = 1 << 20  # characters; limits the memory of the encoder's results
+ENCODE_AT_ONCE = 1 << 19  # characters; limits the memory of the encoder's results
+MOST_AT_ONCE = 1 << 14  # documents; each takes some memory even if it is short
 
 
 def build_tokenizer(
@@ -87,7 +89,7 @@ def _learned_bpe(documents: Sequence[str], vocab_size: int, special: list[str]) 
         )
     tokenizer = _byte_level(use_regex=True)
     tokenizer.train_from_iterator(
-        _without_long_words(documents),
+        _without_long_words(piece for document in documents for piece in pieces(document)),
         trainers.BpeTrainer(
             vocab_size=vocab_size - len(special) + 1,
             special_tokens=[SEPARATOR],
@@ -151,17 +153,17 @@ def _byte_level(use_regex: bool) -> Tokenizer:
     return tokenizer
 
 
-def _without_long_words(documents: Sequence[str]) -> Iterator[str]:
-    """Yields the documents, cut so that no word or run of white space is longer than 1000 characters.
+def _without_long_words(texts: Iterable[str]) -> Iterator[str]:
+    """Yields texts, cut so that no word or run of white space is longer than 1000 characters.
 
     The time to learn from a word grows with the square of its length: a genome of a megabyte would take an hour.
     """
-    for document in documents:
+    for text in texts:
         begin = 0
-        for found in LONG_WORD.finditer(document):
-            yield document[begin : found.end()]
+        for found in LONG_WORD.finditer(text):
+            yield text[begin : found.end()]
             begin = found.end()
-        yield document[begin:]
+        yield text[begin:]
 
 
 def _characters(documents: Sequence[str]) -> Tokenizer:
@@ -196,47 +198,78 @@ class TokenStream:
 
 
 def encode_documents(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> TokenStream:
-    """Encodes documents into one array, with a separator before each."""
-    dtype = np.uint16 if vocabulary_size(tokenizer) <= 1 << 16 else np.uint32
+    """Encodes documents into one array, with a separator before each.
+
+    Besides the result, this takes memory for a batch of about `ENCODE_AT_ONCE` characters only.
+    """
+    dtype = token_dtype(tokenizer)
     separator = np.array([tokenizer.eos_token_id], dtype)
-    pieces = [piece for ids in encode_document_ids(tokenizer, documents) for piece in (separator, ids.astype(dtype))]
-    ids = np.concatenate(pieces) if pieces else separator[:0]
-    num_unknown = int((ids == unknown_id(tokenizer)).sum())
-    return TokenStream(ids, sum(len(document.encode()) for document in documents), num_unknown)
+    found = bytearray()  # grows without a second copy, which joining arrays would make
+    num_bytes = 0
+    for batch in _batches(documents):
+        for (begins, text), ids in zip(batch, _encoded(tokenizer, [text for _, text in batch]), strict=True):
+            if begins:
+                found += separator.tobytes()
+            found += ids.astype(dtype).tobytes()
+            num_bytes += len(text.encode())
+    ids = np.frombuffer(found, dtype)
+    return TokenStream(ids, num_bytes, int(np.count_nonzero(ids == unknown_id(tokenizer))))
+
+
+def token_dtype(tokenizer: PreTrainedTokenizerBase) -> type[np.unsignedinteger]:
+    """Returns the smallest type for the ids of a tokenizer: uint16 or uint32."""
+    return np.uint16 if vocabulary_size(tokenizer) <= 1 << 16 else np.uint32
 
 
 def encode_document_ids(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> Iterator[np.ndarray]:
     """Yields the token ids of each document, without special tokens.
 
-    If the text of a document contains the separator's spelling, it gets ordinary tokens.
+    If the text of a document contains the separator's spelling, it gets ordinary tokens. A long document is encoded in pieces,
+    see `training.lm.pieces`. A loaded tokenizer that adds a space before each text adds one before each piece.
     """
+    parts: list[np.ndarray] = []
+    for batch in _batches(documents):
+        for (begins, _), ids in zip(batch, _encoded(tokenizer, [text for _, text in batch]), strict=True):
+            if begins and parts:
+                yield np.concatenate(parts)
+                parts = []
+            parts.append(ids)
+    if parts:
+        yield np.concatenate(parts)
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Iterator[np.ndarray]:
+    """Yields the token ids of each text."""
     if not tokenizer.is_fast:
-        for document in documents:
-            yield np.array(tokenizer(document, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
+        for text in texts:
+            yield np.array(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, np.int64)
         return
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()  # a saved tokenizer may have kept either setting from an earlier call
     backend.no_padding()
     before = backend.encode_special_tokens
-    for batch in _batches(documents):
-        backend.encode_special_tokens = True
-        try:
-            encodings = backend.encode_batch_fast(batch, add_special_tokens=False)
-        finally:
-            backend.encode_special_tokens = before
-        for encoding in encodings:
-            yield np.array(encoding.ids, np.int64)
+    backend.encode_special_tokens = True
+    try:
+        encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = before
+    for encoding in encodings:
+        yield np.array(encoding.ids, np.int64)
 
 
-def _batches(documents: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(documents: Sequence[str]) -> Iterator[list[tuple[bool, str]]]:
+    """Yields the pieces of documents in batches, each with whether a document begins with it."""
+    batch: list[tuple[bool, str]] = []
     size = 0
     for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= ENCODE_AT_ONCE:
-            yield batch
-            batch = []
-            size = 0
+        begins = True
+        for piece in pieces(document):
+            batch.append((begins, piece))
+            begins = False
+            size += len(piece)
+            if size >= ENCODE_AT_ONCE or len(batch) >= MOST_AT_ONCE:
+                yield batch
+                batch = []
+                size = 0
     if batch:
         yield batch

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,43 +17,25 @@ from accelerate import Accelerator
 
 from hf_minrnn import MinRNNForCausalLM
 from training.common.checkpoint import checkpoints, save_checkpoint
-from training.common.errors import CheckpointError
+from training.common.errors import CheckpointError, write_remedy
 from training.common.schedule import learning_rate_factor
 from training.common.stop_request import StopRequest
 from training.lm.batches import positions
+from training.lm.best_weights import BestWeights
 from training.lm.data import Data
-from training.lm.distributed import load_whole_state, shard, whole_state
+from training.lm.distributed import load_whole_state, shard, whole_state, whole_weights
 from training.lm.evaluation import quick_bits_per_byte
 from training.lm.loss_curve import MovingAverage
-from training.lm.model_setup import build_optimizer
+from training.lm.model_setup import build_optimizer, config_fields
 from training.lm.options import NOT_ABOUT_TRAINING, how_to_resume
 from training.lm.progress import Progress
+from training.lm.saved_model import tokenizer_files
 from training.lm.stateful import CarriedStates
 from training.lm.throughput import flops_per_token, measure_peak_flops
+from training.lm.training_state import TrainingState
 
 BAD_STEPS_ALLOWED = 10  # in a row
 SMOOTHING = 0.98  # weight of the earlier losses in the loss that is shown
-
-
-@dataclass
-class TrainingState:
-    """The part of a run's state that is neither weights nor optimizer."""
-
-    step: int = 0
-    elapsed: float = 0.0  # seconds in optimisation steps, over all resumptions
-    skipped: int = 0  # steps without an update, because their loss or gradient was not finite
-    tokens: int = 0  # read by all processes
-    started: str = ""  # time of the first step, UTC
-    losses: list[float] = field(default_factory=list)  # nats per token, one per step; nan for a skipped step
-    seconds: list[float] = field(default_factory=list)  # `elapsed` after each step
-    evaluations: list[list[float]] = field(default_factory=list)  # [elapsed, held-out bits per byte, estimated]
-    changed: list[list] = field(default_factory=list)  # [step of a resumption, description of a changed argument]
-
-    def progress(self, args: argparse.Namespace) -> float:
-        """Returns the share of the budget that is spent; at 1 the run is done."""
-        if args.steps:
-            return self.step / args.steps
-        return self.elapsed / (60 * args.minutes)
 
 
 class Outcome(NamedTuple):
@@ -70,12 +52,20 @@ def run_arguments(args: argparse.Namespace, data: Data, processes: int) -> dict:
     """Returns the arguments that a checkpoint stores, to be compared with those of a resumed run."""
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_ABOUT_TRAINING}
     arguments["rows per step"] = args.batch_size * args.accumulate * processes
-    if args.streaming:
-        arguments["stream"] = args.dataset
+    if data.stream is not None:
+        arguments["stream"] = data.stream.source
     if data.padding:  # missing in earlier checkpoints: their tokenizer pads with the end of text, also when resumed
         arguments["padding token"] = True
     arguments["training text"] = data.fingerprint[:16]
     return arguments
+
+
+def remedy_for_run(error: Exception, args: argparse.Namespace) -> str:
+    """Returns how to correct an error that was raised for a failed write, and how to continue the run then."""
+    again = "give the same command again"
+    if checkpoints(args.output_dir):
+        again = f"continue with {how_to_resume(args)}"
+    return f"{write_remedy(error, 'copy the run to another --output-dir')}, then {again}"
 
 
 class Trainer:
@@ -104,18 +94,23 @@ class Trainer:
             self.state = TrainingState(**saved["state"])
         else:
             self.state = TrainingState(started=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.best = BestWeights(args.keep_weights == "best", saved and saved.get("best"))
+        if not accelerator.is_main_process:
+            self.best.weights = {}  # the main process has them
         self.rows = args.batch_size * args.accumulate  # per step and process
         self.batches = data.batches(args, self.rows * accelerator.num_processes)
         self.carried = CarriedStates(model.config, args.accumulate) if args.batching == "stateful" else None
         # A row may hold several documents, each after a separator. Windows ignore where documents begin.
         self.separator = None if args.batching == "windows" else data.tokenizer.eos_token_id
         self.flops = flops_per_token(model)
+        self.gradient_norm = 0.0  # of the last step, before clipping
         if args.gradient_checkpointing:
             # The method has this name from transformers 5.23 on, and the other one before.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         if args.fsdp:
             shard(model, accelerator)
+        self.about = {"config": config_fields(model.config), "tokenizer": tokenizer_files(data.tokenizer)}
         self.bare = model  # without the wrappers of torch.compile and Accelerate
         self.bare_optimizer = build_optimizer(model, args)
         if saved:
@@ -154,8 +149,11 @@ class Trainer:
             "state": asdict(self.state),
             "batches": self.batches.state_dict(),
             "args": run_arguments(self.args, self.data, self.accelerator.num_processes),
+            "best": self.best.state_dict(),
+            **self.about,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.best.weights and self.best.step == self.state.step:
+            payload["best"]["model"] = payload["model"]  # the same values, which the file then contains once
         save_checkpoint(self.folder, self.state.step, payload, self.args.keep)
 
     def step(self, rate: float) -> tuple[float, bool]:
@@ -191,8 +189,9 @@ class Trainer:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), args.grad_clip)
                     if hasattr(norm, "full_tensor"):
                         norm = norm.full_tensor()
+                    self.gradient_norm = norm.item()
                     # A loss that is not finite makes the norm not finite, and the norm is the same in every process.
-                    finite = bool(torch.isfinite(norm))
+                    finite = math.isfinite(self.gradient_norm)
                     if finite:
                         self.optimizer.step()
                     self.optimizer.zero_grad()
@@ -252,10 +251,8 @@ class Trainer:
             with StopRequest() as request:
                 self._run(request)
         except CheckpointError as error:
-            remedy = "give the same command again"
-            if checkpoints(self.folder):
-                remedy = f"continue with {how_to_resume(self.args)}"
-            raise SystemExit(f"stopped at step {self.state.step}: {error}. Make room, then {remedy}") from error
+            remedy = remedy_for_run(error, self.args)
+            raise SystemExit(f"stopped at step {self.state.step}: {error}; {remedy}") from error
 
     def _run(self, request: StopRequest) -> None:
         args = self.args
@@ -268,7 +265,7 @@ class Trainer:
         average = MovingAverage(SMOOTHING)
         next_evaluation = self._next_evaluation()
         bar = Progress(state.progress(args), enabled=self.accelerator.is_main_process)
-        while state.progress(args) < 1:
+        while not state.done(args):
             start = time.perf_counter()
             self.model.train()
             rate = self._learning_rate(last_seconds)
@@ -281,30 +278,75 @@ class Trainer:
                 bad_in_row = 0
                 self._show(bar, average.add(outcome.loss))
                 if args.trackers:
-                    self._log(loss=outcome.loss, learning_rate=rate, tokens_per_second=state.tokens / state.elapsed)
+                    self._log(
+                        loss=outcome.loss,
+                        learning_rate=rate,
+                        gradient_norm=self.gradient_norm,
+                        tokens_per_second=state.tokens / state.elapsed,
+                    )
             else:
                 bad_in_row += 1
                 if bad_in_row >= BAD_STEPS_ALLOWED:
                     bar.close()
                     self._stop_diverged(f"the loss or its gradient was not finite {bad_in_row} steps in a row")
-            if outcome.signal:
-                bar.close()
-                self._stop_on_signal(outcome.signal)
-            done = state.progress(args) >= 1
-            if not done and state.progress(args) >= next_evaluation:
+            if next_evaluation <= state.progress(args) < 1:
                 next_evaluation = self._next_evaluation()
                 self._evaluate()
+            if outcome.signal:  # after the evaluation, which a resumed run does not repeat
+                bar.close()
+                self._stop_on_signal(outcome.signal)
             # Not between bad steps: their cause may already be in the weights, and this checkpoint would replace a good one.
             # After the last step the weights are checked first.
-            if outcome.save_due and not bad_in_row and not done:
+            if outcome.save_due and not bad_in_row and not state.done(args):
                 self.save()
                 saved_at = time.monotonic()
         bar.close()
+        self._end("steps" if bad_in_row else "step")
+
+    def _end(self, last_steps: str) -> None:
+        """Evaluates the weights of the last step, and saves them."""
+        state = self.state
         # The last step may ruin the weights with a finite gradient, and no later step would show it.
-        if not math.isfinite(quick_bits_per_byte(self.bare, self.data.heldout, self.separator)):
-            last_steps = "steps" if bad_in_row else "step"
+        state.last_estimate = self._estimate()
+        if not math.isfinite(state.last_estimate):
             self._stop_diverged(f"the loss on the held-out text is not finite after the last {last_steps}")
+        self._offer(state.last_estimate)
+        if self.stopped_early:
+            self.accelerator.print(
+                f"stopped early at step {state.step:,}: {state.waited} evaluations in a row had no lower held-out estimate; "
+                f"to train on, continue with {how_to_resume(self.args)} and a larger --patience, or without it"
+            )
         self.save()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the run ended before its budget was spent."""
+        return self.state.progress(self.args) < 1
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the model of the run has other weights than those of the last step."""
+        return self.best.keep and self.best.step != self.state.step
+
+    def kept(self) -> dict:
+        """Returns which weights the model of the finished run has, for results.json."""
+        state = self.state
+        step = state.step
+        estimate = state.last_estimate
+        if self.keeps_best:
+            step = self.best.step
+            estimate = self.best.bits
+        in_unit = self.data.heldout_in_unit
+        return {
+            "weights": self.args.keep_weights,
+            "step": step,
+            f"heldout_{self.data.unit.replace(' ', '_')}_estimate": in_unit(estimate),
+            "last_step": state.step,
+            "last_estimate": in_unit(state.last_estimate),
+            "best_step": self.best.step,
+            "best_estimate": in_unit(self.best.bits),
+            "stopped_early": self.stopped_early,
+        }
 
     def _learning_rate(self, last_seconds: float) -> float:
         """Returns the learning rate of the next step, which is expected to take as long as the last one."""
@@ -330,14 +372,19 @@ class Trainer:
 
     def _show(self, bar: Progress, loss: float) -> None:
         state = self.state
+        bits = self.data.bits_per_byte(loss)
+        heldout = None
+        if state.evaluations and bits is not None:
+            heldout = state.evaluations[-1][1]
         bar.update(
             state.progress(self.args),
             state.step,
             loss,
-            self.data.bits_per_byte(loss),
+            bits,
             state.tokens / state.elapsed,
             self.utilisation,
             state.skipped,
+            heldout,
         )
 
     def _next_evaluation(self) -> float:
@@ -347,12 +394,32 @@ class Trainer:
         return (int(self.state.progress(self.args) / every + 1e-9) + 1) * every - 1e-12
 
     def _evaluate(self) -> None:
-        if not (self.accelerator.is_main_process or self.args.fsdp):  # all processes must take part in gathering shards
-            return
-        bits = quick_bits_per_byte(self.bare, self.data.heldout, self.separator)
+        bits = self._estimate()
         self.state.evaluations.append([self.state.elapsed, bits])
+        if self._offer(bits):
+            self.state.waited = 0
+        else:
+            self.state.waited += 1
         if self.args.trackers:
-            self._log(heldout_bits_per_byte=bits)
+            self._log(**{f"heldout_{self.data.unit.replace(' ', '_')}": self.data.heldout_in_unit(bits)})
+
+    def _estimate(self) -> float:
+        """Returns the estimated bits per byte of the held-out text. Every process gets the main process's result."""
+        bits = float("nan")
+        if self.accelerator.is_main_process or self.args.fsdp:  # all processes must take part in gathering shards
+            bits = quick_bits_per_byte(self.bare, self.data.heldout, self.separator)
+        if self.accelerator.num_processes == 1:
+            return bits
+        row = torch.tensor([bits], dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.gather(row)[0].item()
+
+    def _offer(self, bits: float) -> bool:
+        def weights() -> dict[str, torch.Tensor]:
+            if self.accelerator.is_main_process or self.args.fsdp:
+                return whole_weights(self.bare, self.accelerator.device)
+            return {}
+
+        return self.best.offer(self.state.step, bits, weights)
 
     def _log(self, **values: float) -> None:
         self.accelerator.log(values, step=self.state.step)

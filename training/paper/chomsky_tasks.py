@@ -23,6 +23,7 @@ from training.common.command_line import positive_int, reported
 from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.comparators import Size
 from training.common.experiment import evaluate
+from training.common.plots import save_figure
 from training.common.rows import groups, numbers
 from training.paper.chomsky import CHOMSKY
 from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
@@ -91,8 +92,7 @@ def draw(result: dict, path: str | os.PathLike) -> None:
         _draw_panel(axes, scores, tasks, result["lengths"])
         axes.set_title(model, fontsize=10)
     figure.supxlabel(f"length of the string (trained on 1 to {LONGEST}); accuracy in percent", fontsize=9)
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)
 
 
 def _accuracies(rows: list[dict], lengths: list[int]) -> list[float]:

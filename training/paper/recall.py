@@ -24,6 +24,7 @@ from training.common.command_line import positive_int, reported
 from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.comparators import COMPARATORS, Size, build
 from training.common.experiment import evaluate
+from training.common.plots import save_figure
 from training.common.rows import groups, numbers
 from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import recall
@@ -85,8 +86,7 @@ def draw(result: dict, path: str | os.PathLike) -> None:
     axes.set(ylabel="test accuracy", ylim=(0, 1.06), title="associative recall (numbers in percent)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside right center", fontsize=9)
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)
 
 
 def _channels(title: str) -> int:

@@ -31,7 +31,9 @@ from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.common.text import amount
-from training.lm.run_facts import KNOWN, command, value_of
+from training.lm.best_weights import OVERFITS
+from training.lm.round_trip import reason
+from training.lm.run_facts import KNOWN, command, is_known, value_of
 
 CARDS = ROOT / "model_cards"
 TEMPLATE = CARDS / "template.md"
@@ -80,36 +82,116 @@ def compiled(text: str) -> Template:
     return strict.from_string(text)
 
 
+def on_hub(data: dict) -> str | None:
+    """Returns the name of the Hub's dataset that a text is from; `None` for a local text, unless its given name has an owner.
+
+    Args:
+        data (`dict`): Description of the text in results.json. Older ones have no `kind`.
+    """
+    name = value_of(data, "name").partition(":")[0]
+    claimed = data.get("kind") in (None, "hub") or data.get("named")
+    return name if claimed and name.count("/") == 1 else None
+
+
 def metadata(results: dict, name: str, data: dict) -> ModelCardData:
     """Returns the metadata block of the card, including `model-index` with the held-out numbers."""
     metrics = value_of(results, "metrics")
     cell = value_of(value_of(results, "args"), "cell_type")
     corpus = value_of(data, "name")
+    known = known_text(data)
+    source = on_hub(data)
     where = {
         "task_type": "text-generation",
         "task_name": "Text generation",
-        "dataset_type": corpus,
+        # The Hub takes this for the name of one of its datasets, so the name of a local text must not be here.
+        "dataset_type": corpus if source or known else "text",
         "dataset_name": corpus,
         "dataset_split": "heldout",
         "dataset_args": {"split": value_of(data, "split")},
     }
+    shown = [("perplexity", "perplexity per token", "heldout_perplexity")]
+    if lossy(data) is None:
+        shown.insert(0, ("bits_per_byte", "bits per byte", "heldout_bits_per_byte"))
     found = [
         EvalResult(**where, metric_type=kind, metric_name=title, metric_value=round(value_of(metrics, key), 4))
-        for kind, title, key in (
-            ("bits_per_byte", "bits per byte", "heldout_bits_per_byte"),
-            ("perplexity", "perplexity per token", "heldout_perplexity"),
-        )
+        for kind, title, key in shown
     ]
+    base = results.get("base")
     return card_data(
         ARCHITECTURE,
         cell,
         code=True,
-        language=KNOWN.get(corpus, {}).get("language"),
-        license="apache-2.0",
-        datasets=[corpus.partition(":")[0]] if corpus.count("/") == 1 else None,
+        language=known.get("language"),
+        license=model_license(results, data),
+        datasets=[source] if source else None,
+        base_model=base["name"] if base and base["on_hub"] else None,
         model_name=name,
         eval_results=found,
     )
+
+
+def known_text(data: dict) -> dict:
+    """Returns the facts about a text that is one of `KNOWN`, else an empty dict."""
+    name = value_of(data, "name")
+    return KNOWN[name] if is_known(name, data.get("kind"), bool(data.get("named"))) else {}
+
+
+def model_license(results: dict, data: dict) -> str | None:
+    """Returns the licence of the weights: that of `--license`, or this package's for the models that it publishes."""
+    return value_of(results, "args").get("license") or ("apache-2.0" if known_text(data) else None)
+
+
+def describe_text(data: dict) -> dict[str, str | None]:
+    """Returns the `title` of a text, as it stands in a sentence, and `about` or `source`, sentences that add to the title."""
+    known = known_text(data)
+    if known:
+        return {"source": None} | {key: known[key] for key in ("title", "about", "license_note")}
+    name = value_of(data, "name")
+    kind = data.get("kind")
+    title = name
+    if kind in ("file", "folder") and not data.get("named"):
+        title = f"`{name}`"
+    source = on_hub(data)
+    if source:
+        configuration = name.partition(":")[2]
+        title = f"[{source}](https://huggingface.co/datasets/{source})"
+        title += f", configuration `{configuration}`" if configuration else ""
+    return {"title": title, "about": None, "source": _source(data), "license_note": ""}
+
+
+def base_link(base: dict) -> str:
+    """Returns the model that the weights come from, in Markdown: a link, or the name of a local folder."""
+    if base["on_hub"]:
+        return f"[{base['name']}](https://huggingface.co/{base['name']})"
+    return f"the local model `{base['name']}`"
+
+
+def _source(data: dict) -> str | None:
+    """Returns sentences about the source of a text: its kind, its documents, its encoding, and files that were not read."""
+    kind = data.get("kind")
+    documents = data.get("documents_are")
+    if kind == "file":
+        what = "one table" if str(documents).startswith("row") else "one text file"
+    elif kind == "folder":
+        count = data.get("files")
+        what = "a folder" if not count else f"a folder of {count:,} {'file' if count == 1 else 'files'}"
+    elif kind == "hub":
+        what = "a dataset on the Hub"
+    else:
+        return None  # older results do not say
+    if kind != "hub" and data.get("named"):
+        what = f"`{value_of(data, 'source')}`, {what}"
+    sentences = [f"{what}."]
+    if documents:
+        comma = "," if "," in documents else ""
+        sentences.append(f"Each {documents}{comma} is a document.")
+    if data.get("encoding"):
+        sentences.append(f"The encoding is {data['encoding']}.")
+    skipped = data.get("skipped")
+    if skipped:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        sentences.append(f"Not read: {counts}.")
+    return " ".join(sentences)
 
 
 def render(results: dict, name: str, evaluation: dict | None = None) -> str:
@@ -129,10 +211,18 @@ def render(results: dict, name: str, evaluation: dict | None = None) -> str:
         raise InputError(f"cannot render the card of {name}: {error}") from error
 
 
+def lossy(data: dict) -> str | None:
+    """Returns the sentence that says what the tokenizer loses of a text, or `None` if it keeps the text."""
+    if data.get("lossless") is not False:  # older results do not say: their tokenizers keep every text
+        return None
+    sentence = reason(value_of(data, "round_trip"), markdown=True)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
 def _render(results: dict, name: str, evaluation: dict | None) -> str:
     args = value_of(results, "args")
     data = value_of(results, "data")
-    if value_of(args, "dataset") == "stdlib":
+    if value_of(args, "dataset") == "stdlib" and "kind" not in data:
         # Older results have no name and no licence. All of them used this text.
         data = {"name": "stdlib", "license": KNOWN["stdlib"]["license"], **data}
     if evaluation and value_of(value_of(evaluation, "model"), "sha256") != value_of(results, "weights_sha256"):
@@ -140,9 +230,10 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
     metrics = value_of(results, "metrics")
     row = math.prod(value_of(args, key) for key in ("batch_size", "accumulate", "sequence_length"))
     processes = round(value_of(metrics, "train_tokens") / (value_of(metrics, "steps") * row))
-    corpus = value_of(data, "name")
-    known = {"title": corpus, "about": f"{corpus}.", "license_note": "", "prompt": data.get("prompt") or "The "}
-    known |= KNOWN.get(corpus, {})
+    text = describe_text(data)
+    kept = results.get("kept")
+    unit = "bits per token" if lossy(data) else "bits per byte"
+    prompt = known_text(data).get("prompt") or data.get("prompt") or "The "
     folder = value_of(args, "output_dir")
     card = compiled(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
@@ -155,10 +246,20 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         command=command(args, processes, folder if evaluation else None),
         counted=args.get("steps") is not None,
         streamed=bool(data.get("streaming")),
-        samples=results.get("samples"),  # older results have neither samples nor changes
+        samples=results.get("samples"),  # older results have none of these three
         changed=results.get("changed"),
-        usage=usage(ARCHITECTURE, folder, code=True, prompt=known["prompt"]),
-        **{key: known[key] for key in ("title", "about", "license_note")},
+        kept=kept,
+        kept_estimate=value_of(kept, f"heldout_{unit.replace(' ', '_')}_estimate") if kept else None,
+        unit=unit,
+        overfits=OVERFITS,
+        usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
+        heldout_seen=data.get("heldout_seen"),
+        known_license=data.get("license"),
+        lossy=lossy(data),
+        evaluation_lossy=lossy(value_of(evaluation, "dataset")) if evaluation else None,
+        base=base_link(results["base"]) if results.get("base") else None,
+        model_license=model_license(results, data),
+        **text,
     )
     return card.rstrip() + "\n"
 

@@ -18,7 +18,7 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import make_parser
+from training.common.command_line import make_parser, reported
 from training.common.paths import RESULTS
 
 # The module that draws the picture, by the stem of the result file.
@@ -52,6 +52,7 @@ def draw(stem: str, path: Path) -> None:
     module.draw(result, path)
 
 
+@reported
 def main(argv: list[str] | None = None) -> list[Path]:
     """Runs the command line and returns the paths of the pictures that it drew."""
     parser = make_parser("training.report.pictures", __doc__)

@@ -17,7 +17,7 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import make_parser
+from training.common.command_line import make_parser, reported
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 
@@ -53,6 +53,7 @@ def committed_files() -> list[Path]:
     return documents + [path for paths in others for path in sorted(paths)]
 
 
+@reported
 def main(argv: list[str] | None = None) -> list[Path]:
     """Runs the command line and returns the files that it changed."""
     parser = make_parser("training.report.rename_commands", __doc__)

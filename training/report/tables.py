@@ -18,7 +18,7 @@ from training.common import packages
 if __name__ == "__main__":
     packages.require(*packages.TRAIN)
 
-from training.common.command_line import make_parser
+from training.common.command_line import make_parser, reported
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.report import ablation_report, claims_table, paper_speed_table, paper_tables, speed_tables, study_tables
@@ -125,6 +125,7 @@ def render(text: str) -> str:
     return MARK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
 
 
+@reported
 def main(argv: list[str] | None = None) -> None:
     """Renders all documents in place."""
     make_parser("training.report.tables", __doc__).parse_args(argv)

@@ -7,6 +7,7 @@ import math
 import os
 import statistics
 
+from training.common.plots import save_figure
 from training.studies.ablation_variants import DEFAULT, PAPER, VARIANTS, baseline_of
 
 COLORS = {PAPER: "#4477aa", DEFAULT: "#cc3311"}
@@ -146,5 +147,4 @@ def draw(result: dict, path: str | os.PathLike) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=8.5)
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)

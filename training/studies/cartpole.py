@@ -29,10 +29,11 @@ if __name__ == "__main__":
 from torch import nn
 
 from hf_minrnn import MinGRU
-from training.common.command_line import make_parser, positive_int, result_file, whole
+from training.common.command_line import make_parser, positive_int, reported, result_file, whole
 from training.common.files import write_json
 from training.common.machine import machine, versions
 from training.common.paths import RESULTS
+from training.common.plots import legend_below, save_figure
 from training.common.timing import settings as thread_settings
 from training.studies.ppo import LIMIT, RECENT, SETTINGS, train
 
@@ -63,7 +64,7 @@ def draw(result: dict, path: str | os.PathLike) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), dpi=130, layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.1), dpi=130, layout="constrained", sharey=True)
     for axes, column, label in zip(panels, (0, 1), ("thousands of steps", "processor seconds of training")):
         for (layer, runs), color in zip(result["runs"].items(), ("#cc3311", "#4477aa")):
             for number, run in enumerate(runs):
@@ -74,10 +75,9 @@ def draw(result: dict, path: str | os.PathLike) -> None:
         axes.grid(color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"mean return of the last {RECENT} episodes")
-    panels[1].legend(frameon=False, loc="lower right")
+    legend_below(figure, *panels)
     figure.suptitle("CartPole without velocities, PPO, one line for each seed")
-    figure.savefig(path)
-    plt.close(figure)
+    save_figure(path, figure)
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
@@ -115,6 +115,7 @@ def run_all(options: argparse.Namespace, settings: dict) -> dict[str, list[dict]
     return runs
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Trains, prints and writes the result file and the plot; returns the content of the result file."""
     options, settings = parse_arguments(argv)

@@ -28,7 +28,7 @@ from transformers import DynamicCache
 
 from hf_minrnn import minrnn_scan
 from training.bench.contestants import loop
-from training.common.command_line import make_parser, result_file
+from training.common.command_line import make_parser, reported, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
@@ -280,6 +280,7 @@ def measure(graph_names: list[str]) -> dict:
     }
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Compares, prints and writes the result file; returns its content."""
     parser = make_parser("training.studies.features", __doc__)

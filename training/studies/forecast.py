@@ -35,6 +35,7 @@ from training.common.experiment import Run
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
+from training.common.plots import legend_below, save_figure
 from training.common.rows import contest
 from training.common.timing import settings
 from training.common.widths import count, widest
@@ -289,22 +290,21 @@ def draw(result: dict, path: str | os.PathLike) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), dpi=130, layout="constrained", width_ratios=(1.2, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), dpi=130, layout="constrained", width_ratios=(1.2, 1))
     shown = result["shown"]
     left.plot(shown["truth"], color="0.8", lw=5, label="truth")
     for name, values in shown["forecasts"].items():
         left.plot(values, lw=1.4, label=name, **_style(name))
-    left.set(xlabel="time", ylabel="x, normalized", title=f"forecasts {shown['horizon']} steps ahead", ylim=(-3.1, 2))
+    left.set(xlabel="time", ylabel="x, normalized", title=f"forecasts {shown['horizon']} steps ahead")
     for name, entry in (result["baselines"] | result["models"]).items():
         right.plot(result["horizons"], entry["errors"], "o", lw=1.4, ms=4, mfc="none", label=name, **_style(name))
     right.set_yscale("log")
     right.set(xlabel="steps ahead", ylabel="error / deviation of the series", title="error on the test part")
     right.grid(color="0.92")
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2, handlelength=3.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
-    plt.close(figure)
+    legend_below(figure, left, right)
+    save_figure(path, figure)
 
 
 # --- command line ----------------------------------------------------------------------------------------------------

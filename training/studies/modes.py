@@ -27,7 +27,7 @@ import transformers
 from transformers import DynamicCache
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
-from training.common.command_line import make_parser, positive_int, result_file
+from training.common.command_line import make_parser, positive_int, reported, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
@@ -368,6 +368,7 @@ def compare(name: str) -> dict:
     return entry
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Compares, prints and writes the result file; returns its content."""
     parser = make_parser("training.studies.modes", __doc__)

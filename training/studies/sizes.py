@@ -19,7 +19,7 @@ if __name__ == "__main__":
 import torch
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
-from training.common.command_line import make_parser, positive_int, result_file
+from training.common.command_line import make_parser, positive_int, reported, result_file
 from training.common.files import write_json
 from training.common.machine import provenance
 from training.common.paths import RESULTS
@@ -90,6 +90,7 @@ def measure(name: str) -> dict:
     }
 
 
+@reported
 def main(argv: list[str] | None = None) -> dict:
     """Measures every size and writes the result file; returns what it wrote."""
     parser = make_parser(MODULE, __doc__)

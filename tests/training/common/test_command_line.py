@@ -2,6 +2,7 @@
 """Every type of an option: the values it returns, and the messages for the values it rejects."""
 
 import argparse
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from training.common import command_line
 from training.common.command_line import make_parser, reported
-from training.common.errors import CheckpointError, InputError
+from training.common.errors import CheckpointError, InputError, WriteError
 
 
 @pytest.mark.parametrize(
@@ -144,13 +145,12 @@ def test_the_help_shows_defaults_that_say_something():
     assert shown.count("(default: ") == 5
 
 
-@pytest.mark.parametrize("error", [InputError, CheckpointError])
-def test_an_error_of_the_user_ends_a_script_with_one_line(error):
+def test_an_error_of_the_user_ends_a_script_with_one_line():
     @reported
     def main(argv=None):
         """Says what it does."""
         if argv:
-            raise error(f"{argv[0]} is wrong: give another")
+            raise InputError(f"{argv[0]} is wrong: give another")
         return {"done": 1}
 
     assert main() == {"done": 1} and main.__doc__ == "Says what it does."
@@ -158,6 +158,21 @@ def test_an_error_of_the_user_ends_a_script_with_one_line(error):
         main(["a"])
     # Tests are in no package, so the name of this module is that of its file.
     assert ended.value.code == f"{Path(__file__).stem}: a is wrong: give another"
+
+
+@pytest.mark.parametrize(
+    "number, remedy", [(errno.ENOSPC, "make room"), (errno.EROFS, "make the folder writable, or choose another folder")]
+)
+@pytest.mark.parametrize("kind", [WriteError, CheckpointError])
+def test_a_failed_write_ends_a_script_with_one_line(kind, number, remedy):
+    @reported
+    def main(argv=None):
+        raise kind("a.json could not be written (reason)") from OSError(number, "reason")
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    expected = f"a.json could not be written (reason); {remedy}, then give the same command again"
+    assert ended.value.code == f"{Path(__file__).stem}: {expected}"
 
 
 def test_an_error_of_the_program_keeps_its_traceback():

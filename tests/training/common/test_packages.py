@@ -104,6 +104,17 @@ def test_a_script_checks_its_packages_before_importing_them(name):
     assert optional - PEERS <= asked
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_reports_its_errors_in_one_line(name):
+    """`reported` does so for bad input, and for a result file on a full disk."""
+    (main,) = [
+        node
+        for node in ast.parse(MODULES[name].read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == "main"
+    ]
+    assert [ast.unparse(decorator) for decorator in main.decorator_list] == ["reported"]
+
+
 def test_without_its_packages_every_script_ends_in_one_line():
     for name, (message, shown, imported) in run_all(missing=packages.EXTRA_OF).items():
         asked, _ = required(name)

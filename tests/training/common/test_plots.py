@@ -11,10 +11,13 @@ FAR = {"a": {"x": 0.2, "y": 82.0}, "b": {"x": 1.0, "y": 2.0}}
 
 
 @pytest.fixture
-def panels(monkeypatch):
-    """Keeps the panels of the figures that are saved."""
+def panels(monkeypatch, tmp_path):
+    """Keeps the panels of the figures that are saved to the file "a.png"."""
+    monkeypatch.chdir(tmp_path)
     kept = []
-    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path: (self.canvas.draw(), kept.extend(self.axes)))
+    monkeypatch.setattr(
+        figure.Figure, "savefig", lambda self, file, **options: (self.canvas.draw(), kept.extend(self.axes))
+    )
     return kept
 
 

@@ -44,6 +44,13 @@ def test_provenance(monkeypatch):
     assert result["machine"]["cpu"] and result["versions"]["torch"]
 
 
+def test_variables_name_no_folders(monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "/home/user.name/lib/libjemalloc.so:/opt/other.so")
+    monkeypatch.setenv("TORCH_HOME", "/home/user.name/torch/")
+    found = machine.allocator()
+    assert (found["LD_PRELOAD"], found["TORCH_HOME"]) == ("libjemalloc.so:other.so", "torch")
+
+
 def test_the_allocator_in_words(monkeypatch):
     for name in ("MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)

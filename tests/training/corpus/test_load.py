@@ -7,9 +7,9 @@ import json
 import pytest
 
 from training.common.errors import InputError
-from training.corpus import load
-from training.corpus.load import load_corpus, stdlib_is_heldout
+from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
+from training.corpus.stdlib import load_stdlib, stdlib_is_heldout
 from training.corpus.stream import load_stream
 
 
@@ -40,15 +40,15 @@ def test_stdlib_skips_tests_caches_and_installed_packages(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
     (tmp_path / "bad.py").write_bytes(b"# \xff\n")
-    loaded = load._load_stdlib(tmp_path)
+    loaded = load_stdlib(tmp_path)
     assert sorted(loaded.train + loaded.heldout) == ["# a.py\n", "# pkg/b.py\n", "# \ufffd\n"]
 
 
 def test_stdlib_in_a_zip_or_empty_is_rejected(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
-        load._load_stdlib(tmp_path / "python311.zip")
+        load_stdlib(tmp_path / "python311.zip")
     with pytest.raises(InputError, match=r"no \.py files"):
-        load._load_stdlib(tmp_path)
+        load_stdlib(tmp_path)
 
 
 def test_text_file_is_cut_at_ninety_percent(tmp_path):
@@ -86,9 +86,14 @@ def test_a_table_among_texts_is_read_as_text(tmp_path):
     (tmp_path / "package.json").write_text('{"name": "c"}')
     loaded = load_corpus(TextOptions(str(tmp_path)))
     assert (loaded.train, loaded.heldout) == (["a.md", "b.md"], ['{"name": "c"}'])
+    assert loaded.reading.notes == [
+        "1 file of JSON or CSV read as text: package.json; to read tables: --include '*.json'"
+    ]
+    (tmp_path / "c.md").write_text("c.md")
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"mixes \.parquet and other files"):
-        load_corpus(TextOptions(str(tmp_path)))
+    loaded = load_corpus(TextOptions(str(tmp_path)))
+    assert [*loaded.train, *loaded.heldout] == ["a.md", "b.md", "c.md", '{"name": "c"}']
+    assert loaded.reading.skipped == {"binary": ["rows.parquet"]}
 
 
 def _write_table(path, column, rows):
@@ -160,12 +165,17 @@ def test_an_empty_source_is_rejected(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["latin.txt", "latin.jsonl"])
-def test_bytes_that_are_not_utf8_are_located(tmp_path, name):
+def test_text_that_is_not_utf8_is_located_and_the_remedy_works(tmp_path, name):
     row = b'{"text": "caf\xe9 au lait"}\n'
     (tmp_path / name).write_bytes(b'{"text": "tea"}\n' + row)
     for source in (tmp_path / name, tmp_path):
-        with pytest.raises(InputError, match=r"latin\.\w+ is not UTF-8 at byte 29: .*iconv"):
+        with pytest.raises(
+            InputError, match=r"latin\.\w+.*not UTF-8 at byte 29, probably cp1252\): give --encoding cp1252$"
+        ):
             load_corpus(TextOptions(str(source)))
+        loaded = load_corpus(TextOptions(str(source), encoding="cp1252"))
+        assert "café au lait" in "".join([*loaded.train, *loaded.heldout])
+        assert loaded.reading.notes == [f"1 file decoded as cp1252: {name}"]
 
 
 def test_a_column_of_damaged_text_is_reported_in_one_line(tmp_path):
@@ -174,7 +184,7 @@ def test_a_column_of_damaged_text_is_reported_in_one_line(tmp_path):
 
     damaged = pyarrow.Array.from_buffers(pyarrow.string(), 1, pyarrow.array([b"\xe9"]).buffers())
     pyarrow.parquet.write_table(pyarrow.table({"text": damaged}), tmp_path / "data.parquet")
-    with pytest.raises(InputError, match=r"could not load dataset '.*data\.parquet': .*utf-8"):
+    with pytest.raises(InputError, match=r"column 'text' of .*data\.parquet is not UTF-8 \(row 1\)"):
         load_corpus(TextOptions(str(tmp_path / "data.parquet")))
 
 

@@ -26,22 +26,62 @@ STEPS = 60
 KINDS = {"ddp": [], "fsdp": ["--fsdp"]}
 
 
-def start(argv):
+# Estimates that fall until step 20 and then rise, and differ between the processes.
+SCRIPTED_ESTIMATES = """
+import os, sys
+from training import train_lm
+from training.lm import trainer
+
+estimate = train_lm.Trainer._estimate
+rank = int(os.environ["RANK"])
+
+def scripted(self):
+    real = trainer.quick_bits_per_byte
+    value = abs(self.state.step - 20) + 1.0 if rank == 0 else -self.state.step
+    trainer.quick_bits_per_byte = lambda *args: real(*args) * 0 + value
+    try:
+        return estimate(self)
+    finally:
+        trainer.quick_bits_per_byte = real
+
+train_lm.Trainer._estimate = scripted
+train_lm.main(sys.argv[1:])
+"""
+# The second process of the first attempt kills itself in step 15.
+KILLS_ITSELF = """
+import os, signal, sys
+from training import train_lm
+
+step = train_lm.Trainer.step
+
+def step_or_die(self, rate):
+    if self.state.step == 15 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, rate)
+
+train_lm.Trainer.step = step_or_die
+train_lm.main(sys.argv[1:])
+"""
+
+
+def start(argv, script=SCRIPT, restarts=0):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if torch.accelerator.is_available():  # otherwise accelerate would use it
         environment["ACCELERATE_USE_CPU"] = "true"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *SCRIPT]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["--max-restarts", str(restarts), *script]
     pipe = subprocess.PIPE
     return subprocess.Popen([*command, *argv], env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def two_processes(argv):
-    process = start(argv)
+def two_processes(argv, script=SCRIPT, restarts=0):
+    process = start(argv, script, restarts)
     try:
         shown, errors = process.communicate(timeout=400)
     finally:
         process.kill()
     assert process.returncode == 0, errors
+    assert "strides" not in errors  # DDP warns if a gradient has other strides than its parameter
     return shown
 
 
@@ -112,6 +152,39 @@ def test_a_checkpoint_of_ddp_is_resumed_with_fsdp(common, tmp_path):
     reference = tmp_path / "reference"
     train_lm.main([*common, *constant, "--batch-size", "4", "--output-dir", str(reference)])
     np.testing.assert_allclose(losses(tmp_path), losses(reference), rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_processes_agree_on_the_best_weights_and_stop_together(common, tmp_path, kind):
+    script = tmp_path / "scripted.py"
+    script.write_text(SCRIPTED_ESTIMATES)
+    argv = [*common, *KINDS[kind], "--eval-every", "0.1666", "--patience", "2", "--learning-rate", "3e-3"]
+    folder = tmp_path / "run"
+    shown = two_processes([*argv, "--output-dir", str(folder)], [str(script)])
+    assert "stopped early at step 40" in shown
+    best = load_checkpoint(folder)["best"]
+    assert (best["step"], best["bits"]) == (20, 1.0)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert all(torch.equal(value, best["model"][name]) for name, value in model.state_dict().items())
+    # The weights are whole, and those of step 20: one process has the same after as many steps.
+    alone = tmp_path / "alone"
+    constant = ["--batch-size", "4", "--checkpoint-every", "0.0001", "--keep", "100", "--keep-weights", "last"]
+    train_lm.main([*common, "--learning-rate", "3e-3", *constant, "--output-dir", str(alone)])
+    expected = torch.load(alone / "checkpoint-0000000020.pt", weights_only=True)["model"]
+    for name, value in best["model"].items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_the_launcher_repeats_one_command_until_the_run_is_finished(common, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLS_ITSELF)
+    argv = [*common, "--steps", "30", "--checkpoint-every", "0.0001", "--resume", "auto"]
+    shown = two_processes([*argv, "--output-dir", str(tmp_path / "killed")], [str(script)], restarts=1)
+    assert "from step 1" in shown  # from step 14 or 15: the last checkpoint before the kill
+    two_processes([*argv, "--output-dir", str(tmp_path / "whole")])
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def test_a_stream_that_may_be_another_one_is_rejected(tmp_path, monkeypatch):
     trained = {"streaming": True, "dataset": "book.jsonl", "heldout_documents": 1}
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"trained on a stream of 'book.jsonl', which is not found from this folder"):
-        load_text(args, trained)
+        load_text(args, trained, None)
 
 
 def test_the_first_bytes_end_between_two_characters():

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Documents read while training: their rows, resuming at a position, and sources that are rejected."""
+"""Documents read while training: their rows, and resuming at a position."""
 
 import json
 
@@ -7,8 +7,6 @@ import datasets
 import numpy as np
 import pytest
 
-from training.common.errors import InputError
-from training.corpus.load import check_utf8
 from training.corpus.options import TextOptions
 from training.corpus.stream import load_stream
 from training.lm.streaming import StreamBatches
@@ -102,73 +100,28 @@ def test_a_shuffled_stream_skips_nothing_and_repeats_nothing(rows_file):
     assert not all(np.array_equal(ids, other._document()) for ids in given)
 
 
-def test_own_split_is_held_out_and_rows_without_text_are_left_out(tmp_path):
-    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n{"text": ""}\n{"text": null}\n{"text": "b"}\n')
-    (tmp_path / "validation.jsonl").write_text('{"text": "c"}\n{"text": "d"}\n')
-    corpus, _ = load_stream(TextOptions(str(tmp_path), "text"), 1)
-    assert (corpus.train, corpus.heldout) == (["a", "b"], ["c"])
-    assert "validation" in corpus.split
+def test_the_documents_that_were_read_are_recorded(rows_file):
+    source = batches(rows_file)
+    read(source, 10)
+    texts = [f"document {i} {'x' * (i % 13)}" for i in range(120)]
+    found = [source.seen.finds(text) for text in texts]
+    assert not any(found[:5])  # held out
+    count = found.index(False, 5) - 5
+    assert count >= source.given and all(found[5 : 5 + count]) and not any(found[5 + count :])
+
+    resumed = batches(rows_file)
+    resumed.load_state_dict(source.state_dict())
+    for again in (source, resumed):
+        read(again, 60)  # into the next epoch
+    assert resumed.seen.trained.values == source.seen.trained.values and resumed.seen.complete
+    assert len(resumed.seen.trained.values) == 115
 
 
-def test_text_files_are_documents(tmp_path):
-    for name in "abc":
-        (tmp_path / f"{name}.txt").write_text(f"{name}\n\n{name}")
-    corpus, stream = load_stream(TextOptions(str(tmp_path), "text"), 1)
-    assert (corpus.heldout, corpus.train) == (["a\n\na"], ["b\n\nb", "c\n\nc"])
-    assert list(stream) == corpus.train
-
-
-def test_hub_name_and_configuration_reach_datasets(monkeypatch):
-    asked = []
-
-    def load(*args, **kwargs):
-        asked.append((args, kwargs))
-        rows = datasets.Dataset.from_dict({"text": ["a", None, "b", "c"]}).to_iterable_dataset()
-        return datasets.IterableDatasetDict(train=rows)
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    corpus, stream = load_stream(TextOptions("someone/texts:small", "text"), 2)
-    assert asked == [(("someone/texts", "small"), {"streaming": True})]
-    assert (corpus.name, corpus.train, corpus.heldout) == ("someone-texts-small", ["b", "c"], ["a"])
-    assert list(stream) == ["b", "c"]
-
-
-def test_bad_sources_are_rejected(tmp_path, rows_file):
-    with pytest.raises(InputError, match="has no column 'body': choose --text-column from text, id"):
-        load_stream(TextOptions(rows_file, "body"), 5)
-    with pytest.raises(InputError, match="holds int, not text"):
-        load_stream(TextOptions(rows_file, "id"), 5)
-    with pytest.raises(InputError, match="it has no text for the training side"):
-        load_stream(TextOptions(rows_file, "text"), 500)
-    (tmp_path / "empty.txt").write_text("")
-    with pytest.raises(InputError, match="is empty"):
-        load_stream(TextOptions(str(tmp_path / "empty.txt"), "text"), 5)
-    (tmp_path / "one.txt").write_text("a")
-    with pytest.raises(InputError, match=r"give more documents \(a text file is one\), .* or leave out --streaming"):
-        load_stream(TextOptions(str(tmp_path / "one.txt"), "text"), 5)
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match="nothing' is empty: give a folder with files in it"):
-        load_stream(TextOptions(str(tmp_path / "nothing"), "text"), 5)
-    with pytest.raises(InputError, match="could not load dataset 'no/such'"):
-        load_stream(TextOptions("no/such", "text"), 5)
-
-
-@pytest.mark.parametrize("at", [0, 7, (1 << 20) - 1, (1 << 20) + 5])
-def test_bytes_that_are_not_utf8_are_located(tmp_path, at):
-    path = tmp_path / "text.txt"
-    text = ("é" * (1 << 20)).encode()[: at // 2 * 2]
-    path.write_bytes(text + b"\xff" + b"abc")
-    with pytest.raises(InputError, match=f"not UTF-8 at byte {at // 2 * 2}: convert it first"):
-        check_utf8(path)
-    path.write_bytes(text + "é".encode()[:1])
-    with pytest.raises(InputError, match=f"not UTF-8 at byte {at // 2 * 2}"):
-        check_utf8(path)
-    path.write_bytes(b"x" + text)
-    check_utf8(path)
-
-
-def test_a_broken_row_is_reported_in_one_line(tmp_path):
-    path = tmp_path / "broken.jsonl"
-    path.write_text('{"text": "a good line"}\n{"text": "broken')
-    with pytest.raises(InputError, match=r"could not load dataset .*broken\.jsonl"):
-        load_stream(TextOptions(str(path), "text"), 1)
+def test_a_checkpoint_of_an_earlier_version_has_no_record(rows_file):
+    source = batches(rows_file)
+    read(source, 2)
+    state = source.state_dict()
+    del state["seen"]
+    resumed = batches(rows_file)
+    resumed.load_state_dict(state)
+    assert not resumed.seen.complete

@@ -13,14 +13,21 @@ from support.train_cases import QUICK
 
 from training import evaluate, train_lm
 from training.common.errors import InputError
+from training.corpus.corpus import Corpus, Reading
 from training.lm import run_facts
 from training.lm.finish import OUTPUT_FILES
+from training.lm.measure import replace_bits_per_byte
 from training.lm.options import parse_arguments
 from training.report import cards
 
 COMMITTED = [name for name in cards.NAMES if (cards.RESULTS / f"{name}.json").exists()]
 # The card is shorter without these. Older results lack them, or the system does not report them.
-OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",)}
+OPTIONAL = {("data", "streaming"), ("data", "prompt"), ("samples",), ("kept",)}
+# The description of the text of a run, and of the round trip of a tokenizer that keeps it.
+OPTIONAL |= {
+    ("data", name) for name in ("kind", "license", "documents_are", "named", "encoding", "files", "heldout_seen")
+}
+OPTIONAL |= {("data", "lossless"), ("dataset", "lossless"), ("data", "skipped"), ("base",)}
 NULLABLE = OPTIONAL | {
     ("machine", "accelerator"),
     ("metrics", "reading_mib"),
@@ -175,7 +182,7 @@ def test_a_missing_value_is_named(source, measured):
                 assert f"cannot render the card of x: the value {path[-1]!r} is" in str(error)
                 used.add(path)
     expected = {
-        "run": {("metrics", "heldout_perplexity"), ("data", "license"), ("versions", "torch"), ("weights_sha256",)},
+        "run": {("metrics", "heldout_perplexity"), ("data", "split"), ("versions", "torch"), ("weights_sha256",)},
         "evaluation": {
             ("metrics", "windows_perplexity"),
             ("dataset", "split"),
@@ -190,36 +197,134 @@ def test_a_missing_value_is_named(source, measured):
 # --- the card of a run
 
 
-def test_a_finished_run_has_a_card(finished_run, capsys):
+def test_a_finished_run_has_a_card(finished_run, capsys, monkeypatch):
     folder, metrics = finished_run
     card = ModelCard.load(folder / "README.md")
     found = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert found["perplexity"] == pytest.approx(metrics["heldout_perplexity"], abs=1e-4)
     assert card.data.model_name == "pets" and card.data.datasets is None and card.data.language is None
-    assert "Licence of the text: unknown." in card.text and "--tokenizer bytes" in card.text
+    assert card.data.license is None and "Licence of the text" not in card.text and "--tokenizer bytes" in card.text
+    assert "on `pets.txt`.\n" in card.text and "\n- Source: one text file.\n" in card.text
+    (result,) = card.data.to_dict()["model-index"][0]["results"]
+    assert result["dataset"]["type"] == "text" and result["dataset"]["name"] == "pets.txt"
     results = json.loads((folder / "results.json").read_text())
     samples = results["samples"]
     assert len(samples) == 1 and cards.fenced(samples[0]) in card.text
     (code,) = re.findall(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
+    assert 'name = "pets"' in code  # without the folders around it
+    monkeypatch.chdir(folder.parent)
     exec(code, {})
     assert capsys.readouterr().out.startswith(results["data"]["prompt"])
 
 
-def test_name_and_licence_of_the_text_are_the_given_ones(measured):
-    results = copy.deepcopy(measured[0])
-    argv = ["--dataset", "me/texts:small", "--dataset-license", "cc-by-4.0"]
-    results["data"] |= run_facts.data_facts(parse_arguments(argv), "me-texts-small")
-    card = ModelCard(cards.render(results, "x"))
-    assert card.data.datasets == ["me/texts"] and "Licence of the text: cc-by-4.0." in card.text
-    named = parse_arguments(["--dataset", __file__, "--dataset-name", "karpathy/tiny_shakespeare"])
-    assert run_facts.data_facts(named, "test_cards") == {
-        "name": "karpathy/tiny_shakespeare",
-        "license": "public domain",
-    }
-    results["data"] |= run_facts.data_facts(named, "test_cards")
-    card = ModelCard(cards.render(results, "x"))
+def card_of(results, argv, corpus, **changes):
+    """The card of a run with other options on another text."""
+    results = copy.deepcopy(results)
+    args = parse_arguments([*argv, "--steps", "3"])
+    results["args"] = run_facts.public_arguments(vars(args))
+    results["data"] |= run_facts.data_facts(args, corpus) | changes
+    return ModelCard(cards.render(results, "x"))
+
+
+def test_a_dataset_of_the_hub_is_named_and_linked(measured):
+    hub = Corpus("me-texts-small", "hub", [], [], "")
+    argv = [
+        "--dataset",
+        "me/texts:small",
+        "--dataset-license",
+        "cc-by-4.0",
+        "--license",
+        "mit",
+        "--text-column",
+        "body",
+    ]
+    card = card_of(measured[0], argv, hub)
+    assert card.data.datasets == ["me/texts"] and card.data.license == "mit"
+    assert "on [me/texts](https://huggingface.co/datasets/me/texts), configuration `small`." in card.text
+    assert "- Source: a dataset on the Hub. Each row, in its column `body`, is a document." in card.text
+    assert (
+        "Licence of the text: cc-by-4.0." in card.text and "The weights are offered under mit, as far as" in card.text
+    )
+    stream = card_of(measured[0], ["--dataset", "me/texts", "--streaming"], hub, streaming=True)
+    assert stream.data.datasets == ["me/texts"] and "at the start, then the rest as a stream" in stream.text
+
+
+def test_a_local_text_is_described_and_not_taken_for_a_dataset_of_the_hub(measured, tmp_path):
+    reading = Reading(
+        train=["a.txt", "b.txt"], heldout=["c.txt"], skipped={"binary": ["d.png", "e.pyc"], "empty": ["f.txt"]}
+    )
+    folder = Corpus("notes", "folder", [], [], "", reading)
+    (tmp_path / "client" / "notes").mkdir(parents=True)
+    card = card_of(measured[0], ["--dataset", str(tmp_path / "client" / "notes"), "--encoding", "cp1252"], folder)
+    assert card.data.datasets is None and card.data.license is None and card.data.language is None
+    assert "on `notes`.\n" in card.text and "client" not in card.content
+    assert (
+        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. Not read: 2 binary, 1 empty.\n"
+        in card.text
+    )
+    assert "No licence of the weights is stated." in card.text and "unknown" not in card.content
+    table = Corpus("rows", "file", [], [], "", Reading(train=["rows.csv.gz"], heldout=["rows.csv.gz"]))
+    assert "- Source: one table. Each row, in its column `text`, is a document." in card_of(measured[0], [], table).text
+    lines = card_of(measured[0], ["--document-per-line"], Corpus("a", "file", [], [], "", Reading(["a.txt"])))
+    assert "- Source: one text file. Each line is a document." in lines.text
+
+
+def test_a_given_name_with_an_owner_is_that_of_a_dataset(measured, tmp_path):
+    path = tmp_path / "plays.txt"
+    path.write_text("a")
+    plays = Corpus("plays", "file", [], [], "")
+    card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "me/plays"], plays)
+    assert card.data.datasets == ["me/plays"]
+    assert "on [me/plays](" in card.text and "- Source: `plays.txt`, one text file." in card.text
+    card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "All plays"], plays)
+    assert card.data.datasets is None and " on All plays.\n" in card.text
+    card = card_of(measured[0], ["--dataset", str(path), "--dataset-name", "karpathy/tiny_shakespeare"], plays)
     assert (card.data.datasets, card.data.language) == (["karpathy/tiny_shakespeare"], ["en"])
-    assert "public domain" in card.text
+    assert "Licence of the text: public domain" in card.text
+
+
+@pytest.mark.parametrize("name", ["stdlib", "stdlib.txt"])
+def test_a_file_named_like_a_known_text_gets_none_of_its_facts(measured, tmp_path, name):
+    path = tmp_path / name
+    path.write_text("a")
+    card = card_of(measured[0], ["--dataset", str(path)], Corpus("stdlib", "file", [], [], ""))
+    assert card.data.language is None and "PSF" not in card.text and "Python's standard library" not in card.text
+    card = card_of(measured[0], [], Corpus("stdlib", "stdlib", [], [], ""))
+    assert card.data.language == ["code"] and "PSF-2.0" in card.text and card.data.license == "apache-2.0"
+
+
+def test_a_lossy_tokenizer_gives_no_bits_per_byte(measured):
+    results, evaluation = copy.deepcopy(measured)
+    record = {"before": "Word", "after": "word", "pieces": 4, "pieces_changed": 3}
+    for data in (results["data"], evaluation["dataset"]):
+        data |= {"lossless": False, "round_trip": record}
+    del results["metrics"]["heldout_bits_per_byte"]
+    results["kept"]["heldout_bits_per_token_estimate"] = results["kept"].pop("heldout_bits_per_byte_estimate")
+    results["baselines"] = {}
+    replace_bits_per_byte(evaluation)
+    card = ModelCard(cards.render(results, "x", evaluation))
+    assert [result.metric_type for result in card.data.eval_results] == ["perplexity"]
+    assert (
+        card.text.count("This tokenizer does not keep the text: `'Word'` becomes `'word'` (3 of 4 pieces of the") == 2
+    )
+    assert (
+        "can.\n" not in card.text
+        and "| bits per byte |" not in card.text
+        and "gzip" not in card.text.partition("```bash")[0]
+    )
+
+
+def test_the_base_of_the_weights_is_named(measured):
+    results = copy.deepcopy(measured[0]) | {"base": {"name": "me/base", "on_hub": True}}
+    card = ModelCard(cards.render(results, "x"))
+    assert (
+        card.data.base_model == "me/base" and "start from [me/base](https://huggingface.co/me/base), not" in card.text
+    )
+    results |= {"base": {"name": "base", "on_hub": False}}
+    results["data"]["heldout_seen"] = 3
+    card = ModelCard(cards.render(results, "x"))
+    assert card.data.base_model is None and "start from the local model `base`, not" in card.text
+    assert "- 3 of the held-out documents were part of an earlier training" in card.text
 
 
 def test_commands_and_example_name_the_same_folder(measured):
