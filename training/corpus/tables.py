@@ -8,18 +8,18 @@ missing in some rows.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from training.common.errors import InputError, first_line
-from training.corpus.decoding import Content, compression_of, examine, open_binary, open_text, reported
+from training.corpus.binary_tables import binary_texts, column_names, open_seekable, reported_as_damage
+from training.corpus.columns import BINARY_KINDS, MAX_NAMES, no_column, text_of
+from training.corpus.decoding import Content, examine, open_text, reported
 from training.corpus.names import shown
 
 SUFFIXES = {
@@ -33,13 +33,8 @@ SUFFIXES = {
     ".feather": "arrow",
 }
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
-BINARY_KINDS = ("parquet", "arrow")
 MAX_FIELD = 2**31 - 1  # characters of a CSV field
-BATCH_ROWS = 256  # of Parquet, as documents can be long
-MAX_NAMES = 20  # of columns in a message
-MAX_NAME = 40  # characters of a column's name there
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def table_kind(path: str | os.PathLike) -> str | None:
@@ -77,7 +72,7 @@ def texts(
         InputError: The file is damaged, a value is not text, or there is no such column. The message names file and row.
     """
     if kind in BINARY_KINDS:
-        yield from _arrow_texts(path, kind, column, skip)
+        yield from binary_texts(path, kind, column, skip)
         return
     content = _text_content(path, content)
     if content.kind == "empty":
@@ -96,8 +91,8 @@ def columns(path: str | os.PathLike, kind: str, content: Content | None = None) 
         InputError: The file is damaged.
     """
     if kind in BINARY_KINDS:
-        with _arrow_reported(path), _open_seekable(path) as file:
-            return _arrow_names(file, kind)
+        with reported_as_damage(path), open_seekable(path) as file:
+            return column_names(file, kind)
     content = _text_content(path, content)
     if content.kind == "empty":
         return []
@@ -119,31 +114,6 @@ def _text_content(path: str | os.PathLike, content: Content | None) -> Content:
     raise InputError(f"{shown(path)} is {content.detail or content.kind}: {remedy}")
 
 
-def _text(value: Any, path: str | os.PathLike, column: str, where: str) -> str | None:
-    """Returns a value that is text, or `None` for an empty one or null."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise InputError(
-            f"column {column!r} of {shown(path)} holds {type(value).__name__}, not text ({where}): "
-            "choose another --text-column"
-        )
-    if value.isascii():
-        return value
-    return SURROGATE.sub("\ufffd", value)
-
-
-def _no_column(path: str | os.PathLike, column: str, names: list[str], kind: str) -> InputError:
-    some = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
-    if len(names) > MAX_NAMES:
-        some.append("...")
-    listed = ", ".join(some)
-    remedy = f"choose --text-column from {listed or 'the columns of another file'}"
-    if kind not in BINARY_KINDS:
-        remedy += ", or read it as plain text with --plain-text"
-    return InputError(f"{shown(path)} has no column {column!r}: {remedy}")
-
-
 # JSON
 
 
@@ -157,9 +127,9 @@ def _json_texts(path: str | os.PathLike, content: Content, column: str, skip: in
             found = True
         elif not found and len(seen) <= MAX_NAMES:
             seen.update(dict.fromkeys(row))
-        yield _text(row.get(column), path, column, f"line {line}")
+        yield text_of(row.get(column), path, column, f"line {line}")
     if not (found or empty):
-        raise _no_column(path, column, list(seen), "json")
+        raise no_column(path, column, list(seen), "json")
 
 
 def _json_rows(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, dict]]:
@@ -299,7 +269,7 @@ def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int
         if first is None:
             return
         if column not in names:
-            raise _no_column(path, column, names, "csv")
+            raise no_column(path, column, names, "csv")
         if names.count(column) > 1:
             raise InputError(f"{name} has more than one column {column!r}: rename one")
         index = names.index(column)
@@ -312,7 +282,7 @@ def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int
                     f"with {options['delimiter']!r}, or read it as plain text with --plain-text"
                 )
             value = row[index] if index < len(row) else None
-            yield _text(value, path, column, f"line {line}")
+            yield text_of(value, path, column, f"line {line}")
 
 
 def _csv_rows(path: str | os.PathLike, file: TextIO, options: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
@@ -382,130 +352,3 @@ def _quotes_enclose_fields(path: str | os.PathLike, content: Content, count: int
         except InputError:
             return False
     return True
-
-
-# Parquet and Arrow
-
-
-@contextmanager
-def _arrow_reported(path: str | os.PathLike) -> Iterator[None]:
-    """Turns the errors of files and of pyarrow into one line."""
-    import pyarrow
-
-    with reported(path):
-        try:
-            yield
-        except (pyarrow.ArrowException, MemoryError, OSError) as error:  # a damaged size can be larger than the memory
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise InputError(
-                f"{shown(path)} is damaged or of another format ({first_line(error)}): "
-                "replace it with an undamaged copy"
-            ) from error
-
-
-def _arrow_texts(path: str | os.PathLike, kind: str, column: str, skip: int) -> Iterator[str | None]:
-    name = shown(path)
-    with _arrow_reported(path), _open_seekable(path) as file:
-        if not file.read(1):
-            return
-        file.seek(0)
-        names = _arrow_names(file, kind)
-        if names.count(column) > 1:
-            raise InputError(f"{name} has more than one column {column!r}: rename one")
-        if column in names:
-            arrays = _parquet_arrays(file, column, skip) if kind == "parquet" else _ipc_arrays(file, column)
-            for start, array in arrays:
-                _check_array(array)
-                for number in range(max(start, skip), start + len(array)):
-                    where = f"row {number + 1}"
-                    try:
-                        value = array[number - start].as_py()
-                    except UnicodeDecodeError as error:
-                        raise InputError(f"column {column!r} of {name} is not UTF-8 ({where}): correct it") from error
-                    yield _text(value, path, column, where)
-        elif _has_rows(file, kind):
-            raise _no_column(path, column, names, kind)
-
-
-def _check_array(array: Any) -> None:
-    """Checks the offsets and sizes in a column, as pyarrow reads a damaged one from any place in memory."""
-    import pyarrow
-
-    try:
-        array.validate(full=True)
-    except pyarrow.ArrowInvalid as error:
-        if "UTF8" not in str(error):  # such a value is found, and its row named, when it is decoded
-            raise
-
-
-def _open_seekable(path: str | os.PathLike) -> BinaryIO:
-    """Opens a binary table. One that was compressed again is held in memory, as its end is read first."""
-    compression = compression_of(path)
-    file = open_binary(path, compression)
-    if compression is None:
-        return file
-    with file:
-        return io.BytesIO(file.read())
-
-
-def _arrow_names(file: BinaryIO, kind: str) -> list[str]:
-    """Returns the names of the columns of a Parquet or Arrow file."""
-    if kind == "parquet":
-        from pyarrow.parquet import ParquetFile
-
-        return ParquetFile(file).schema_arrow.names
-    return _ipc_reader(file).schema.names
-
-
-def _has_rows(file: BinaryIO, kind: str) -> bool:
-    if kind == "parquet":
-        from pyarrow.parquet import ParquetFile
-
-        return ParquetFile(file).metadata.num_rows > 0
-    return any(batch.num_rows for batch in _ipc_batches(_ipc_reader(file, [])))
-
-
-def _parquet_arrays(file: BinaryIO, column: str, skip: int) -> Iterator[tuple[int, Any]]:
-    """Yields the row at which each piece of a column starts, and the piece. Row groups before `skip` are not read."""
-    from pyarrow.parquet import ParquetFile
-
-    table = ParquetFile(file)
-    start = 0
-    for group in range(table.num_row_groups):
-        end = start + table.metadata.row_group(group).num_rows
-        if end > skip:
-            for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
-                yield start, batch.column(column)
-                start += batch.num_rows
-        start = end
-
-
-def _ipc_arrays(file: BinaryIO, column: str) -> Iterator[tuple[int, Any]]:
-    """Yields the row at which each piece of a column starts, and the piece."""
-    index = _ipc_reader(file).schema.get_field_index(column)
-    start = 0
-    for batch in _ipc_batches(_ipc_reader(file, [index])):
-        yield start, batch.column(0)
-        start += batch.num_rows
-
-
-def _ipc_reader(file: BinaryIO, fields: list[int] | None = None) -> Any:
-    """Returns a reader of some fields of an Arrow file, in the format of files (with Feather version 2) or of streams."""
-    from pyarrow import ipc
-
-    file.seek(0)
-    head = file.read(6)
-    file.seek(0)
-    options = ipc.IpcReadOptions(included_fields=fields)
-    if head == b"ARROW1":
-        return ipc.open_file(file, options=options)
-    return ipc.open_stream(file, options=options)
-
-
-def _ipc_batches(reader: Any) -> Iterator[Any]:
-    if hasattr(reader, "get_batch"):
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
-    else:
-        yield from reader

@@ -18,9 +18,6 @@ from training.lm.pieces import pieces
 from training.lm.tokenization import encode_document_ids, unknown_id
 
 CHECKED = 1 << 24  # characters that are checked in all
-CUT = re.compile(
-    r"\n(?=\S)"
-)  # where a long document may be cut: many tokenizers treat a blank at the start differently
 SHOWN = 24  # characters of an example
 
 

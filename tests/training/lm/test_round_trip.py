@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from training.lm import round_trip
-from training.lm.pieces import PIECE
+from training.lm.pieces import PIECE, pieces
 from training.lm.round_trip import check_round_trip, reason
 from training.lm.tokenization import build_tokenizer
 
@@ -100,7 +100,7 @@ def test_long_documents_are_checked_in_pieces():
     lines = "".join(f"line {i}\n" for i in range(20_000)) + "WORD"
     assert len(lines) > PIECE
     found = check_round_trip(unigram(texts=["line 0123456789\nWORD"]), [lines])
-    assert found.lossless and found.pieces == 2 and found.characters == len(lines)
+    assert found.lossless and found.pieces == len(list(pieces(lines))) > 1 and found.characters == len(lines)
     found = check_round_trip(unigram(normalizers.Lowercase(), texts=[lines]), [lines])
     assert found.pieces_changed == 1 and found.before.endswith("WORD")
 
