@@ -6,12 +6,12 @@ import gzip
 import lzma
 import os
 import random
-import tarfile
 import tracemalloc
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.archives import tar_of
 
 from training.common.errors import InputError
 from training.corpus import decoding
@@ -40,15 +40,6 @@ def put(tmp_path):
         return path
 
     return write
-
-
-def tar_of(name, data, kind=tarfile.GNU_FORMAT):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def read(path, content):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from pyarrow import parquet
 from safetensors.numpy import save
+from support.archives import tar_of
 
 from training.corpus.decoding import examine
 from training.corpus.formats import format_of
@@ -28,15 +29,6 @@ def put(tmp_path):
         return path
 
     return write
-
-
-def tar_of(name, data, kind=tarfile.GNU_FORMAT):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def zip_of(*names):
