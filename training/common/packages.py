@@ -15,7 +15,14 @@ from pathlib import Path
 
 from training.common.paths import ROOT
 
-TRAIN = ("accelerate", "charset_normalizer", "datasets", "jinja2", "matplotlib", "tqdm")  # by the names that are imported
+TRAIN = (
+    "accelerate",
+    "charset_normalizer",
+    "datasets",
+    "jinja2",
+    "matplotlib",
+    "tqdm",
+)  # by the names that are imported
 EXTRA_OF = dict.fromkeys(TRAIN, "train")
 EXTRA_OF |= {"gymnasium": "rl", "minGRU_pytorch": "ecosystem", "peft": "ecosystem", "sktime": "series", "triton": "gpu"}
 
