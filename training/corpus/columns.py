@@ -31,10 +31,10 @@ def text_of(value: Any, path: str | os.PathLike, column: str, where: str) -> str
 
 
 def no_column(path: str | os.PathLike, column: str, names: list[str], kind: str) -> InputError:
-    some = [" ".join(name.split())[:MAX_NAME] for name in names[:MAX_NAMES]]
+    shortened = [shown(" ".join(name.split())[:MAX_NAME]) for name in names[:MAX_NAMES]]
     if len(names) > MAX_NAMES:
-        some.append("...")
-    listed = ", ".join(some)
+        shortened.append("...")
+    listed = ", ".join(shortened)
     remedy = f"choose --text-column from {listed or 'the columns of another file'}"
     if kind not in BINARY_KINDS:
         remedy += ", or read it as plain text with --plain-text"

@@ -79,6 +79,11 @@ def _wrapped(title: str, text: str) -> str:
     )
 
 
+def has_text(documents: list[str]) -> bool:
+    """Whether a document has anything but white space."""
+    return any(document and not document.isspace() for document in documents)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Documents of one source.

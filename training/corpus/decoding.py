@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16", "utf-16-be"),
 )
 WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+REPAIR = "repair it, for example with iconv -c -f utf-8 -t utf-8"
+ENCODED_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 # Python's text codecs for names of hosts and for literals, and one that always fails.
 NOT_OF_FILES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
 
@@ -57,7 +60,7 @@ class Content:
         encoding (`str`): Python codec that decodes the text and removes a byte-order mark.
         compression (`str`, *optional*): `gzip`, `xz`, `bz2` or `zstd`.
         detail (`str`): Description for a message: `a PNG picture`, `not UTF-8 at byte 29, probably cp1252`.
-        guess (`str`, *optional*): Likely encoding of an undecodable text.
+        guess (`str`, *optional*): Likely encoding of an undecodable text; `utf-8` for UTF-8 with damaged bytes.
         characters (`int`): Number of characters of a text, without a byte-order mark.
         size (`int`): Number of bytes after decompression. Less for binary files and archives, which are not read to the end.
     """
@@ -165,7 +168,18 @@ class _Scan:
             return guess_wide(self.head)
         if self.utf8.bad is None:
             return guess_shifted(_whole_lines(self.shifted)) if self.ascii and self.shifted else None
+        if self.is_damaged_utf8:
+            return "utf-8"
         return guess_encoding(_whole_lines(self.sample))
+
+    @property
+    def is_damaged_utf8(self) -> bool:
+        """Whether more characters are UTF-8 than bytes are not, as if some bytes were lost or changed."""
+        before = self.utf8.offset - self.utf8.characters  # 0 if there are only ASCII characters before the bad byte
+        text = ENCODED_SURROGATE.sub(b"\xc3\xbf", self.sample).decode("utf-8", errors="surrogateescape")
+        bad = sum("\udc80" <= c <= "\udcff" for c in text)
+        good = before + sum(not c.isascii() for c in text) - bad
+        return good > bad
 
     @property
     def is_noise(self) -> bool:
@@ -178,10 +192,10 @@ class _Scan:
 def examine(path: str | os.PathLike, encoding: str | None = None) -> Content:
     """Reads all of a file once, in pieces, and returns what it holds.
 
-    A byte-order mark decides. Without one, a file that is UTF-8 and not only ASCII is read as UTF-8, and any other with
-    `encoding`, if it is given. A file is binary if it begins like a known format, or if more than one character per 1000 is a
-    NUL or one per 100 another control character, in its first MiB or in all of it. A text may therefore have a stray NUL,
-    which stays in it.
+    A byte-order mark decides. Without one, UTF-8 is read as UTF-8, and any other file with `encoding`, if it is given. ASCII
+    can also be in one of the encodings that write other characters with ASCII bytes, such as ISO-2022-JP. A file is binary if
+    it begins like a known format, or if more than one character per 1000 is a NUL or one per 100 another control character, in
+    its first MiB or in all of it. A text may therefore have a stray NUL, which stays in it.
 
     Args:
         path (`str` or `os.PathLike`): The file.
@@ -218,8 +232,9 @@ def _examine(path: str | os.PathLike, file: BinaryIO, compression: str | None, c
     scan = _Scan(piece, codec)
     while piece:
         scan.feed(piece)
-        if scan.size == len(piece) and scan.is_noise and codec not in WIDE and not guess_wide(scan.head):
-            return Content("binary", compression=compression, detail="no text", size=scan.size)
+        at_first = scan.size == len(piece)
+        if at_first and scan.is_noise and codec not in WIDE and not (scan.shifted or guess_wide(scan.head)):
+            return Content("binary", compression=compression, detail="binary data", size=scan.size)
         piece = file.read(PIECE)
     scan.feed(b"", final=True)
     return _verdict(path, scan, compression)
@@ -247,7 +262,7 @@ def _examine_marked(file: BinaryIO, piece: bytes, decoder: _Decoder, encoding: s
         detail = f"not {name} at byte {decoder.bad}, although it has a {name} byte-order mark"
     else:
         kind = "binary"
-        detail = "no text"
+        detail = "binary data"
     return Content(kind, encoding, compression, detail, characters=decoder.characters, size=size)
 
 
@@ -267,14 +282,20 @@ def _verdict(path: str | os.PathLike, scan: _Scan, compression: str | None) -> C
     else:
         if scan.codec in WIDE and scan.ascii and not scan.utf8.nuls:  # UTF-16 has NULs in spaces and line ends
             return text("utf-8", scan.utf8)
+        if scan.ascii and scan.utf8.is_text and keeps_ascii(scan.codec):
+            return text("utf-8", scan.utf8)
         if given.is_text:
             return text(scan.codec, given)
         guess = scan.guess
         if given.bad is not None and (guess or not scan.is_noise):
-            hint = f"give another --encoding, probably {guess}" if guess else "give another --encoding"
+            hint = "give another --encoding"
+            if guess == "utf-8":
+                hint = f"it is damaged UTF-8 ({REPAIR})"
+            elif guess:
+                hint = f"give another --encoding, probably {guess}"
             raise InputError(f"{shown(path)} is not {scan.codec} at byte {given.bad}: {hint}")
-    if scan.is_noise and guess not in WIDE:
-        return Content("binary", compression=compression, detail="no text", size=scan.size)
+    if scan.is_noise and guess not in WIDE and not (guess and scan.utf8.bad is None):
+        return Content("binary", compression=compression, detail="binary data", size=scan.size)
     return _undecodable(scan, guess, compression)
 
 
@@ -285,7 +306,9 @@ def _undecodable(scan: _Scan, guess: str | None, compression: str | None) -> Con
         detail = f"probably {guess}"
     else:
         detail = f"not UTF-8 at byte {scan.utf8.bad}"
-        if guess:
+        if guess == "utf-8":
+            detail += ", although most of it is UTF-8"
+        elif guess:
             detail += f", probably {guess}"
     return Content("undecodable", compression=compression, detail=detail, guess=guess, size=scan.size)
 
@@ -303,6 +326,20 @@ def _whole_lines(sample: bytes) -> bytes:
     if len(sample) < SAMPLE:
         return sample
     return sample[: sample.rfind(b"\n") + 1] or sample
+
+
+def keeps_ascii(codec: str) -> bool:
+    """Whether ASCII is the same text in an encoding.
+
+    >>> keeps_ascii("cp1252"), keeps_ascii("cp932"), keeps_ascii("iso2022_jp"), keeps_ascii("utf-7"), keeps_ascii("cp037")
+    (True, True, False, False, False)
+    """
+    # With the sequences that begin other characters in ISO-2022, HZ and UTF-7.
+    characters = bytes(range(128)) + b"\x1b$B!!\x1b(B\x1b$)C\x0e!!\x0f~{!!~}+AGE-"
+    try:
+        return characters.decode(codec) == characters.decode("ascii")
+    except UnicodeDecodeError:
+        return False
 
 
 def check_encoding(name: str) -> str:

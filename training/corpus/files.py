@@ -96,6 +96,9 @@ def find(folder: Path) -> tuple[list[File], Skipped]:
     """Returns the regular files below a folder in the order of their names, and the names that were skipped.
 
     Symbolic links are followed. A folder with several names is read once: under a name without links if it has one.
+
+    Raises:
+        InputError: The folder itself cannot be read.
     """
     files: list[File] = []
     skipped = Skipped()
@@ -108,8 +111,10 @@ def find(folder: Path) -> tuple[list[File], Skipped]:
         try:
             found = os.stat(path)
             entries = [] if _identity(found) in seen else sorted(os.scandir(path), key=lambda entry: entry.name)
-        except OSError:
-            skipped.add("unreadable", [prefix or shown(folder)])
+        except OSError as error:
+            if not prefix:
+                raise InputError(f"{shown(folder)} cannot be read ({error.strerror}): give another path") from None
+            skipped.add("unreadable", [prefix])
             continue
         if _identity(found) in seen:
             skipped.add("second name of a folder", [prefix])

@@ -102,6 +102,9 @@ ALPHABETS = {  # letters outside ASCII, of each language that is written in the 
     "cp850": WESTERN,
     "mac_roman": WESTERN,
 }
+NOT_ASCII_LETTERS = re.compile(r"[^\W\d_\x00-\x7f]+")
+SEPARATORS = frozenset(" \n\r\t.,;:、。，　·")
+MIN_SEPARATORS = 1 / 1000  # of the characters of UTF-16
 PUNCTUATION = "“”‘’„‚–—…«»‹›°§©®™€£·•´×½¼²³±\xa0\xad"
 FEW = 32  # characters that can be letters by chance
 PENALTY = 0.002  # for each letter of an alphabet, as a larger one covers more by chance
@@ -188,7 +191,8 @@ def guess_wide(head: bytes) -> str | None:
     """Returns the variant of UTF-16 or UTF-32 in which a text without a byte-order mark is written, or `None`.
 
     Only bytes with NULs can be such a text: line ends, spaces and digits have them. In the right variant all bytes are
-    assigned characters. If there are several, it is the one with the most common characters.
+    assigned characters. If there are several, it is the one with the most common characters. Long texts have spaces, line ends
+    or punctuation; other data of 16-bit numbers seldom has.
 
     >>> guess_wide("a text".encode("utf-16-be")), guess_wide("文字\\n".encode("utf-16-le")), guess_wide(b"a text")
     ('utf-16-be', 'utf-16-le', None)
@@ -209,8 +213,11 @@ def guess_wide(head: bytes) -> str | None:
                 continue
             text = head[: error.start].decode(encoding)
         odd = sum(unicodedata.category(c) in ("Cc", "Cn", "Co") and c not in "\t\n\r\f\x1a\x1b" for c in text)
-        common = sum(c.isascii() or c in "。、，　" for c in text)
+        common = sum(c.isascii() or c in SEPARATORS for c in text)
+        separators = sum(c in SEPARATORS for c in text)
         if len(text) < FEW and common == 0:
+            continue
+        if len(text) >= FEW and separators < len(text) * MIN_SEPARATORS:
             continue
         if odd * 500 <= len(text) and common > most:
             best = encoding
@@ -264,6 +271,8 @@ def _guess_latin(sample: bytes) -> tuple[str | None, float]:
         total = sum(not c.isascii() for c in text)
         if not total or 2 * total > sum(map(str.isalpha, text)):  # Latin texts are mostly ASCII letters
             continue
+        if _are_words(text):
+            continue
         for alphabet in alphabets:
             known = {*alphabet, *alphabet.upper(), *PUNCTUATION}
             share = sum(count for letter, count in marked.items() if letter in known) / total
@@ -274,6 +283,17 @@ def _guess_latin(sample: bytes) -> tuple[str | None, float]:
                 best = encoding
                 most = share
     return best, most
+
+
+def _are_words(text: str) -> bool:
+    """Whether most letters outside ASCII are in a row of three or more. They are then words of another script.
+
+    >>> _are_words("Informação, Begrüßung, créée"), _are_words("Информация in Russian")
+    (False, True)
+    """
+    rows = NOT_ASCII_LETTERS.findall(text)
+    in_words = sum(len(row) for row in rows if len(row) > 2)
+    return 2 * in_words > sum(map(len, rows))
 
 
 def _letters_in_place(text: str) -> dict[str, int]:

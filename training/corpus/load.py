@@ -17,7 +17,7 @@ from pathlib import Path
 
 from training.common.errors import InputError
 from training.common.text import amount
-from training.corpus.corpus import Corpus, Reading
+from training.corpus.corpus import Corpus, Reading, has_text
 from training.corpus.decoding import examine, open_text
 from training.corpus.documents import documents, read_characters
 from training.corpus.files import File, Skipped, single_file, status
@@ -62,7 +62,7 @@ def load_corpus(options: TextOptions) -> Corpus:
     if path is None and options.validation is not None:
         corpus = _with_validation(corpus, options)
     for side in ("train", "heldout"):
-        if not any(getattr(corpus, side)):
+        if not has_text(getattr(corpus, side)):
             raise InputError(f"dataset {shown(dataset)!r} is empty: it has no text for the {side} side; give more text")
     return corpus
 
@@ -74,6 +74,8 @@ def local_source(options: TextOptions) -> Path | None:
         InputError: Nothing has this path, and it is no name on the Hub; or an option does not fit the source.
     """
     dataset = options.dataset
+    if not dataset:  # as an unset variable of a shell gives it; the path would be the current folder
+        raise InputError("dataset '' has no name: give the path of a file or folder, a Hub name, or stdlib")
     if dataset != "stdlib":
         path = local_path(dataset)
         if status(path) is not None:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from training.common.errors import InputError
 from training.corpus.corpus import described
-from training.corpus.decoding import examine
+from training.corpus.decoding import REPAIR, examine
 from training.corpus.files import File, Skipped, find, single_file, status, without_second_names
 from training.corpus.names import NAMES_SHOWN, counted, listed, shown
 from training.corpus.options import TextOptions
@@ -28,7 +28,8 @@ DOCUMENTATION = re.compile(
     r"(README|LICEN[SC]E|COPYING|NOTICE|CHANGELOG|CHANGES|HISTORY|AUTHORS|CONTRIBUTORS|CITATION|DATASHEET|MANIFEST)(?![a-z])",
     re.IGNORECASE,
 )
-DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "state.json"}  # of tables, as `datasets` writes them
+# Files that `datasets` writes next to tables.
+DESCRIPTIONS = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"}
 MOST_PATTERNS = 10  # in a remedy
 
 
@@ -69,6 +70,10 @@ def select(path: Path, options: TextOptions) -> Selection:
     if options.validation is not None:
         given = validation_files(options)
     selection = _chosen(path, options, {file.identity for file in given})
+    if not selection.train:
+        raise InputError(
+            f"--validation {shown(options.validation)} holds all of the dataset: give other text to hold out"
+        )
     if selection.kind == "folder":
         _find_splits(selection)
     if given:
@@ -97,7 +102,7 @@ def local_path(text: str) -> Path:
 
 
 def _chosen(path: Path, options: TextOptions, heldout: set[tuple[int, int]]) -> Selection:
-    """Returns the files of one kind, without those of `heldout`, as training files."""
+    """Returns the files of one kind as training files, without those of `heldout`. There may be none left."""
     if not path.is_dir():
         file = _matching([single_file(path)], options, Skipped())[0]
         if file.identity in heldout and any(file.identity):
@@ -111,6 +116,8 @@ def _chosen(path: Path, options: TextOptions, heldout: set[tuple[int, int]]) -> 
         _refuse_empty(path, skipped)
     files = without_second_names(_matching(files, options, skipped), skipped)
     files = [file for file in files if file.identity not in heldout or not any(file.identity)]
+    if not files:
+        return selection
     files = list(_examined(files, options, skipped))
     if not files:
         _refuse_empty(path, skipped)
@@ -210,10 +217,14 @@ def refuse_without_text(file: File, encoding: str | None = None) -> None:
     if content.kind == "undecodable":
         remedy = "convert it to UTF-8"
         if content.guess:
-            remedy = f"give --encoding {content.guess}"
+            remedy = _remedy_of_guess(content.guess)
         elif content.encoding == "utf-8" and encoding is None:
             remedy = "name its encoding with --encoding"
         raise InputError(f"{name} cannot be decoded ({content.detail}): {remedy}")
+
+
+def _remedy_of_guess(guess: str) -> str:
+    return REPAIR if guess == "utf-8" else f"give --encoding {guess}"
 
 
 def _examined(files: list[File], options: TextOptions, skipped: Skipped) -> Iterator[File]:
@@ -272,12 +283,14 @@ def _check_encodings(files: list[File]) -> None:
     if len(unknown) > NAMES_SHOWN:
         named.append(f"and {len(unknown) - NAMES_SHOWN:,} more")
     remedies = []
-    guesses = [content.guess for _, content in unknown if content.guess]
-    if guesses:
-        remedies.append(f"give --encoding {max(guesses, key=guesses.count)}")
+    guesses = {content.guess for _, content in unknown}
+    if len(guesses) > 1:
+        remedies.append("convert them to UTF-8, since a single --encoding does not fit all of them")
+    elif guesses != {None}:
+        remedies.append(_remedy_of_guess(guesses.pop()))
     if len(files) > len(unknown):
         patterns = " ".join(_pattern(file.name) for file, _ in unknown[:MOST_PATTERNS])
-        rest = " ..." if len(unknown) > MOST_PATTERNS else ""
+        rest = " and so on" if len(unknown) > MOST_PATTERNS else ""
         remedies.append(f"leave {'it' if len(unknown) == 1 else 'them'} out with --exclude {patterns}{rest}")
     count = counted(len(unknown), "file")
     remedy = ", or ".join(remedies) or "name the encoding with --encoding"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from training.common.checkpoint import RESTART
 from training.common.errors import InputError
-from training.corpus.corpus import Corpus, DocumentStream, Reading
+from training.corpus.corpus import Corpus, DocumentStream, Reading, has_text
 from training.corpus.decoding import compression_of
 from training.corpus.documents import documents
 from training.corpus.files import File
@@ -142,7 +142,7 @@ def load_stream(options: TextOptions, heldout_documents: int | None = None) -> t
     else:
         corpus, stream = _open_hub(options, heldout_documents or HELDOUT_DOCUMENTS)
     for side, found in (("held-out", corpus.heldout), ("training", corpus.train)):
-        if not found:
+        if not has_text(found):
             fewer = f"fewer --heldout-documents than {heldout_documents}" if heldout_documents else "--validation"
             raise InputError(
                 f"dataset {shown(options.dataset)!r} is empty: it has no text for the {side} side; give more documents, "
@@ -218,6 +218,8 @@ def _count(file: File, options: TextOptions) -> int:
     if file.kind == "text" and not options.document_per_line:
         assert file.content is not None
         return -(-file.content.characters // DOCUMENT_CHARACTERS)
+    if file.size == 0:
+        return 0
     found = documents(file, options)
     if file.kind != "parquet" or compression_of(file.path):
         return sum(text is not None for text in found)

@@ -188,14 +188,17 @@ def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
 
     >>> command({"dataset": "a b.txt", "cell_type": "minlstm", "steps": 10, "bf16": True, "seed": 0, "resume": True})
     "python -m training.train_lm --dataset 'a b.txt' --cell-type minlstm --steps 10 --bf16"
+    >>> command({"dataset": "-notes.txt", "cell_type": "mingru"})
+    'python -m training.train_lm --dataset=-notes.txt'
     """
     dataset = value_of(args, "dataset")
     source = ["--streaming"] if args.get("streaming") else []
-    default = vars(parse_arguments(["--dataset", dataset, *source]))
+    default = vars(parse_arguments([f"--dataset={dataset}", *source]))
     launcher = ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
     words = [*launcher, "-m", "training.train_lm"]
     if dataset != "stdlib":
-        words += ["--dataset", dataset]
+        # argparse takes a separate word that begins with a dash for an option.
+        words += [f"--dataset={dataset}"] if dataset.startswith("-") else ["--dataset", dataset]
     words += source
     for name, value in args.items():
         if name not in default or name in NOT_IN_COMMAND or value is None or value == default[name]:

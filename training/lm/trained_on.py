@@ -244,7 +244,7 @@ def record_corpus(corpus: Corpus, read: TrainedOn | None = None, base: str | Non
     for document in corpus.heldout:
         if earlier is not None and earlier.finds(document, whole):
             record.heldout_seen += 1
-        elif not record.finds(document):
+        elif digest(document) not in record.trained.values:  # passages in common do not matter: this run held it out
             record.heldout.add(digest(document))
     if base:
         record.merge(earlier)

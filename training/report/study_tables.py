@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from training.report.paper_tables import spread
@@ -227,4 +228,26 @@ def sizes(result: dict) -> str:
     header = ["size", "layers × width", "MLP width", "vocabulary", "parameters", "learning rate", "MiB"]
     return markdown([*header, "MiB, checkpointing"], rows) + (
         f"\nMiB: added by one AdamW step on one row of {result['tokens']} tokens in float32. {where(result)}.\n"
+    )
+
+
+def real_folders(result: dict) -> str:
+    """Folders of packages: the documents that were read, and the options with which those that were refused are read."""
+    rows = []
+    for row in result["folders"]:
+        whole, streamed = (row[mode].get("then", row[mode]) for mode in ("whole", "streamed"))
+        package = row["package"]
+        if row["package"] == "stdlib":
+            package = "Python"
+        counts = [f"{found['documents'][0]:,} + {found['documents'][1]:,}" for found in (whole, streamed)]
+        skipped = ", ".join(f"{count:,} {reason}" for reason, count in whole["skipped"].items())
+        options = shlex.join([*row["options"], *row["whole"].get("remedy", [])])
+        line = whole["sample"].replace("|", "\\|")
+        cells = [f"{package} {row['version']}", f"`{row['folder']}`", *counts, f"{whole['characters'] / 1e6:.2f}"]
+        rows.append([*cells, skipped, f"`{options}`" if options else "", f"`` {line} ``"])
+    refused = sum("remedy" in row["whole"] for row in result["folders"])
+    header = ["package", "folder", "documents", "streamed", "characters, M", "skipped", "options", "part of a line"]
+    return markdown(header, rows, side=":--") + (
+        f"\n{len(rows)} folders, {result['steps']} steps each. {refused} were refused at first. The options that the messages "
+        f"named are in the table. {where(result)}.\n"
     )

@@ -38,7 +38,7 @@ def test_every_recipe_trains_the_cell_and_corpus_in_its_name():
         )
         assert args.cell_type == name.rpartition("-")[2]
         assert (args.dataset, args.dataset_name) == (measured.dataset, measured.dataset_name)
-        corpus = run_facts.data_facts(args, "stdlib")["name"]
+        corpus = args.dataset_name or args.dataset
         assert corpus in run_facts.KNOWN and name.partition("-")[0] in corpus
 
 
