@@ -37,6 +37,7 @@ from training.corpus.tables import table_kind
 
 HELDOUT_SHARE = 0.1
 HELDOUT_CHARACTERS = 1 << 23  # at most, where no file says what to hold out
+HELDOUT_MOST = 0.75  # of all characters, at most
 SHAKESPEARE = "karpathy/tiny_shakespeare"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^/]+)?", re.ASCII)
 
@@ -205,6 +206,8 @@ def read_files(files: Sequence[File], options: TextOptions) -> FilesRead:
 def hold_out(documents: list[str]) -> tuple[list[str], list[str], str]:
     """Holds out the last tenth of the documents, or of the text of a single one; at most `HELDOUT_CHARACTERS`.
 
+    If the last document has most of the text, a tenth of the text is cut off from its end.
+
     Returns:
         The training documents, the held-out documents, and a description of the split.
     """
@@ -212,17 +215,20 @@ def hold_out(documents: list[str]) -> tuple[list[str], list[str], str]:
         text = "".join(documents)
         middle, how = _middle(len(text))
         return [text[:middle]], [text[middle:]], how
+    total = sum(map(len, documents))
+    most = min(HELDOUT_CHARACTERS, HELDOUT_MOST * total)
     size = 0
     count = 0
     for document in reversed(documents[-max(1, int(len(documents) * HELDOUT_SHARE)) :]):
         size += len(document)
-        if count and size > HELDOUT_CHARACTERS:
+        if count and size > most:
             break
         count += 1
     last = documents[-1]
-    if count == 1 and len(last) > HELDOUT_CHARACTERS:
-        middle = len(last) - HELDOUT_CHARACTERS
-        how = f"last {HELDOUT_CHARACTERS:,} characters of the last document held out"
+    if count == 1 and len(last) > most:
+        kept = min(HELDOUT_CHARACTERS, max(1, int(HELDOUT_SHARE * total)))
+        middle = len(last) - kept
+        how = f"last {kept:,} characters of the last document held out"
         return [*documents[:-1], last[:middle]], [last[middle:]], how
     return documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out"
 
