@@ -43,7 +43,7 @@ from hf_minrnn.tools.hub import PushError, make_repository
 from training.common import folder_lock
 from training.common.checkpoint import check_same_run, checkpoints, load_checkpoint, step_of
 from training.common.command_line import reported
-from training.common.errors import DISK_FULL, InputError, WriteError, error_number, first_cause, first_line
+from training.common.errors import DISK_FULL, InputError, WriteError, error_number, file_name, first_cause
 from training.common.files import remove_file
 from training.common.text import amount
 from training.common.widths import count
@@ -312,7 +312,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     except Exception as error:  # libraries also write to caches and temporary folders, and raise types of their own
         if error_number(error) not in DISK_FULL | {errno.EROFS}:
             raise
-        raise InputError(f"{first_cause(error)}: {first_line(error)}; {remedy_for_run(error, args)}") from error
+        name = file_name(error) or "a cache or a temporary file"
+        raise InputError(
+            f"{name} could not be written ({first_cause(error)}); {remedy_for_run(error, args)}"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -61,6 +61,20 @@ def error_number(error: BaseException) -> int | None:
     return found
 
 
+def file_name(error: BaseException) -> str | None:
+    """Returns the file or folder that an error names, or the error that it was raised for; `None` if there is none.
+
+    >>> file_name(OSError(errno.ENOSPC, "No space left on device", "/tmp/a.txt")), file_name(ValueError())
+    ('/tmp/a.txt', None)
+    """
+    found = None
+    for cause in _chain(error):
+        name = getattr(cause, "filename", None)
+        if isinstance(name, str | os.PathLike):
+            found = os.fspath(name)
+    return found if found is None else os.fsdecode(found)
+
+
 def write_remedy(error: BaseException, elsewhere: str = "choose another folder") -> str:
     """Returns how to correct an error that was raised for a failed write.
 

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.errors import InputError, first_line
+from training.common.files import explained_write
 from training.lm.run_facts import LOCAL_FILE
 
 
@@ -105,10 +106,15 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str | torch.Tensor]:
-    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor."""
+    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor.
+
+    Raises:
+        WriteError: They could not be written to a temporary folder.
+    """
     files: dict[str, str | torch.Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
+        with explained_write(Path(folder)):
+            tokenizer.save_pretrained(folder)
         for path in sorted(Path(folder).rglob("*")):
             if not path.is_file():
                 continue
@@ -135,7 +141,8 @@ def write_tokenizer_files(files: dict[str, str | torch.Tensor], folder: str | os
 def tokenizer_from_files(files: dict[str, str | torch.Tensor], config: MinRNNConfig) -> PreTrainedTokenizerBase:
     """Returns the tokenizer whose files `tokenizer_files` returned."""
     with tempfile.TemporaryDirectory() as folder:
-        write_tokenizer_files(files, folder)
+        with explained_write(Path(folder)):
+            write_tokenizer_files(files, folder)
         return load_tokenizer(folder, config)
 
 
