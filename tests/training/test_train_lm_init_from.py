@@ -105,6 +105,16 @@ def test_options_that_contradict_the_model_are_rejected_by_name(argv, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+def test_the_folder_of_the_source_is_not_overwritten(source, argv, tmp_path, capsys, monkeypatch):
+    before = (source / "model.safetensors").read_bytes()
+    monkeypatch.chdir(source.parent)
+    for folder in (str(source), f"./{source.name}/"):
+        with pytest.raises(SystemExit):
+            train_lm.main([*argv, "--steps", "1", "--output-dir", folder, "--overwrite"])
+        assert f"--output-dir: {folder} is the folder of --init-from, and would be" in capsys.readouterr().err
+    assert (source / "model.safetensors").read_bytes() == before
+
+
 def test_dropout_may_be_changed(argv, tmp_path):
     train_lm.main([*argv, "--steps", "1", "--dropout", "0"])
     assert load_checkpoint(tmp_path / "run")["config"]["dropout"] == 0.0
