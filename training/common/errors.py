@@ -56,7 +56,8 @@ def error_number(error: BaseException) -> int | None:
         in_text = NUMBER_IN_TEXT.search(str(cause))
         if number is None and in_text:
             number = int(in_text.group(1))
-        if isinstance(number, int):
+        # Path.mkdir first fails for lack of the parent folder, and then for the reason that it cannot be created.
+        if isinstance(number, int) and (found is None or number != errno.ENOENT):
             found = number
     return found
 
