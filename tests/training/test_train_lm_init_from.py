@@ -10,8 +10,8 @@ import torch
 from support.train_cases import losses
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training import train_lm
-from training.common.checkpoint import load_checkpoint
+from training import checkpoint_to_model, train_lm
+from training.common.checkpoint import checkpoints, load_checkpoint
 from training.lm import run_facts
 from training.lm.options import parse_arguments
 from training.lm.run_facts import LOCAL_FILE
@@ -113,6 +113,28 @@ def test_the_folder_of_the_source_is_not_overwritten(source, argv, tmp_path, cap
             train_lm.main([*argv, "--steps", "1", "--output-dir", folder, "--overwrite"])
         assert f"--output-dir: {folder} is the folder of --init-from, and would be" in capsys.readouterr().err
     assert (source / "model.safetensors").read_bytes() == before
+
+
+def test_a_source_without_a_tokenizer_is_rejected(source, argv, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(source, bare, ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(
+        SystemExit, match=r"no tokenizer .* there by tokenizer.save_pretrained$"
+    ):  # no option replaces it
+        train_lm.main([*argv, "--steps", "1", "--init-from", str(bare)])
+
+
+def test_an_unfinished_run_becomes_a_source(source, argv, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    for path in checkpoints(source):
+        shutil.copy(path, unfinished)
+    with pytest.raises(SystemExit, match=r"no model yet: let the run end, or make .* training.checkpoint_to_model"):
+        train_lm.main([*argv, "--steps", "1", "--init-from", str(unfinished)])
+    checkpoint_to_model.main([str(unfinished), str(tmp_path / "made"), "--weights", "last"])
+    train_lm.main([*argv, "--steps", "1", "--init-from", str(tmp_path / "made")])
+    start = torch.load(tmp_path / "run" / "checkpoint-0000000000.pt", weights_only=True)["model"]
+    assert all(torch.equal(start[name], value) for name, value in load_checkpoint(source)["model"].items())
 
 
 def test_dropout_may_be_changed(argv, tmp_path):
