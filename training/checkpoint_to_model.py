@@ -4,8 +4,8 @@
     python -m training.checkpoint_to_model runs/stdlib-mingru model              # the best weights so far
     python -m training.checkpoint_to_model runs/stdlib-mingru model --weights last --step 1200
 
-The folder has the weights, the configuration, the tokenizer and the model's code. `hf-minrnn card` writes its card and
-`hf-minrnn push` pushes it.
+The folder has the weights, the configuration, the tokenizer and the model's code, and the record of what the model was
+trained on if it is known. `hf-minrnn card` writes its card and `hf-minrnn push` pushes it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from transformers.utils.logging import disable_progress_bar
 from training.common.checkpoint import checkpoints, newest_readable, read_checkpoint, step_of
 from training.common.command_line import make_parser, reported, whole
 from training.common.errors import InputError
+from training.common.files import complete_files
 from training.lm.model_setup import new_model, stored_config
 from training.lm.saved_model import write_tokenizer_files
+from training.lm.trained_on import FILE as TRAINED_ON
+from training.lm.trained_on import TrainedOn, read_record
 
 
 def find_checkpoint(folder: Path, step: int | None) -> dict:
@@ -75,6 +78,26 @@ def choose_weights(saved: dict, choice: str | None) -> tuple[str, int, dict]:
     return "best", best["step"], best["model"]
 
 
+def record_of(folder: Path, saved: dict) -> TrainedOn | None:
+    """Returns the record of the documents that a checkpoint was trained on; `None` if it is not known.
+
+    The training text of a run that holds it in memory is the same at each step, so the record in the run's folder is that of
+    all its checkpoints. A checkpoint of a stream has the record of what was read by then.
+    """
+    of_run = read_record(str(folder))
+    if not saved["batches"]:
+        return of_run
+    record = TrainedOn()
+    record.load_state_dict(saved["batches"].get("seen"))
+    if of_run is not None:  # the held-out documents are the same at each step, too
+        record.partly.update(of_run.partly)
+        record.heldout.update(of_run.heldout)
+    base = saved["args"].get("init_from")
+    if base:
+        record.merge(read_record(base))
+    return record
+
+
 @reported
 def main(argv: list[str] | None = None) -> dict[str, str | int]:
     """Runs the command line. Returns the kind of the weights and their step.
@@ -91,9 +114,18 @@ def main(argv: list[str] | None = None) -> dict[str, str | int]:
     model = new_model(stored_config(saved["config"]), seed=0)
     model.load_state_dict(weights)
     model.carry_code()
-    model.eval().save_pretrained(args.output)
-    write_tokenizer_files(saved["tokenizer"], args.output)
+    record = record_of(args.run, saved)
+    with complete_files(args.output) as temporary:
+        model.eval().save_pretrained(temporary)
+        write_tokenizer_files(saved["tokenizer"], temporary)
+        if record is not None:
+            record.write(temporary)
     print(f"saved the {kind} weights, of step {step:,}, to {args.output}")
+    if record is None:
+        print(
+            f"without {TRAINED_ON}, which a run writes at its end: training.evaluate will not know whether the model was "
+            "trained on a text"
+        )
     return {"weights": kind, "step": step}
 
 

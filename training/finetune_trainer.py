@@ -31,6 +31,7 @@ from transformers import (
 from hf_minrnn.tools.hub import PushError, make_repository, push_folder
 from training.common.command_line import at_least, make_parser, positive, positive_int, reported, seed
 from training.common.errors import InputError, first_line
+from training.common.files import complete_files
 from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions, add_text_options
 from training.lm.evaluated_text import show_reading
@@ -141,8 +142,9 @@ def main(argv=None) -> dict:
         raise InputError(f"the held-out loss is {after} after the training, nothing is saved: lower --learning-rate")
     merged = model.merge_and_unload().eval()
     merged.carry_code()  # loads without hf_minrnn too, with trust_remote_code=True
-    merged.save_pretrained(args.output)
-    tokenizer.save_pretrained(args.output)
+    with complete_files(args.output) as temporary:
+        merged.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     ids = tokenizer(tokenizer.eos_token + args.prompt, add_special_tokens=False, return_tensors="pt").input_ids
     ids = merged.generate(ids.to(merged.device), max_new_tokens=100, do_sample=True)
     sample = tokenizer.decode(ids[0], skip_special_tokens=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import signal
 import sys
@@ -43,7 +44,7 @@ from hf_minrnn.tools.hub import PushError, make_repository
 from training.common import folder_lock
 from training.common.checkpoint import check_same_run, checkpoints, load_checkpoint, step_of
 from training.common.command_line import reported
-from training.common.errors import DISK_FULL, InputError, WriteError, error_number, first_cause, first_line
+from training.common.errors import DISK_FULL, InputError, WriteError, error_number, file_name, first_cause
 from training.common.files import remove_file
 from training.common.text import amount
 from training.common.widths import count
@@ -56,7 +57,7 @@ from training.lm.model_setup import build_model, new_model
 from training.lm.options import FREE_TO_CHANGE, given_options, how_to_resume, parse_arguments
 from training.lm.round_trip import reason
 from training.lm.tokenization import has_padding
-from training.lm.trackers import check_trackers, finish_trackers, remove_curves, start_trackers
+from training.lm.trackers import check_trackers, finish_trackers, is_of_trackers, remove_curves, start_trackers
 from training.lm.trainer import Trainer, remedy_for_run, run_arguments
 from training.report.cards import write_card
 
@@ -68,9 +69,10 @@ def check_folder(args: argparse.Namespace) -> None:
         InputError: It is a file, or nothing can be written to it.
     """
     folder = Path(args.output_dir)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file: give a folder")
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    # Unlike Path.exists, os.path.exists does not raise where a folder may not be read.
+    parent = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"--output-dir {folder}: nothing can be written to {parent}: give another folder")
 
@@ -84,8 +86,11 @@ def resumes(args: argparse.Namespace) -> bool:
     folder = Path(args.output_dir)
     if args.resume is True or (args.resume == "auto" and checkpoints(folder)):
         return True
-    # A first checkpoint that was never finished cannot be resumed from, and nothing is lost with it.
-    in_use = any(path.suffix != ".partial" and path.name != folder_lock.NAME for path in folder.iterdir())
+    # A run that was killed before its first checkpoint leaves these files. Nothing is lost with them.
+    in_use = any(
+        path.suffix != ".partial" and path.name != folder_lock.NAME and not is_of_trackers(path)
+        for path in folder.iterdir()
+    )
     if in_use and not args.overwrite:
         resume = "continue the run with --resume, " if checkpoints(folder) else ""
         raise InputError(f"{folder} is not empty: {resume}replace it with --overwrite, or change --output-dir")
@@ -148,6 +153,12 @@ def describe(
         f"{amount(count(model))} parameters, on {accelerator.device}\n"
         f"training  {budget}, {tokens_per_step:,} tokens per step{start}"
     )
+    evaluations = math.ceil(1 / args.eval_every - 1e-9) - 1  # before the last step
+    if saved is None and args.patience is not None and args.patience >= evaluations:
+        accelerator.print(
+            f"patience  number of evaluations before the end: {evaluations}; --patience {args.patience} cannot stop the run: "
+            "give a smaller --eval-every"
+        )
     if not data.round_trip.lossless:
         accelerator.print(f"lossy     {reason(data.round_trip.record())}")
     if not has_padding(data.tokenizer):
@@ -312,7 +323,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     except Exception as error:  # libraries also write to caches and temporary folders, and raise types of their own
         if error_number(error) not in DISK_FULL | {errno.EROFS}:
             raise
-        raise InputError(f"{first_cause(error)}: {first_line(error)}; {remedy_for_run(error, args)}") from error
+        name = file_name(error) or "a cache or a temporary file"
+        raise InputError(
+            f"{name} could not be written ({first_cause(error)}); {remedy_for_run(error, args)}"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -336,8 +336,11 @@ def long_pieces(folder, options):
         (another_head, "holds a MinRNNForSequenceClassification of type minrnn"),
         (broken_config, r"model .* cannot be read \(.*\): give a folder"),
         (no_tokenizer, "no tokenizer can be loaded from .* give its folder with --tokenizer"),
-        (larger_tokenizer, "has 260 tokens, the model's vocabulary only 258: give the tokenizer that"),
-        (no_separator, "has no eos_token, which separates documents: give another with --tokenizer"),
+        (larger_tokenizer, "has 260 tokens, the model's vocabulary only 258: save the tokenizer that"),
+        (
+            no_separator,
+            "has no eos_token, which separates documents: save one that has it there, or give its folder with",
+        ),
         (no_weights, r"the weights of .* cannot be loaded \(.*\): save the model again"),
         (cut_weights, r"the weights of .* cannot be loaded \(.*\): save the model again"),
         (few_weights, "the weights of .* lack .*in_proj.*: save the whole model again"),

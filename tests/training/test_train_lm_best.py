@@ -232,7 +232,37 @@ def test_patience_is_counted_over_an_interruption(argv, tmp_path, scripted, monk
     assert train_lm.main([*command, "--resume"])["steps"] == 8
 
 
+@pytest.mark.parametrize(
+    "options, evaluations",
+    [(["--patience", "4"], 4), (["--patience", "3"], None), (["--patience", "1", "--eval-every", "2"], 0), ([], None)],
+)
+def test_a_patience_that_cannot_stop_the_run_is_pointed_out(argv, tmp_path, capsys, options, evaluations):
+    train_lm.main([*argv, "--output-dir", str(tmp_path), *options])
+    shown = capsys.readouterr().out
+    if evaluations is None:
+        assert "cannot stop the run" not in shown
+    else:
+        assert f"evaluations before the end: {evaluations}; --patience {options[1]} cannot stop the run" in shown
+    assert len(results_of(tmp_path)["evaluations"]) == (evaluations if evaluations is not None else 4)
+
+
+@pytest.mark.parametrize("options", [["--keep-weights", "last"], ["--streaming", "--batching", "packed"]])
+def test_patience_with_the_last_weights_and_with_a_stream(argv, tmp_path, scripted, options):
+    scripted(FALLS_THEN_RISES)
+    assert train_lm.main([*argv, "--output-dir", str(tmp_path), "--patience", "2", *options])["steps"] == 8
+    kept = results_of(tmp_path)["kept"]
+    assert (kept["stopped_early"], kept["step"]) == (True, 8 if "last" in options else 4)
+
+
 # --- estimates that are not finite
+
+
+def test_an_evaluation_that_is_not_finite_is_null_in_the_results(argv, tmp_path, scripted):
+    scripted([3.0, math.nan, 2.5, math.inf, 4.0])
+    train_lm.main([*argv, "--output-dir", str(tmp_path)])
+    results = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert [entry["heldout_bits_per_byte_estimate"] for entry in results["evaluations"]] == [3.0, None, 2.5, None]
+    assert results["kept"]["step"] == 6
 
 
 def test_an_estimate_that_is_not_finite_is_never_the_best():

@@ -1,7 +1,9 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """The configuration and the tokenizer in a checkpoint: resumed runs, and the model folder made of a checkpoint."""
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -16,6 +18,9 @@ from training import checkpoint_to_model, train_lm
 from training.common.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from training.lm import initial_model
 from training.lm.model_setup import build_config, config_fields, stored_config
+from training.lm.run_facts import LOCAL_FILE
+from training.lm.trained_on import FILE as TRAINED_ON
+from training.lm.trained_on import read_record
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +163,10 @@ def test_a_checkpoint_becomes_a_model_folder(run, tmp_path, monkeypatch, weights
     model = AutoModelForCausalLM.from_pretrained(out)
     state = saved["best"]["model"] if weights == "best" else saved["model"]
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    # The other files are those of the finished run.
+    # The other files are those of the finished run, except for what describes the run and not the model.
     files = {path.name for path in out.iterdir()}
-    assert files == {path.name for path in run.iterdir() if path.suffix in (".py", ".json", ".safetensors")} - {
-        "results.json"
-    }
+    of_model = {path.name for path in run.iterdir() if path.suffix in (".py", ".json", ".safetensors")}
+    assert files == of_model - {"results.json", LOCAL_FILE} and TRAINED_ON in files
     for name in files - {"model.safetensors"}:
         assert (out / name).read_bytes() == (run / name).read_bytes(), name
     assert (
@@ -184,6 +188,50 @@ def test_the_best_weights_are_the_default_and_the_data_is_not_needed(argv, text_
         "weights": "last",  # there was no evaluation yet
         "step": 1,
     }
+
+
+def test_an_unfinished_run_has_no_record_of_its_text(run, tmp_path, capsys):
+    (run / TRAINED_ON).unlink()
+    checkpoint_to_model.main([str(run), str(tmp_path / "out")])
+    assert not (tmp_path / "out" / TRAINED_ON).exists()
+    assert f"without {TRAINED_ON}, which a run writes at its end" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_checkpoint_of_a_stream_has_the_record_of_what_it_read(argv, tmp_path, finished):
+    rows = [f"document {number} " + "cat dog " * 40 for number in range(400)]
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    folder = tmp_path / "run"
+    options = ["--dataset", str(table), "--streaming", "--output-dir", str(folder), "--checkpoint-every", "0.0001"]
+    train_lm.main([*argv, "200", *options, "--keep", "300"])
+    if not finished:
+        (folder / TRAINED_ON).unlink()
+    records = []
+    for step in (1, 200):
+        out = tmp_path / f"out-{step}"
+        checkpoint_to_model.main([str(folder), str(out), "--step", str(step), "--weights", "last"])
+        records.append(read_record(str(out)))
+    heldout = json.loads((folder / "results.json").read_text())["data"]["heldout_documents"]
+    assert [len(record.heldout.values) for record in records] == [heldout * finished] * 2
+    assert 0 < len(records[0].trained.values) < len(records[1].trained.values) <= 400 - heldout
+    if finished:
+        assert records[1].trained.values == read_record(str(folder)).trained.values
+
+
+def test_a_model_that_cannot_be_written_leaves_no_files(run, tmp_path, monkeypatch):
+    def fail(files, folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(checkpoint_to_model, "write_tokenizer_files", fail)
+    with pytest.raises(
+        SystemExit, match=rf"{out} could not be written \(No space left on device\); make room, then give"
+    ):
+        checkpoint_to_model.main([str(run), str(out)])
+    assert not [*out.iterdir()]
+    monkeypatch.undo()
+    assert checkpoint_to_model.main([str(run), str(out)])["weights"] == "best"
 
 
 def test_the_hub_tools_accept_the_folder(run, tmp_path):

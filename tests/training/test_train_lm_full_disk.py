@@ -4,6 +4,7 @@
 import errno
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,30 @@ def test_a_disk_that_is_full_inside_a_library_is_reported(trained, writer, monke
 
     kind = train_lm.MinRNNForCausalLM if writer == "model" else PreTrainedTokenizerBase
     monkeypatch.setattr(kind, "save_pretrained", fail)
-    with pytest.raises(SystemExit, match=r"could not be written \(No space left on device\); make room, then continue"):
+    place = folder if writer == "model" else f"{tempfile.gettempdir()}/\\S+"  # of the checkpoint's tokenizer
+    message = rf"train_lm: {place} could not be written \(No space left on device\); make room, then continue"
+    with pytest.raises(SystemExit, match=message):
         train_lm.main([*argv, "--resume"])
     assert (folder / "config.json").read_bytes() == before and not [*folder.glob("*.partial")]
+
+
+@pytest.mark.parametrize(
+    "error, name",
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/caches/token.json"), "/caches/token.json"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "a cache or a temporary file"),
+    ],
+)
+def test_a_disk_that_is_full_elsewhere_is_reported(trained, error, name, monkeypatch):
+    argv, _, _ = trained
+
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(train_lm, "load_data", fail)
+    message = rf"{name} could not be written \(No space left on device\); make room, then continue with --resume"
+    with pytest.raises(SystemExit, match=message):
+        train_lm.main([*argv, "--resume"])
 
 
 def test_errors_of_the_program_keep_their_traceback(trained, monkeypatch):

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """How a run begins and is stopped: the lock of its folder, --resume auto, signals, and Ctrl-C outside the training loop."""
 
+import errno
 import json
 import os
 import re
@@ -16,9 +17,10 @@ from support.train_cases import QUICK, SCRIPT, losses
 from training import train_lm
 from training.common import folder_lock
 from training.common.checkpoint import checkpoints, load_checkpoint
+from training.common.errors import CheckpointError
 from training.common.folder_lock import FolderLock
 from training.common.stop_request import NAMES
-from training.lm import finish
+from training.lm import finish, trainer
 
 LONG = ["--steps", "100000", "--checkpoint-every", "0.001"]
 
@@ -198,6 +200,54 @@ def test_a_signal_after_a_step_with_an_evaluation_does_not_lose_the_evaluation(a
     train_lm.main([*command, "--output-dir", str(tmp_path / "whole")])
     whole = load_checkpoint(tmp_path / "whole")["state"]
     assert [bits for _, bits in saved["evaluations"]] == [bits for _, bits in whole["evaluations"]]
+
+
+def test_a_signal_while_the_last_checkpoint_is_written_stops_before_the_measurement(argv, tmp_path, monkeypatch):
+    save = train_lm.Trainer.save
+
+    def signalled_at_the_end(self):
+        if self.state.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+        save(self)
+
+    with monkeypatch.context() as patches, pytest.raises(SystemExit) as stopped:
+        patches.setattr(train_lm.Trainer, "save", signalled_at_the_end)
+        train_lm.main([*argv, "--steps", "2"])
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert load_checkpoint(tmp_path / "run")["state"]["step"] == 2
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert train_lm.main([*argv, "--steps", "2", "--resume"])["steps"] == 2
+
+
+def test_the_message_of_a_failed_run_is_not_on_the_line_of_the_progress(argv, monkeypatch):
+    closed = []
+
+    def fail(self):
+        if self.state.step:
+            raise CheckpointError("checkpoint could not be written")
+
+    monkeypatch.setattr(train_lm.Trainer, "save", fail)
+    monkeypatch.setattr(trainer.Progress, "close", lambda self: closed.append(self))
+    with pytest.raises(SystemExit, match="stopped at step 1: checkpoint could not be written"):
+        train_lm.main([*argv, "--steps", "5", "--checkpoint-every", "0.0001"])
+    assert closed
+
+
+def test_an_output_folder_below_one_without_permission_is_rejected(argv, tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    stat = os.stat
+    access = os.access
+
+    def denied(path, *args, **options):
+        if not isinstance(path, int) and os.fspath(path).startswith(f"{closed}{os.sep}"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(closed) and access(path, mode))
+    with pytest.raises(SystemExit, match=rf"nothing can be written to {closed}: give another folder"):
+        train_lm.main([*argv, "--steps", "1", "--output-dir", str(closed / "in" / "run")])
 
 
 # --- Ctrl-C outside the loop

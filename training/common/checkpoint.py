@@ -102,12 +102,18 @@ def load_checkpoint(folder: str | os.PathLike, restart: str = RESTART) -> dict:
 
 def newest_readable(folder: str | os.PathLike) -> dict | None:
     """Returns the content of the newest readable checkpoint of a folder, if any, and prints the unreadable ones to stderr."""
-    for path in checkpoints(folder):
+    unreadable: set[Path] = set()
+    while True:
+        # Listed each time, since a run that is in progress replaces its checkpoints.
+        path = next((path for path in checkpoints(folder) if path not in unreadable), None)
+        if path is None:
+            return None
         try:
             return read_checkpoint(path)
         except InputError as error:
-            print(f"{error}; trying the one before", file=sys.stderr)
-    return None
+            unreadable.add(path)
+            if path.exists():
+                print(f"{error}; trying the one before", file=sys.stderr)
 
 
 def read_checkpoint(path: Path) -> dict:

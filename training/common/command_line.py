@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from training.common.errors import InputError, WriteError, write_remedy
+from training.common.errors import InputError, WriteError, file_name, write_remedy
 from training.common.packages import module_of
 
 
@@ -66,6 +66,13 @@ def reported(main: Callable[..., Any]) -> Callable[..., Any]:
             raise SystemExit(f"{module}: {error}") from None
         except WriteError as error:
             raise SystemExit(f"{module}: {error}; {write_remedy(error)}, then give the same command again") from None
+        except PermissionError as error:
+            name = file_name(error)
+            if name is None:
+                raise
+            raise SystemExit(
+                f"{module}: no permission to use {name}: change its permissions, or give another"
+            ) from None
 
     return run
 

@@ -56,9 +56,24 @@ def error_number(error: BaseException) -> int | None:
         in_text = NUMBER_IN_TEXT.search(str(cause))
         if number is None and in_text:
             number = int(in_text.group(1))
-        if isinstance(number, int):
+        # Path.mkdir first fails for lack of the parent folder, and then for the reason that it cannot be created.
+        if isinstance(number, int) and (found is None or number != errno.ENOENT):
             found = number
     return found
+
+
+def file_name(error: BaseException) -> str | None:
+    """Returns the file or folder that an error names, or the error that it was raised for; `None` if there is none.
+
+    >>> file_name(OSError(errno.ENOSPC, "No space left on device", "/tmp/a.txt")), file_name(ValueError())
+    ('/tmp/a.txt', None)
+    """
+    found = None
+    for cause in _chain(error):
+        name = getattr(cause, "filename", None)
+        if isinstance(name, str | os.PathLike):
+            found = os.fspath(name)
+    return found if found is None else os.fsdecode(found)
 
 
 def write_remedy(error: BaseException, elsewhere: str = "choose another folder") -> str:

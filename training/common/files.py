@@ -23,7 +23,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.partial")
-    with _explained(path):
+    with explained_write(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content)
@@ -55,7 +55,7 @@ def complete_files(folder: str | os.PathLike) -> Iterator[Path]:
     """
     folder = Path(folder)
     temporary = folder / TEMPORARY_FOLDER
-    with _explained(folder):
+    with explained_write(folder):
         try:
             shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
             temporary.mkdir(parents=True)
@@ -77,12 +77,12 @@ def remove_file(path: str | os.PathLike) -> None:
         WriteError: It could not be deleted, for example in a folder that is read-only.
     """
     path = Path(path)
-    with _explained(path, "deleted"):
+    with explained_write(path, "deleted"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _explained(path: Path, action: str = "written") -> Iterator[None]:
+def explained_write(path: Path, action: str = "written") -> Iterator[None]:
     """Turns an error that was raised for a failed write into a `WriteError`. Other errors are left as they are."""
     try:
         yield

@@ -237,7 +237,10 @@ def describe_history(data: Data, state: TrainingState) -> dict:
             "seconds": [state.seconds[i] for i in kept],
             "loss": [None if math.isnan(loss) else loss for loss in losses],
         },
-        "evaluations": [{"seconds": s, estimate: data.heldout_in_unit(v)} for s, v in state.evaluations],
+        "evaluations": [
+            {"seconds": s, estimate: data.heldout_in_unit(v) if math.isfinite(v) else None}
+            for s, v in state.evaluations
+        ],
     }
 
 

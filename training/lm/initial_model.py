@@ -43,7 +43,7 @@ class Source:
     def __init__(self, args: argparse.Namespace, given: Collection[str]):
         self.name = args.init_from
         self.config = load_config(self.name)
-        self.tokenizer = load_tokenizer(self.name, self.config)
+        self.tokenizer = load_tokenizer(self.name, self.config, or_option=False)
         self.tokenizer.padding_side = "left"
         self._check(args, given)
         for name, value in args.config.items():

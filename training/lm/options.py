@@ -249,6 +249,10 @@ def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespa
         name = data.resolve().stem if data.exists() else args.dataset.replace("/", "-")
         args.output_dir = str(Path("runs") / f"{name.replace(':', '-')}-{args.cell_type}")
     output = Path(args.output_dir).expanduser().resolve()
+    if args.init_from is not None and Path(args.init_from).expanduser().resolve() == output:
+        parser.error(
+            f"argument --output-dir: {args.output_dir} is the folder of --init-from, and would be overwritten: give another"
+        )
     if data.is_dir() and output.is_relative_to(data.resolve()):
         parser.error(
             f"argument --output-dir: {args.output_dir} lies in --dataset {args.dataset}, and would be read as data"

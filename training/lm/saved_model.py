@@ -14,7 +14,9 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
+from training.common.checkpoint import checkpoints
 from training.common.errors import InputError, first_line
+from training.common.files import explained_write
 from training.lm.run_facts import LOCAL_FILE
 
 
@@ -29,6 +31,11 @@ def load_config(name: str) -> MinRNNConfig:
     """
     path = Path(name).expanduser()
     if path.is_dir():
+        if checkpoints(path) and not any((path / file).is_file() for file in ("config.json", "model.safetensors")):
+            raise InputError(
+                f"{name} has the checkpoints of a run and no model yet: let the run end, or make a model of its newest "
+                "checkpoint with python -m training.checkpoint_to_model, and give that"
+            )
         if not (path / "config.json").is_file():
             raise InputError(f"{name} has no config.json: give a folder written by train_lm.py or save_pretrained")
     elif path.exists():
@@ -52,32 +59,34 @@ def load_config(name: str) -> MinRNNConfig:
     return config
 
 
-def load_tokenizer(name: str, config: MinRNNConfig) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, config: MinRNNConfig, or_option: bool = True) -> PreTrainedTokenizerBase:
     """Loads the tokenizer saved under a name, and checks that it suits a model.
 
     Args:
         name (`str`): A folder, or a name on the Hub.
+        or_option (`bool`): Whether the script takes another tokenizer by --tokenizer, for the messages.
 
     Raises:
         InputError: There is no tokenizer, it has no end-of-text token, or it has more tokens than the model.
     """
     path = Path(name).expanduser()
+    option = ", or give its folder with --tokenizer" if or_option else ""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path if path.exists() else name)
     except Exception as error:
         raise InputError(
             f"no tokenizer can be loaded from {name} ({first_line(error)}): save the one that the model was trained with "
-            "there by tokenizer.save_pretrained, or give its folder with --tokenizer"
+            f"there by tokenizer.save_pretrained{option}"
         ) from error
     tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
     if tokens > config.vocab_size:
         raise InputError(
-            f"the tokenizer of {name} has {tokens} tokens, the model's vocabulary only {config.vocab_size}: give the "
-            "tokenizer that the model was trained with, by --tokenizer"
+            f"the tokenizer of {name} has {tokens} tokens, the model's vocabulary only {config.vocab_size}: save the "
+            f"tokenizer that the model was trained with there{option}"
         )
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"the tokenizer of {name} has no eos_token, which separates documents: give another with --tokenizer"
+            f"the tokenizer of {name} has no eos_token, which separates documents: save one that has it there{option}"
         )
     return tokenizer
 
@@ -105,10 +114,15 @@ def load_weights(name: str, config: MinRNNConfig, device: str) -> MinRNNForCausa
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str | torch.Tensor]:
-    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor."""
+    """Returns the files of a tokenizer by name, for a checkpoint: as text, or as bytes in a uint8 tensor.
+
+    Raises:
+        WriteError: They could not be written to a temporary folder.
+    """
     files: dict[str, str | torch.Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
+        with explained_write(Path(folder)):
+            tokenizer.save_pretrained(folder)
         for path in sorted(Path(folder).rglob("*")):
             if not path.is_file():
                 continue
@@ -135,7 +149,8 @@ def write_tokenizer_files(files: dict[str, str | torch.Tensor], folder: str | os
 def tokenizer_from_files(files: dict[str, str | torch.Tensor], config: MinRNNConfig) -> PreTrainedTokenizerBase:
     """Returns the tokenizer whose files `tokenizer_files` returned."""
     with tempfile.TemporaryDirectory() as folder:
-        write_tokenizer_files(files, folder)
+        with explained_write(Path(folder)):
+            write_tokenizer_files(files, folder)
         return load_tokenizer(folder, config)
 
 

@@ -59,7 +59,7 @@ def start_trackers(accelerator: Accelerator, args: argparse.Namespace, resumed_a
     run_id = ""
     if accelerator.is_main_process:
         if resumed_at is None:
-            remove_file(folder / STATE_FILE)
+            remove_curves(folder)
         run_id = _run_id(folder)
         _remove_hyperparameters(folder)
     options: dict[str, dict] = {
@@ -76,6 +76,8 @@ def start_trackers(accelerator: Accelerator, args: argparse.Namespace, resumed_a
     try:
         accelerator.init_trackers(name, described, options)
     except Exception as error:  # each tracker has types of its own
+        if accelerator.is_main_process and resumed_at is None:  # or the corrected command would find the folder in use
+            remove_curves(folder)
         names = " ".join(args.trackers)
         reason = first_line(error).rstrip(".")
         raise InputError(f"--trackers {names}: {reason}; correct this, or leave the tracker out") from error
@@ -108,6 +110,15 @@ def remove_curves(folder: Path) -> None:
         remove_file(path)
     with contextlib.suppress(OSError):  # it does not exist, or holds files of the user
         curves.rmdir()
+
+
+def is_of_trackers(path: Path) -> bool:
+    """Whether only trackers have written to a file or folder of an output folder."""
+    if path.name in (STATE_FILE, "wandb"):
+        return True
+    files = [entry for entry in path.rglob("*") if not entry.is_dir()]
+    curves = all(entry.match(EVENTS) or entry.name == "hparams.yml" for entry in files)
+    return path.is_dir() and path.name == project_name(path.parent) and curves
 
 
 def _remove_hyperparameters(folder: Path) -> None:

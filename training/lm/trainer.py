@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -255,16 +256,25 @@ class Trainer:
             raise SystemExit(f"stopped at step {self.state.step}: {error}; {remedy}") from error
 
     def _run(self, request: StopRequest) -> None:
-        args = self.args
-        state = self.state
         if not self.resumed:
             self.save()  # so that a run stopped in its first seconds can be resumed
+        bar = Progress(self.state.progress(self.args), enabled=self.accelerator.is_main_process)
+        with closing(bar):  # whatever ends the run, its message begins on a line of its own
+            bad_in_row = self._train(request, bar)
+        self._end("steps" if bad_in_row else "step")
+        signal = self.agree(Outcome(0.0, 0.0, True, request.signal, False)).signal
+        if signal:  # it came after the last step
+            self._stop_on_signal(signal)
+
+    def _train(self, request: StopRequest, bar: Progress) -> int:
+        """Takes steps until the run is done. Returns how many of the last ones in a row were not finite."""
+        args = self.args
+        state = self.state
         saved_at = time.monotonic()
         last_seconds = 0.0
         bad_in_row = 0
         average = MovingAverage(SMOOTHING)
         next_evaluation = self._next_evaluation()
-        bar = Progress(state.progress(args), enabled=self.accelerator.is_main_process)
         while not state.done(args):
             start = time.perf_counter()
             self.model.train()
@@ -287,12 +297,12 @@ class Trainer:
             else:
                 bad_in_row += 1
                 if bad_in_row >= BAD_STEPS_ALLOWED:
-                    bar.close()
                     self._stop_diverged(f"the loss or its gradient was not finite {bad_in_row} steps in a row")
             if next_evaluation <= state.progress(args) < 1:
                 next_evaluation = self._next_evaluation()
                 self._evaluate()
             if outcome.signal:  # after the evaluation, which a resumed run does not repeat
+                self.save()
                 bar.close()
                 self._stop_on_signal(outcome.signal)
             # Not between bad steps: their cause may already be in the weights, and this checkpoint would replace a good one.
@@ -300,8 +310,7 @@ class Trainer:
             if outcome.save_due and not bad_in_row and not state.done(args):
                 self.save()
                 saved_at = time.monotonic()
-        bar.close()
-        self._end("steps" if bad_in_row else "step")
+        return bad_in_row
 
     def _end(self, last_steps: str) -> None:
         """Evaluates the weights of the last step, and saves them."""
@@ -425,7 +434,7 @@ class Trainer:
         self.accelerator.log(values, step=self.state.step)
 
     def _stop_on_signal(self, signal: int) -> None:
-        self.save()
+        """Ends the process after its checkpoint was saved."""
         self.accelerator.print(
             f"\nstopped after step {self.state.step}, checkpoint saved: "
             f"continue with the same command and {how_to_resume(self.args)}"

@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from training.common import checkpoint
 from training.common.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from training.common.errors import CheckpointError, InputError
 
@@ -47,6 +48,20 @@ def test_an_unreadable_checkpoint_is_reported_and_the_one_before_is_used(tmp_pat
     assert "checkpoint-0000000002.pt" in capsys.readouterr().err
     save_checkpoint(tmp_path, 2, {"step": 2})
     assert load_checkpoint(tmp_path)["step"] == 2
+
+
+def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(tmp_path, monkeypatch, capsys):
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=1)
+    read = checkpoint.read_checkpoint
+
+    def late(path):
+        if path.name == "checkpoint-0000000001.pt":
+            save_checkpoint(tmp_path, 2, {"step": 2}, keep=1)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read_checkpoint", late)
+    assert load_checkpoint(tmp_path)["step"] == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_unreadable_checkpoints_do_not_replace_good_ones(tmp_path):

@@ -182,3 +182,15 @@ def test_an_error_of_the_program_keeps_its_traceback():
 
     with pytest.raises(ValueError, match="a mistake"):
         main()
+
+
+def test_a_file_without_permission_ends_a_script_with_one_line():
+    @reported
+    def main(argv):
+        raise PermissionError(errno.EACCES, "Permission denied", *argv)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["/closed/a.txt"])
+    assert ended.value.code.endswith(": no permission to use /closed/a.txt: change its permissions, or give another")
+    with pytest.raises(PermissionError):  # nothing could be said that helps
+        main([])

@@ -47,6 +47,8 @@ WRAPPED = {
     "context": raised_while_handling(full(), RuntimeError("unexpected pos 64 vs 0")),
     "three": raised(rust(), ValueError("a"), RuntimeError("b")),
     "while another was handled": raised_while_handling(KeyError("a"), raised(full(), RuntimeError("b"))),
+    "after a missing folder": raised_while_handling(FileNotFoundError(errno.ENOENT, "a"), full()),
+    "before a missing file": raised_while_handling(full(), FileNotFoundError(errno.ENOENT, "a")),
     "after another was handled": raised(raised_while_handling(KeyError("a"), full()), RuntimeError("b")),
 }
 

@@ -122,6 +122,10 @@ def curves(folder):
     return found
 
 
+def raise_killed(*args):
+    raise Killed
+
+
 def folder_of(argv):
     return Path(argv[-1])
 
@@ -228,11 +232,36 @@ def test_settings_of_the_user_are_kept(argv, stand_in, monkeypatch):
 
 def test_a_tracker_that_fails_at_the_start_is_reported(argv, stand_in):
     stand_in("wandb", error="no key: log in with wandb login\nmore about it")
+    folder = folder_of(argv)
     with pytest.raises(
-        SystemExit, match=r"--trackers wandb: no key: log in with wandb login; correct this, or leave .* out$"
+        SystemExit,
+        match=r"--trackers tensorboard wandb: no key: log in with wandb login; correct this, or leave .* out$",
     ):
-        train_lm.main([*argv, "--trackers", "wandb"])
-    assert not checkpoints(folder_of(argv))
+        train_lm.main([*argv, "--trackers", "tensorboard", "wandb"])
+    assert not folder.exists()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train_lm.main([*argv, "--trackers", "tensorboard"])
+    assert [*curves(folder)["loss"]] == [*range(1, 9)]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(argv):
+    folder = folder_of(argv)
+    argv = [*argv, "--trackers", "tensorboard", "--resume", "auto"]
+    with pytest.raises(Killed), pytest.MonkeyPatch.context() as patches:
+        patches.setattr(train_lm.Trainer, "run", raise_killed)
+        train_lm.main(argv)
+    assert (folder / ".trackers.json").exists() and not checkpoints(folder)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert train_lm.main(argv)["steps"] == 8
+    assert [*curves(folder)["loss"]] == [*range(1, 9)]
+
+
+def test_files_of_the_user_in_the_folder_of_the_curves_are_not_taken_for_leftovers(argv):
+    folder = folder_of(argv)
+    (folder / folder.name).mkdir(parents=True)
+    (folder / folder.name / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="is not empty: replace it with --overwrite"):
+        train_lm.main(argv)
 
 
 def test_a_damaged_file_of_the_trackers_begins_a_new_run(argv, stand_in):
