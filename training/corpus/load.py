@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.common.errors import InputError
-from training.common.text import amount
-from training.corpus.corpus import Corpus, Reading, has_text
+from training.common.text import byte_size
+from training.corpus.corpus import Corpus, Reading, check_sides
 from training.corpus.decoding import examine, open_text
 from training.corpus.documents import documents, read_characters
 from training.corpus.files import File, Skipped, single_file, status
 from training.corpus.hub import load_hub, quietly, short_name
-from training.corpus.names import counted, listed, shown
+from training.corpus.names import COMPRESSED_SUFFIXES, counted, listed, shown
 from training.corpus.options import TextOptions
 from training.corpus.selection import (
     Selection,
@@ -38,6 +38,12 @@ from training.corpus.tables import table_kind
 HELDOUT_SHARE = 0.1
 HELDOUT_CHARACTERS = 1 << 23  # at most, where no file says what to hold out
 SHAKESPEARE = "karpathy/tiny_shakespeare"
+# Suffixes of files that are not tables. A name with one of them is no dataset of the Hub.
+FILE_SUFFIXES = {
+    *COMPRESSED_SUFFIXES,
+    *(".txt", ".text", ".md", ".rst", ".log", ".html", ".htm", ".xml", ".tex", ".py", ".dat"),
+    *(".zip", ".tar", ".tgz", ".pdf", ".epub", ".docx"),
+}
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^/]+)?", re.ASCII)
 
 
@@ -61,9 +67,7 @@ def load_corpus(options: TextOptions) -> Corpus:
         corpus = _load_hub(options)
     if path is None and options.validation is not None:
         corpus = _with_validation(corpus, options)
-    for side in ("train", "heldout"):
-        if not has_text(getattr(corpus, side)):
-            raise InputError(f"dataset {shown(dataset)!r} is empty: it has no text for the {side} side; give more text")
+    check_sides(dataset, corpus, "give more text")
     return corpus
 
 
@@ -80,15 +84,8 @@ def local_source(options: TextOptions) -> Path | None:
         path = local_path(dataset)
         if status(path) is not None:
             return path
-        looks_local = table_kind(path) is not None or path.suffix.lower() in (
-            ".txt",
-            ".md",
-            ".gz",
-            ".xz",
-            ".bz2",
-            ".zst",
-        )
-        if looks_local or dataset.startswith((".", "/", "~")) or HUB_NAME.fullmatch(dataset) is None:
+        is_file = table_kind(path) is not None or path.suffix.lower() in FILE_SUFFIXES
+        if is_file or dataset.startswith((".", "/", "~")) or HUB_NAME.fullmatch(dataset) is None:
             raise InputError(
                 f"dataset {shown(dataset)!r} does not exist: give the path of a file or folder, a Hub name, or stdlib"
             )
@@ -263,10 +260,9 @@ def describe_reading(selection: Selection, read: Sequence[FilesRead], train: lis
     if empty_rows:
         notes.append(f"left out: {counted(empty_rows, 'row')} or {'line' if empty_rows == 1 else 'lines'} without text")
     notes += _encoding_notes(files)
-    size = amount(sum(file.size for file in files))
+    size = byte_size(sum(file.size for file in files))
     kind = "a file" if selection.kind == "file" else f"a folder, {counted(len(files), 'file')}"
-    unit = "B" if " " in size else " B"
-    return Reading(f"{kind}, {size}{unit}", train, heldout, dict(skipped), notes)
+    return Reading(f"{kind}, {size}", train, heldout, dict(skipped), notes)
 
 
 def _encoding_notes(files: Sequence[File]) -> list[str]:

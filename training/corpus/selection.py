@@ -164,7 +164,8 @@ def _matches(file: File, patterns: Sequence[str]) -> bool:
     """Whether a pattern matches the relative path, the file's own name, or the path of one of its folders."""
     parts = file.parts
     candidates = [parts[-1], *("/".join(parts[:length]) for length in range(1, len(parts) + 1))]
-    return any(fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in candidates)
+    patterns = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in candidates)
 
 
 def _pattern(name: str) -> str:
@@ -383,9 +384,4 @@ def _find_splits(selection: Selection) -> None:
     selection.train = [file for file, split in pairs if split == "train"]
     selection.heldout = [file for file, split in pairs if split == chosen]
     selection.split = f"{chosen} split"
-    unused = [file.name for file, split in pairs if split not in ("train", chosen)]
-    if unused:
-        selection.skipped.add("of the test split", unused)
-        selection.notes.append(
-            f"not used: {listed(unused)} (the split is named test, and the validation split is held out)"
-        )
+    selection.skipped.add("of the test split", [file.name for file, split in pairs if split not in ("train", chosen)])

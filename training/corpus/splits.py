@@ -7,6 +7,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from training.corpus.names import without_compression
+
 SPLIT_OF_WORD = {
     "train": "train",
     "training": "train",
@@ -50,8 +52,8 @@ def splits_of_texts(names: Sequence[str], sizes: Sequence[int]) -> list[str] | N
     """Returns the split of each text, or `None` if there are no splits.
 
     A word such as `test` can be part of any name. It names a split only if the same name exists with `train` in its place;
-    digits may differ. Texts without a split are training texts. There are no splits if most of the bytes are in such texts:
-    `train.py` and `test.py` among other sources are programs.
+    digits and compression may differ. Texts without a split are training texts. There are no splits if most of the bytes are in
+    such texts: `train.py` and `test.py` among other sources are programs.
 
     >>> splits_of_texts(["wiki.test.tokens", "wiki.train.tokens"], [1, 9])
     ['test', 'train']
@@ -75,7 +77,7 @@ def _templates(name: str) -> list[tuple[str, str]]:
     """Returns a pair for each word of a split in a name: the name up to that part with a mark in the word's place, and the
     split. The file's own name comes first.
     """
-    parts = name.split("/")
+    parts = without_compression(name).split("/")
     pairs = []
     for position in reversed(range(len(parts))):
         part = parts[position]
