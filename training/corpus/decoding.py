@@ -399,7 +399,7 @@ def reported(path: str | os.PathLike) -> Iterator[None]:
     """Turns the errors of reading a file into one line.
 
     Raises:
-        InputError: The file is missing, no regular file, or cannot be read; or it is damaged.
+        InputError: The file is missing, damaged or not a regular file, or cannot be read.
     """
     name = shown(path)
     if os.path.exists(path) and not os.path.isfile(path):

@@ -37,8 +37,9 @@ from training.corpus.tables import table_kind
 
 HELDOUT_SHARE = 0.1
 HELDOUT_CHARACTERS = 1 << 23  # at most, where no file says what to hold out
+HELDOUT_MOST = 0.75  # of all characters, at most
 SHAKESPEARE = "karpathy/tiny_shakespeare"
-# Suffixes of files that are not tables. A name with one of them is no dataset of the Hub.
+# Suffixes of files that are not tables. A name with one of them is not looked for on the Hub.
 FILE_SUFFIXES = {
     *COMPRESSED_SUFFIXES,
     *(".txt", ".text", ".md", ".rst", ".log", ".html", ".htm", ".xml", ".tex", ".py", ".dat"),
@@ -75,7 +76,7 @@ def local_source(options: TextOptions) -> Path | None:
     """Returns the path of a local source, or `None` for the standard library and datasets of the Hub.
 
     Raises:
-        InputError: Nothing has this path, and it is no name on the Hub; or an option does not fit the source.
+        InputError: Nothing has this path, and it cannot be a name on the Hub; or an option does not fit the source.
     """
     dataset = options.dataset
     if not dataset:  # as an unset variable of a shell gives it; the path would be the current folder
@@ -91,7 +92,9 @@ def local_source(options: TextOptions) -> Path | None:
             )
     for option, patterns in (("--include", options.include), ("--exclude", options.exclude)):
         if patterns:
-            raise InputError(f"{option} chooses files of a folder, and --dataset {dataset} is none: leave it out")
+            raise InputError(
+                f"{option} chooses files of a folder, and --dataset {dataset} is not a folder: leave it out"
+            )
     return None
 
 
@@ -202,6 +205,8 @@ def read_files(files: Sequence[File], options: TextOptions) -> FilesRead:
 def hold_out(documents: list[str]) -> tuple[list[str], list[str], str]:
     """Holds out the last tenth of the documents, or of the text of a single one; at most `HELDOUT_CHARACTERS`.
 
+    If the last document has most of the text, a tenth of the text is cut off from its end.
+
     Returns:
         The training documents, the held-out documents, and a description of the split.
     """
@@ -209,17 +214,20 @@ def hold_out(documents: list[str]) -> tuple[list[str], list[str], str]:
         text = "".join(documents)
         middle, how = _middle(len(text))
         return [text[:middle]], [text[middle:]], how
+    total = sum(map(len, documents))
+    most = min(HELDOUT_CHARACTERS, HELDOUT_MOST * total)
     size = 0
     count = 0
     for document in reversed(documents[-max(1, int(len(documents) * HELDOUT_SHARE)) :]):
         size += len(document)
-        if count and size > HELDOUT_CHARACTERS:
+        if count and size > most:
             break
         count += 1
     last = documents[-1]
-    if count == 1 and len(last) > HELDOUT_CHARACTERS:
-        middle = len(last) - HELDOUT_CHARACTERS
-        how = f"last {HELDOUT_CHARACTERS:,} characters of the last document held out"
+    if count == 1 and len(last) > most:
+        kept = min(HELDOUT_CHARACTERS, max(1, int(HELDOUT_SHARE * total)))
+        middle = len(last) - kept
+        how = f"last {kept:,} characters of the last document held out"
         return [*documents[:-1], last[:middle]], [last[middle:]], how
     return documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out"
 
@@ -283,7 +291,7 @@ def read_text(path: str | os.PathLike) -> str:
     """Returns the text of a file, with its line ends unchanged.
 
     Raises:
-        InputError: The file is missing, or is no text in UTF-8.
+        InputError: The file is missing, or is not text in UTF-8.
     """
     file = single_file(Path(path))
     content = examine(file.path)

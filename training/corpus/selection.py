@@ -194,7 +194,7 @@ def _examined_alone(file: File, options: TextOptions) -> File:
     kind = _kind(file, options)
     if kind in BINARY_KINDS:
         if options.plain_text:
-            raise InputError(f"{shown(file.path)} is a binary table and no plain text: leave out --plain-text")
+            raise InputError(f"{shown(file.path)} is a binary table, not plain text: leave out --plain-text")
         return replace(file, kind=kind)
     file = replace(file, kind=kind, content=examine(file.path, options.encoding))
     refuse_without_text(file, options.encoding)
@@ -214,7 +214,7 @@ def refuse_without_text(file: File, encoding: str | None = None) -> None:
     if content.kind == "archive":
         raise InputError(f"{name} is {content.detail}: give the folder with its files")
     if content.kind == "binary":
-        raise InputError(f"{name} is no text ({content.detail}): give a text file, a table or a folder")
+        raise InputError(f"{name} is not text ({content.detail}): give a text file, a table or a folder")
     if content.kind == "undecodable":
         remedy = "convert it to UTF-8"
         if content.guess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from training.corpus.files import File
 from training.corpus.hub import open_hub, quietly, short_name
 from training.corpus.load import (
     HELDOUT_CHARACTERS,
+    HELDOUT_MOST,
+    FilesRead,
     corpus_name,
     describe_reading,
     local_source,
@@ -160,7 +163,7 @@ def _open_hub(options: TextOptions, heldout_documents: int) -> tuple[Corpus, Doc
 
 def _open_local(path: Path, options: TextOptions, limit: int | None) -> tuple[Corpus, FileStream]:
     selection = select(path, options)
-    total = _without_empty_tables(selection, options)
+    total, rows_without_text = _without_empty_tables(selection, options)
     stream = FileStream(selection.train, options, _piece(selection.train))
     if options.validation is not None:
         heldout_texts, heldout_files = _first(FileStream(selection.heldout, options, DOCUMENT_CHARACTERS), None, None)
@@ -177,25 +180,36 @@ def _open_local(path: Path, options: TextOptions, limit: int | None) -> tuple[Co
     train_files = []
     if next(iter(stream), None) is not None:
         train_files = [file.name for file in selection.train[stream.position[0] :]]
-    reading = describe_reading(selection, [], train_files, heldout_files)
+    counted = FilesRead([], [], [], rows_without_text)
+    reading = describe_reading(selection, [counted], train_files, heldout_files)
     return Corpus(corpus_name(path), selection.kind, _sample(stream), heldout_texts, how, reading), stream
 
 
 def _piece(files: Sequence[File]) -> int:
-    """Returns the size of the documents that long texts are cut into. A single text is cut into at least ten."""
-    if len(files) > 1 or files[0].content is None:
+    """Returns the size of the documents that long texts are cut into. A text that has most of the characters, above all a
+    single one, is cut into about ten.
+    """
+    sizes = [file.content.characters for file in files if file.content is not None]
+    if not sizes or max(sizes) <= HELDOUT_MOST * sum(sizes):
         return DOCUMENT_CHARACTERS
-    return min(DOCUMENT_CHARACTERS, max(1, -(-files[0].content.characters // LEAST_DOCUMENTS)))
+    return min(DOCUMENT_CHARACTERS, max(1, -(-sum(sizes) // LEAST_DOCUMENTS)))
 
 
-def _without_empty_tables(selection: Selection, options: TextOptions) -> int:
-    """Reads or checks every file, drops files without documents, and returns the number of training documents."""
+def _without_empty_tables(selection: Selection, options: TextOptions) -> tuple[int, int]:
+    """Reads or checks every file, and drops files without documents.
+
+    Returns:
+        The number of training documents, and that of rows without text on both sides.
+    """
     total = 0
+    rows_without_text = 0
     for side in (selection.train, selection.heldout):
         counts = []
         for file in side:
             with hint_to_exclude(file, alone=len(side) == 1):
-                counts.append(_count(file, options))
+                count, without_text = _count(file, options)
+            counts.append(count)
+            rows_without_text += without_text
         empty = [file.name for file, count in zip(side, counts, strict=True) if not count]
         if len(empty) == len(side) and side:
             raise InputError(f"{shown(side[0].path)} is empty: it has no rows with text; give more text")
@@ -203,27 +217,30 @@ def _without_empty_tables(selection: Selection, options: TextOptions) -> int:
         side[:] = [file for file, count in zip(side, counts, strict=True) if count]
         if side is selection.train:
             total = sum(counts)
-    return total
+    return total, rows_without_text
 
 
-def _count(file: File, options: TextOptions) -> int:
-    """Returns the number of documents of a file: for texts at least, for Parquet with those that are empty.
+def _count(file: File, options: TextOptions) -> tuple[int, int]:
+    """Returns the number of documents of a file, for texts at least, and the number of rows without text.
+
+    The rows of a Parquet file are not read, so all of them count as documents.
 
     Raises:
         InputError: The file has no such column, or a row that is broken or no text.
     """
     if file.kind == "text" and not options.document_per_line:
         assert file.content is not None
-        return -(-file.content.characters // DOCUMENT_CHARACTERS)
+        return -(-file.content.characters // DOCUMENT_CHARACTERS), 0
     if file.size == 0:
-        return 0
+        return 0, 0
     found = documents(file, options)
     if file.kind != "parquet" or compression_of(file.path):
-        return sum(text is not None for text in found)
+        number = Counter(text is not None for text in found)
+        return number[True], number[False]
     import pyarrow.parquet
 
     next(found, None)  # checks the column
-    return pyarrow.parquet.read_metadata(file.path).num_rows
+    return pyarrow.parquet.read_metadata(file.path).num_rows, 0
 
 
 def _first(stream: FileStream, most: int | None, characters: int | None) -> tuple[list[str], list[str]]:

@@ -19,8 +19,10 @@ from training.lm.tokenization import TokenStream
 
 XZ_EXTREME_BELOW = 32 << 20  # bytes; above this, `xz -9e` would take minutes
 XZ_FAST_PRESET = 3
-XZ_TEXT_LIMIT = 512 << 20  # bytes of the training text for xz; its window takes about ten times as much memory
-NGRAM_TOKEN_LIMIT = 50_000_000  # of the training text, for the 5-gram; sorting them takes about 3 GB
+# The limits keep the memory of the baselines at about a gigabyte, however large the text is.
+XZ_TEXT_LIMIT = 56 << 20  # bytes of the training text for xz
+XZ_WINDOW_LIMIT = 64 << 20  # bytes; xz takes about ten times as much memory
+NGRAM_TOKEN_LIMIT = 16_000_000  # of the training text, for the 5-gram; sorting takes about 60 bytes for each
 
 
 def gzip_bits_per_byte(documents: Sequence[str]) -> float:
@@ -48,7 +50,7 @@ def xz_after_training_bits_per_byte(train: Sequence[str], heldout: Sequence[str]
     preset = XZ_FAST_PRESET
     if total <= XZ_EXTREME_BELOW:
         preset = 9 | lzma.PRESET_EXTREME
-    window = 1 << max(16, (total - 1).bit_length())
+    window = min(XZ_WINDOW_LIMIT, 1 << max(16, (total - 1).bit_length()))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
 
     def size(length: int) -> int:

@@ -233,3 +233,25 @@ def test_no_file_of_a_folder_of_tables_is_left_out(names, tmp_path):
     texts = list(stream)
     assert len(texts) == (40 if "test" in names else 20 * len(names) - 5)
     assert len(corpus.heldout) == 5 and not set(corpus.heldout) & set(texts)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(20, 980), (20, 980, 1), (980, 20), *[(1,) * 18 + ends for ends in ((1, 982), (982, 1))]]
+)
+def test_a_document_with_most_of_the_text_is_not_held_out_whole(tmp_path, sizes):
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number:02d}.txt").write_text("a line of text\n" * size)
+    loaded = load_corpus(TextOptions(str(tmp_path)))
+    total = 15 * sum(sizes)
+    assert "".join([*loaded.train, *loaded.heldout]) == "a line of text\n" * sum(sizes)
+    assert 1 <= sum(map(len, loaded.heldout)) <= total / 4
+    streamed, stream = load_stream(TextOptions(str(tmp_path)))
+    assert 1 <= sum(map(len, streamed.heldout)) <= total / 4
+    assert sum(map(len, stream)) + sum(map(len, streamed.heldout)) == total
+
+
+def test_rows_without_text_are_counted(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": ""}\n{"id": 1}\n{"text": "b"}\n{"text": null}\n')
+    options = TextOptions(str(tmp_path / "rows.jsonl"))
+    for corpus in (load_corpus(options), load_stream(options)[0]):
+        assert "left out: 3 rows or lines without text" in corpus.reading.notes

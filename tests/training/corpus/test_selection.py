@@ -88,7 +88,7 @@ def test_a_folder_without_text_says_what_it_holds(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", PNG, "a.png is no text .a PNG picture"),
+        ("a.png", PNG, "a.png is not text .a PNG picture"),
         ("a.txt", b"", "a.txt is empty"),
         ("a.zip", b"PK\3\4" + bytes(40), "a.zip is a ZIP archive"),
         ("a.txt.gz", gzip.compress(b"text " * 1000)[:-20], "a.txt.gz is damaged or cut off"),
@@ -133,7 +133,7 @@ def test_patterns_choose_files(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             chosen(tmp_path, **options)
-    with pytest.raises(InputError, match="--include chooses files of a folder, and --dataset stdlib is none"):
+    with pytest.raises(InputError, match="--include chooses files of a folder, and --dataset stdlib is not a folder"):
         load_corpus(TextOptions("stdlib", include=("*",)))
 
 
