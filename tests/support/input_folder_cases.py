@@ -84,6 +84,14 @@ def split_files_with_different_compression(folder: Path) -> Input:
 
 
 @section("Splits of texts")
+def empty_training_split(folder: Path) -> Input:
+    """An empty train.txt next to valid.txt"""
+    write(folder / "texts/train.txt", "")
+    write(folder / "texts/valid.txt", GERMAN)
+    return Input("texts", refused=r"training split is empty.*train\.txt")
+
+
+@section("Splits of texts")
 def source_tree_with_tests(folder: Path) -> Input:
     """A source tree with tests, where test is no split"""
     split_texts(folder, "core.py", "test_core.py", "tests/test_other.py", "validation.py")

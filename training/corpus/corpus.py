@@ -10,6 +10,7 @@ from typing import Protocol
 from training.common.errors import InputError
 from training.common.text import wrapped
 from training.corpus.names import counted, listed, shown
+from training.corpus.options import TextOptions
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,15 @@ class Corpus:
         return self.kind == "stdlib"
 
 
-def check_sides(dataset: str, corpus: Corpus, remedy: str) -> None:
+def check_sides(options: TextOptions, corpus: Corpus, remedy: str) -> None:
     """Checks that there is text to train on and text to hold out.
 
     Raises:
         InputError: One of the sides has no text.
     """
+    dataset = options.dataset
+    if options.validation is not None and not has_text(corpus.heldout):
+        raise InputError(f"--validation {shown(options.validation)} has no text: give other text to hold out")
     missing = [
         side for side, found in (("training", corpus.train), ("held-out", corpus.heldout)) if not has_text(found)
     ]

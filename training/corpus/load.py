@@ -68,7 +68,7 @@ def load_corpus(options: TextOptions) -> Corpus:
         corpus = _load_hub(options)
     if path is None and options.validation is not None:
         corpus = _with_validation(corpus, options)
-    check_sides(dataset, corpus, "give more text")
+    check_sides(options, corpus, "give more text")
     return corpus
 
 

@@ -21,7 +21,7 @@ from training.corpus.decoding import REPAIR, examine
 from training.corpus.files import File, Skipped, find, single_file, status, without_second_names
 from training.corpus.names import NAMES_SHOWN, counted, listed, shown
 from training.corpus.options import TextOptions
-from training.corpus.splits import heldout_split, splits_of_tables, splits_of_texts
+from training.corpus.splits import heldout_split, split_of_name, splits_of_tables, splits_of_texts
 from training.corpus.tables import BINARY_KINDS, table_kind, texts
 
 DOCUMENTATION = re.compile(
@@ -372,12 +372,24 @@ def _including(files: list[File]) -> str:
 def _find_splits(selection: Selection) -> None:
     """Moves held-out files out of the training files if names of files say which they are."""
     files = selection.train
-    names = [file.name for file in files]
-    if any(file.kind != "text" for file in files):
+    tables = any(file.kind != "text" for file in files)
+    # Without an empty train.txt, valid.txt would be trained on.
+    empty = [
+        name
+        for name in selection.skipped.get("empty", [])
+        if split_of_name(name) == "train" and (table_kind(name) is not None) == tables
+    ]
+    names = [file.name for file in files] + empty
+    if tables:
         splits = splits_of_tables(names)
     else:
-        splits = splits_of_texts(names, [file.size for file in files])
+        splits = splits_of_texts(names, [file.size for file in files] + [0] * len(empty))
     if splits is None:
+        return
+    splits = splits[: len(files)]
+    if "train" not in splits:
+        raise InputError(f"the training split is empty: {listed(empty)}: put text into it, or rename it")
+    if set(splits) == {"train"}:
         return
     chosen = heldout_split(splits)
     pairs = list(zip(files, splits, strict=True))

@@ -36,11 +36,12 @@ def splits_of_tables(names: Sequence[str]) -> list[str] | None:
     >>> splits_of_tables(["test/a.csv", "test/b.csv"]) is None
     True
     """
-    found = [_word(name) or "train" for name in names]
+    found = [split_of_name(name) or "train" for name in names]
     return found if len(set(found)) > 1 and "train" in found else None
 
 
-def _word(name: str) -> str | None:
+def split_of_name(name: str) -> str | None:
+    """Returns the split that a word in a name says, or `None`. The file's own name counts before those of its folders."""
     for part in reversed(name.split("/")):
         match = WORD.search(part)
         if match:

@@ -145,7 +145,7 @@ def load_stream(options: TextOptions, heldout_documents: int | None = None) -> t
     else:
         corpus, stream = _open_hub(options, heldout_documents or HELDOUT_DOCUMENTS)
     fewer = f"fewer --heldout-documents than {heldout_documents}" if heldout_documents else "--validation"
-    check_sides(options.dataset, corpus, f"give more documents, {fewer}, or leave out --streaming")
+    check_sides(options, corpus, f"give more documents, {fewer}, or leave out --streaming")
     return corpus, stream
 
 

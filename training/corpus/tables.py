@@ -20,7 +20,7 @@ from training.common.errors import InputError, first_line
 from training.corpus.binary_tables import binary_texts, column_names, open_seekable, reported_as_damage
 from training.corpus.columns import BINARY_KINDS, MAX_NAMES, no_column, text_of
 from training.corpus.decoding import Content, examine, open_text, reported
-from training.corpus.names import shown, without_compression
+from training.corpus.names import counted, shown, without_compression
 
 SUFFIXES = {
     ".json": "json",
@@ -274,8 +274,8 @@ def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int
                 continue
             if len(row) > len(names):
                 raise InputError(
-                    f"{name} has {len(row)} fields at line {line}, and {len(names)} columns: put quotes around fields "
-                    f"with {options['delimiter']!r}, or read it as plain text with --plain-text"
+                    f"{name} has {len(row)} fields at line {line}, and {counted(len(names), 'column')}: put quotes around "
+                    f"fields with {options['delimiter']!r}, or read it as plain text with --plain-text"
                 )
             value = row[index] if index < len(row) else None
             yield text_of(value, path, column, f"line {line}")

@@ -204,6 +204,26 @@ def test_texts_that_are_named_as_splits(tmp_path):
     assert streamed.heldout == loaded.heldout and "".join(stream) == "the train part"
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_an_empty_training_split_is_rejected(tmp_path, suffix):
+    content = rows("a", "b") if suffix == ".jsonl" else "text"
+    write(tmp_path, {f"train{suffix}": "", f"valid{suffix}": content})
+    with pytest.raises(InputError, match=rf"the training split is empty: train{suffix}: put text into it"):
+        chosen(tmp_path)
+    write(tmp_path, {f"train{suffix}": content, f"valid{suffix}": ""})
+    assert chosen(tmp_path) == ([f"train{suffix}"], [], {"empty": [f"valid{suffix}"]})
+    write(tmp_path, {f"train-1{suffix}": "", f"valid{suffix}": content})
+    assert chosen(tmp_path)[:2] == ([f"train{suffix}"], [f"valid{suffix}"])
+
+
+def test_validation_without_text_is_rejected(tmp_path):
+    write(tmp_path, {"a.txt": "text\n" * 9, "b.txt": " \n"})
+    options = TextOptions(str(tmp_path / "a.txt"), validation=str(tmp_path / "b.txt"))
+    for load in (load_corpus, load_stream):
+        with pytest.raises(InputError, match=r"--validation .*b\.txt has no text: give other text"):
+            load(options)
+
+
 def test_tests_of_programs_are_no_split(tmp_path):
     write(tmp_path, {name: name for name in ("a.py", "b.py", "test_a.py", "tests/test_b.py")})
     assert chosen(tmp_path) == (["a.py", "b.py", "test_a.py", "tests/test_b.py"], [], {})
