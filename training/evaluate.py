@@ -47,7 +47,7 @@ from training.common.command_line import (
 from training.common.errors import InputError
 from training.common.files import write_json
 from training.common.machine import provenance
-from training.common.text import amount
+from training.common.text import amount, byte_size
 from training.corpus.corpus import Corpus
 from training.corpus.options import NAMES as TEXT_OPTIONS
 from training.corpus.options import add_text_options
@@ -197,7 +197,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     print(
         f"model      {args.model}: {config.cell_type}, {config.num_hidden_layers} layers of {config.hidden_size}, "
         f"{amount(model.num_parameters())} parameters, {dtype}, on {model.device}\n"
-        f"text       {args.dataset}, {text.part}: {amount(stream.num_bytes)}B, {amount(predicted)} tokens, "
+        f"text       {args.dataset}, {text.part}: {byte_size(stream.num_bytes)}, {amount(predicted)} tokens, "
         f"documents: {len(text.documents):,}"
     )
     if text.trained_on:

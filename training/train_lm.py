@@ -46,7 +46,7 @@ from training.common.checkpoint import check_same_run, checkpoints, load_checkpo
 from training.common.command_line import reported
 from training.common.errors import DISK_FULL, InputError, WriteError, error_number, file_name, first_cause
 from training.common.files import remove_file
-from training.common.text import amount
+from training.common.text import amount, byte_size, wrapped
 from training.common.widths import count
 from training.lm.best_weights import describe_kept
 from training.lm.data import Data, load_data
@@ -138,34 +138,46 @@ def describe(
     budget = f"{args.steps:,} steps" if args.steps else f"{args.minutes:g} minutes"
     rest = " (the first of the stream)" if args.streaming else ""
     start = f", from step {saved['state']['step']:,}" if saved else ""
-    source = f"; {data.corpus.reading.source}" if data.corpus.reading.source else ""
-    accelerator.print(
-        f"data      {data.corpus.name}: {amount(train.num_bytes)}B for training{rest}, {amount(heldout.num_bytes)}B held out "
-        f"({len(data.corpus.train):,} + {len(data.corpus.heldout):,} documents{source})"
-    )
-    for line in data.corpus.reading.lines(data.corpus.split):
-        accelerator.print(line)
-    accelerator.print(
-        f"tokens    {args.tokenizer}, vocabulary {len(data.tokenizer):,}: {amount(len(train.ids))} training tokens, "
-        f"{train.num_bytes / len(train.ids):.2f} bytes per token "
-        f"(tokenized in {data.tokenizer_seconds + data.encode_seconds:.1f} s)\n"
-        f"model     {model.config.model_type} {args.cell_type}, {args.num_hidden_layers} layers of {args.hidden_size}: "
-        f"{amount(count(model))} parameters, on {accelerator.device}\n"
-        f"training  {budget}, {tokens_per_step:,} tokens per step{start}"
-    )
+    lines = [
+        wrapped(
+            "data",
+            f"{data.corpus.name}: {byte_size(train.num_bytes)} for training{rest}, {byte_size(heldout.num_bytes)} held out "
+            f"({len(data.corpus.train):,} + {len(data.corpus.heldout):,} documents)",
+        ),
+        *data.corpus.reading.lines(data.corpus.split),
+        wrapped(
+            "tokens",
+            f"{args.tokenizer}, vocabulary {len(data.tokenizer):,}: {amount(len(train.ids))} training tokens, "
+            f"{train.num_bytes / len(train.ids):.2f} bytes per token "
+            f"(tokenized in {data.tokenizer_seconds + data.encode_seconds:.1f} s)",
+        ),
+        wrapped(
+            "model",
+            f"{model.config.model_type} {args.cell_type}, {args.num_hidden_layers} layers of {args.hidden_size}: "
+            f"{amount(count(model))} parameters, on {accelerator.device}",
+        ),
+        wrapped("training", f"{budget}, {tokens_per_step:,} tokens per step{start}"),
+    ]
     evaluations = math.ceil(1 / args.eval_every - 1e-9) - 1  # before the last step
     if saved is None and args.patience is not None and args.patience >= evaluations:
-        accelerator.print(
-            f"patience  number of evaluations before the end: {evaluations}; --patience {args.patience} cannot stop the run: "
-            "give a smaller --eval-every"
+        lines.append(
+            wrapped(
+                "patience",
+                f"number of evaluations before the end: {evaluations}; --patience {args.patience} cannot stop the run: "
+                "give a smaller --eval-every",
+            )
         )
     if not data.round_trip.lossless:
-        accelerator.print(f"lossy     {reason(data.round_trip.record())}")
+        lines.append(wrapped("lossy", reason(data.round_trip.record())))
     if not has_padding(data.tokenizer):
-        accelerator.print(
-            "padding   the tokenizer has no padding token of its own: DataCollatorForLanguageModeling would leave every "
-            "end of text out of the loss, so fine-tune with DataCollatorWithFlattening"
+        lines.append(
+            wrapped(
+                "padding",
+                "the tokenizer has no padding token of its own: DataCollatorForLanguageModeling would leave every end of text "
+                "out of the loss, so fine-tune with DataCollatorWithFlattening",
+            )
         )
+    accelerator.print("\n".join(lines))
 
 
 def note_changes(args: argparse.Namespace, accelerator: Accelerator, data: Data, saved: dict) -> None:

@@ -389,4 +389,4 @@ def only_binary_files(folder: Path) -> Input:
     """A folder with only binary files"""
     write(folder / "data/a.png", PICTURE)
     write(folder / "data/b.bin", NOISE)
-    return Input("data", refused=r"data.*(?:binary|no text)")
+    return Input("data", refused=r"data.*(?:binary|not text)")

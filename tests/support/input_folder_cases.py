@@ -27,7 +27,7 @@ def of(*names: str) -> list[str]:
 def split_files(folder: Path) -> Input:
     """train.txt, valid.txt and test.txt"""
     split_texts(folder, "train.txt", "valid.txt", "test.txt")
-    return Input("texts", train=of("train.txt"), heldout=of("valid.txt"), skipped=("test.txt",), noted="test")
+    return Input("texts", train=of("train.txt"), heldout=of("valid.txt"), skipped=("test.txt",))
 
 
 @section("Splits of texts")
@@ -42,7 +42,7 @@ def wikitext(folder: Path) -> Input:
     """wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens"""
     names = [f"wiki.{side}.tokens" for side in ("train", "valid", "test")]
     split_texts(folder, *names)
-    return Input("texts", train=of(names[0]), heldout=of(names[1]), skipped=(names[2],), noted="test")
+    return Input("texts", train=of(names[0]), heldout=of(names[1]), skipped=(names[2],))
 
 
 @section("Splits of texts")
@@ -73,6 +73,22 @@ def compressed_split_files(folder: Path) -> Input:
     write(folder / "texts/train.txt.gz", gzip.compress(ENGLISH.encode()))
     write(folder / "texts/valid.txt.gz", gzip.compress(GERMAN.encode()))
     return Input("texts", train=[ENGLISH], heldout=[GERMAN])
+
+
+@section("Splits of texts")
+def split_files_with_different_compression(folder: Path) -> Input:
+    """train.txt.gz and valid.txt"""
+    write(folder / "texts/train.txt.gz", gzip.compress(ENGLISH.encode()))
+    write(folder / "texts/valid.txt", GERMAN)
+    return Input("texts", train=[ENGLISH], heldout=[GERMAN])
+
+
+@section("Splits of texts")
+def empty_training_split(folder: Path) -> Input:
+    """An empty train.txt next to valid.txt"""
+    write(folder / "texts/train.txt", "")
+    write(folder / "texts/valid.txt", GERMAN)
+    return Input("texts", refused=r"training split is empty.*train\.txt")
 
 
 @section("Splits of texts")
@@ -253,7 +269,7 @@ def table_among_sources(folder: Path) -> Input:
     split_texts(folder, "a.js", "b.js", "lib/c.js")
     write(folder / "texts/package.json", '{"name": "package", "version": "1.0"}\n')
     documents = [*of("a.js", "b.js", "lib/c.js"), '{"name": "package", "version": "1.0"}\n']
-    return Input("texts", documents=documents)
+    return Input("texts", documents=documents, noted=r"read as text: package\.json")
 
 
 # --- links and permissions ---------------------------------------------------------------------------------------------

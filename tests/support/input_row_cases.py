@@ -171,7 +171,7 @@ def documentation_beside_tables(folder: Path) -> Input:
     write(folder / "set/build.py", "print('build')\n")
     write(folder / "set/.gitattributes", "*.parquet filter=lfs\n")
     skipped = (".gitattributes", "LICENSE", "build.py")
-    return Input("set", documents=TEXTS, skipped=skipped)
+    return Input("set", documents=TEXTS, skipped=skipped, noted="tables are read")
 
 
 @section("Folders of tables")
@@ -209,7 +209,7 @@ def three_splits(folder: Path) -> Input:
     write(folder / "set/train.csv", separated(TEXTS[:28]))
     write(folder / "set/validation.csv", separated(TEXTS[28:]))
     write(folder / "set/test.csv", separated(OTHER))
-    return Input("set", train=TEXTS[:28], heldout=TEXTS[28:], skipped=("test.csv",), noted="test")
+    return Input("set", train=TEXTS[:28], heldout=TEXTS[28:], skipped=("test.csv",))
 
 
 @section("Folders of tables")

@@ -376,7 +376,7 @@ def only_white_space(folder: Path) -> Input:
 @section("Sizes")
 def one_character(folder: Path) -> Input:
     """A file with one character"""
-    return encoded(folder, "x", "utf-8", refused=r"a\.txt.*(?:empty|more text)")
+    return encoded(folder, "x", "utf-8", refused=r"a\.txt.*(?:empty|too short)")
 
 
 @section("Sizes")

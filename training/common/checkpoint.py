@@ -18,6 +18,7 @@ from training.common.errors import CheckpointError, InputError, first_cause
 PATTERN = f"checkpoint-{'[0-9]' * 10}.pt"  # copies under other names belong to the user
 FORMAT = 2
 RESTART = "start again with --overwrite in place of --resume"
+TEXT_HASHES = ("stream", "training text")  # arguments that are hashes of the text
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
@@ -161,6 +162,11 @@ def check_same_run(
         now = current.get(name)
         if before == now:
             continue
+        if name in TEXT_HASHES:
+            raise InputError(
+                f"the text is not the one that the checkpoint was made with ({name} {now!r} instead of {before!r}): "
+                f"restore its files, or {restart}"
+            )
         if name not in free:
             values = f"{name} {before!r}, not {now!r}"
             if name in options:

@@ -1,7 +1,11 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Formats numbers and durations."""
+"""Formats numbers, durations and lines for the terminal."""
 
 from __future__ import annotations
+
+import textwrap
+
+WIDTH = 80  # characters of a line
 
 
 def clock(seconds: float) -> str:
@@ -25,6 +29,34 @@ def amount(number: float) -> str:
         if number >= unit:
             return f"{number / unit:.3g}{name}"
     return f"{number:.3g}"
+
+
+def byte_size(number: float) -> str:
+    """Formats a number of bytes.
+
+    >>> byte_size(999), byte_size(12_345)
+    ('999 B', '12.3 kB')
+    """
+    text = amount(number)
+    return f"{text}B" if " " in text else f"{text} B"
+
+
+def wrapped(title: str, text: str, indent: int = 10) -> str:
+    """Returns a text that begins `indent` characters after its title, in lines of at most `WIDTH` characters.
+
+    Lines are broken between words, so a longer word makes a longer line.
+
+    >>> print(wrapped("data", "1 file: a.txt"))
+    data      1 file: a.txt
+    """
+    return textwrap.fill(
+        text,
+        width=WIDTH,
+        initial_indent=title.ljust(indent),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(title: str, rows: list[tuple[str, float]], digits: int = 3) -> str:

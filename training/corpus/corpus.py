@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from training.corpus.names import counted, listed
-
-LINE = 98  # characters
+from training.common.errors import InputError
+from training.common.text import wrapped
+from training.corpus.names import counted, listed, shown
+from training.corpus.options import TextOptions
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Reading:
         heldout = _files(self.heldout)
         if heldout and split:
             heldout = f"{heldout} ({split})"
-        rows = [("train", _files(self.train)), ("held out", heldout or split)]
+        rows = [("source", self.source), ("train", _files(self.train)), ("held out", heldout or split)]
         if self.skipped:
             rows.append(("skipped", "; ".join(described(self.skipped))))
         rows += [("note", note) for note in self.notes]
-        return [_wrapped(title, text) for title, text in rows if text]
+        return [wrapped(f"  {title}", text, indent=12) for title, text in rows if text]
 
 
 def _files(names: list[str]) -> str:
@@ -65,18 +65,6 @@ def described(skipped: dict[str, list[str]]) -> list[str]:
     """
     pairs = sorted(skipped.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     return [f"{len(names):,} {reason}: {listed(names)}" for reason, names in pairs]
-
-
-def _wrapped(title: str, text: str) -> str:
-    """Returns a line with a title, broken between words where it is longer than `LINE` characters."""
-    return textwrap.fill(
-        text,
-        width=LINE,
-        initial_indent=f"  {title:<8}  ",
-        subsequent_indent=" " * 12,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def has_text(documents: list[str]) -> bool:
@@ -108,6 +96,24 @@ class Corpus:
     def is_python(self) -> bool:
         """Whether every document is a Python module. Samples can then be judged by a parser."""
         return self.kind == "stdlib"
+
+
+def check_sides(options: TextOptions, corpus: Corpus, remedy: str) -> None:
+    """Checks that there is text to train on and text to hold out.
+
+    Raises:
+        InputError: One of the sides has no text.
+    """
+    dataset = options.dataset
+    if options.validation is not None and not has_text(corpus.heldout):
+        raise InputError(f"--validation {shown(options.validation)} has no text: give other text to hold out")
+    missing = [
+        side for side, found in (("training", corpus.train), ("held-out", corpus.heldout)) if not has_text(found)
+    ]
+    if len(missing) == 2:
+        raise InputError(f"dataset {shown(dataset)!r} is empty: it has no text; {remedy}")
+    if missing:
+        raise InputError(f"dataset {shown(dataset)!r} is too short: it has no {missing[0]} text; {remedy}")
 
 
 class DocumentStream(Protocol):

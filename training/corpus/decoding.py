@@ -384,10 +384,14 @@ def open_binary(path: str | os.PathLike, compression: str | None) -> BinaryIO:
     return open(path, "rb")
 
 
-def open_text(path: str | os.PathLike, content: Content) -> TextIO:
-    """Opens a file as text, with its line ends unchanged and without a byte-order mark."""
+def open_text(path: str | os.PathLike, content: Content, newline: str = "") -> TextIO:
+    """Opens a file as text, with its line ends unchanged and without a byte-order mark.
+
+    Args:
+        newline (`str`): The line end at which the file is split. By default LF, CR LF and CR are line ends.
+    """
     file = open_binary(path, content.compression)
-    return io.TextIOWrapper(file, encoding=content.encoding, newline="")
+    return io.TextIOWrapper(file, encoding=content.encoding, newline=newline)
 
 
 @contextmanager
@@ -395,7 +399,7 @@ def reported(path: str | os.PathLike) -> Iterator[None]:
     """Turns the errors of reading a file into one line.
 
     Raises:
-        InputError: The file is missing, no regular file, or cannot be read; or it is damaged.
+        InputError: The file is missing, damaged or not a regular file, or cannot be read.
     """
     name = shown(path)
     if os.path.exists(path) and not os.path.isfile(path):

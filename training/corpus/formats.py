@@ -126,7 +126,7 @@ def compression_of_bytes(head: bytes) -> str | None:
 
 
 def format_of(head: bytes) -> tuple[str, str] | None:
-    """Returns `"archive"` or `"binary"` and a name for a message, for a known format that is no text, or `None`.
+    """Returns `"archive"` or `"binary"` and a name for a message, for a known format that is not text, or `None`.
 
     Args:
         head (`bytes`): The beginning of the file, at least 1 KiB if it is as long.
@@ -165,7 +165,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 def is_noise(nuls: int, controls: int, size: int) -> bool:
-    """Whether so many of `size` characters are control characters that they are no text.
+    """Whether so many of `size` characters are control characters that they are not text.
 
     A NUL per 1000 characters and another control character per 100 are accepted, and so is a single one of those. NULs in a log
     after a power failure then do not make it binary.
@@ -182,7 +182,7 @@ def is_noise(nuls: int, controls: int, size: int) -> bool:
 
 
 def bytes_are_noise(data: bytes) -> bool:
-    """Whether bytes are no text in any encoding that extends ASCII."""
+    """Whether bytes are not text in any encoding that extends ASCII."""
     controls = len(data) - len(data.translate(None, CONTROLS))
     return is_noise(data.count(0), controls, len(data))
 

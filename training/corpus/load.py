@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.common.errors import InputError
-from training.common.text import amount
-from training.corpus.corpus import Corpus, Reading, has_text
+from training.common.text import byte_size
+from training.corpus.corpus import Corpus, Reading, check_sides
 from training.corpus.decoding import examine, open_text
 from training.corpus.documents import documents, read_characters
 from training.corpus.files import File, Skipped, single_file, status
 from training.corpus.hub import load_hub, quietly, short_name
-from training.corpus.names import counted, listed, shown
+from training.corpus.names import COMPRESSED_SUFFIXES, counted, listed, shown
 from training.corpus.options import TextOptions
 from training.corpus.selection import (
     Selection,
@@ -39,6 +39,12 @@ HELDOUT_SHARE = 0.1
 HELDOUT_CHARACTERS = 1 << 23  # at most, where no file says what to hold out
 HELDOUT_MOST = 0.75  # of all characters, at most
 SHAKESPEARE = "karpathy/tiny_shakespeare"
+# Suffixes of files that are not tables. A name with one of them is not looked for on the Hub.
+FILE_SUFFIXES = {
+    *COMPRESSED_SUFFIXES,
+    *(".txt", ".text", ".md", ".rst", ".log", ".html", ".htm", ".xml", ".tex", ".py", ".dat"),
+    *(".zip", ".tar", ".tgz", ".pdf", ".epub", ".docx"),
+}
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^/]+)?", re.ASCII)
 
 
@@ -62,9 +68,7 @@ def load_corpus(options: TextOptions) -> Corpus:
         corpus = _load_hub(options)
     if path is None and options.validation is not None:
         corpus = _with_validation(corpus, options)
-    for side in ("train", "heldout"):
-        if not has_text(getattr(corpus, side)):
-            raise InputError(f"dataset {shown(dataset)!r} is empty: it has no text for the {side} side; give more text")
+    check_sides(options, corpus, "give more text")
     return corpus
 
 
@@ -72,7 +76,7 @@ def local_source(options: TextOptions) -> Path | None:
     """Returns the path of a local source, or `None` for the standard library and datasets of the Hub.
 
     Raises:
-        InputError: Nothing has this path, and it is no name on the Hub; or an option does not fit the source.
+        InputError: Nothing has this path, and it cannot be a name on the Hub; or an option does not fit the source.
     """
     dataset = options.dataset
     if not dataset:  # as an unset variable of a shell gives it; the path would be the current folder
@@ -81,21 +85,16 @@ def local_source(options: TextOptions) -> Path | None:
         path = local_path(dataset)
         if status(path) is not None:
             return path
-        looks_local = table_kind(path) is not None or path.suffix.lower() in (
-            ".txt",
-            ".md",
-            ".gz",
-            ".xz",
-            ".bz2",
-            ".zst",
-        )
-        if looks_local or dataset.startswith((".", "/", "~")) or HUB_NAME.fullmatch(dataset) is None:
+        is_file = table_kind(path) is not None or path.suffix.lower() in FILE_SUFFIXES
+        if is_file or dataset.startswith((".", "/", "~")) or HUB_NAME.fullmatch(dataset) is None:
             raise InputError(
                 f"dataset {shown(dataset)!r} does not exist: give the path of a file or folder, a Hub name, or stdlib"
             )
     for option, patterns in (("--include", options.include), ("--exclude", options.exclude)):
         if patterns:
-            raise InputError(f"{option} chooses files of a folder, and --dataset {dataset} is none: leave it out")
+            raise InputError(
+                f"{option} chooses files of a folder, and --dataset {dataset} is not a folder: leave it out"
+            )
     return None
 
 
@@ -269,10 +268,9 @@ def describe_reading(selection: Selection, read: Sequence[FilesRead], train: lis
     if empty_rows:
         notes.append(f"left out: {counted(empty_rows, 'row')} or {'line' if empty_rows == 1 else 'lines'} without text")
     notes += _encoding_notes(files)
-    size = amount(sum(file.size for file in files))
+    size = byte_size(sum(file.size for file in files))
     kind = "a file" if selection.kind == "file" else f"a folder, {counted(len(files), 'file')}"
-    unit = "B" if " " in size else " B"
-    return Reading(f"{kind}, {size}{unit}", train, heldout, dict(skipped), notes)
+    return Reading(f"{kind}, {size}", train, heldout, dict(skipped), notes)
 
 
 def _encoding_notes(files: Sequence[File]) -> list[str]:
@@ -293,7 +291,7 @@ def read_text(path: str | os.PathLike) -> str:
     """Returns the text of a file, with its line ends unchanged.
 
     Raises:
-        InputError: The file is missing, or is no text in UTF-8.
+        InputError: The file is missing, or is not text in UTF-8.
     """
     file = single_file(Path(path))
     content = examine(file.path)

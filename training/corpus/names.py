@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
 NAMES_SHOWN = 3
+LONGEST_SHOWN = 100  # characters of a name in a list
 
 
 def shown(path: str | os.PathLike) -> str:
@@ -34,10 +36,29 @@ def listed(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
     'a, b, c and 2 more'
     """
     names = list(names)
-    text = ", ".join(shown(name) for name in names[:most])
+    text = ", ".join(_shortened(shown(name)) for name in names[:most])
     if len(names) > most:
         return f"{text} and {len(names) - most:,} more"
     return text
+
+
+def _shortened(name: str) -> str:
+    """Leaves out the middle of a long name."""
+    if len(name) <= LONGEST_SHOWN:
+        return name
+    half = (LONGEST_SHOWN - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
+
+
+def without_compression(name: str) -> str:
+    """Returns a name without the suffixes of compressed files.
+
+    >>> without_compression("train.txt.GZ"), without_compression("train.txt")
+    ('train.txt', 'train.txt')
+    """
+    while name.lower().endswith(COMPRESSED_SUFFIXES):
+        name = name[: name.rindex(".")]
+    return name
 
 
 def counted(number: int, noun: str) -> str:

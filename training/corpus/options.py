@@ -55,9 +55,21 @@ def add_text_options(group: argparse._ArgumentGroup | argparse.ArgumentParser) -
     add = group.add_argument
     add("--text-column", default="text", metavar="NAME", help="column with the text, for tables")
     add(
-        "--include", nargs="+", default=[], metavar="PATTERN", help="read only these files of a folder, such as '*.txt'"
+        "--include",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATTERN",
+        help="read only these files of a folder, such as '*.txt'",
     )
-    add("--exclude", nargs="+", default=[], metavar="PATTERN", help="leave out these files of a folder")
+    add(
+        "--exclude",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATTERN",
+        help="leave out these files of a folder",
+    )
     add(
         "--validation",
         default=None,

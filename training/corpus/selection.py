@@ -21,7 +21,7 @@ from training.corpus.decoding import REPAIR, examine
 from training.corpus.files import File, Skipped, find, single_file, status, without_second_names
 from training.corpus.names import NAMES_SHOWN, counted, listed, shown
 from training.corpus.options import TextOptions
-from training.corpus.splits import heldout_split, splits_of_tables, splits_of_texts
+from training.corpus.splits import heldout_split, split_of_name, splits_of_tables, splits_of_texts
 from training.corpus.tables import BINARY_KINDS, table_kind, texts
 
 DOCUMENTATION = re.compile(
@@ -164,7 +164,8 @@ def _matches(file: File, patterns: Sequence[str]) -> bool:
     """Whether a pattern matches the relative path, the file's own name, or the path of one of its folders."""
     parts = file.parts
     candidates = [parts[-1], *("/".join(parts[:length]) for length in range(1, len(parts) + 1))]
-    return any(fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in candidates)
+    patterns = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in candidates)
 
 
 def _pattern(name: str) -> str:
@@ -193,7 +194,7 @@ def _examined_alone(file: File, options: TextOptions) -> File:
     kind = _kind(file, options)
     if kind in BINARY_KINDS:
         if options.plain_text:
-            raise InputError(f"{shown(file.path)} is a binary table and no plain text: leave out --plain-text")
+            raise InputError(f"{shown(file.path)} is a binary table, not plain text: leave out --plain-text")
         return replace(file, kind=kind)
     file = replace(file, kind=kind, content=examine(file.path, options.encoding))
     refuse_without_text(file, options.encoding)
@@ -213,7 +214,7 @@ def refuse_without_text(file: File, encoding: str | None = None) -> None:
     if content.kind == "archive":
         raise InputError(f"{name} is {content.detail}: give the folder with its files")
     if content.kind == "binary":
-        raise InputError(f"{name} is no text ({content.detail}): give a text file, a table or a folder")
+        raise InputError(f"{name} is not text ({content.detail}): give a text file, a table or a folder")
     if content.kind == "undecodable":
         remedy = "convert it to UTF-8"
         if content.guess:
@@ -371,21 +372,28 @@ def _including(files: list[File]) -> str:
 def _find_splits(selection: Selection) -> None:
     """Moves held-out files out of the training files if names of files say which they are."""
     files = selection.train
-    names = [file.name for file in files]
-    if any(file.kind != "text" for file in files):
+    tables = any(file.kind != "text" for file in files)
+    # Without an empty train.txt, valid.txt would be trained on.
+    empty = [
+        name
+        for name in selection.skipped.get("empty", [])
+        if split_of_name(name) == "train" and (table_kind(name) is not None) == tables
+    ]
+    names = [file.name for file in files] + empty
+    if tables:
         splits = splits_of_tables(names)
     else:
-        splits = splits_of_texts(names, [file.size for file in files])
+        splits = splits_of_texts(names, [file.size for file in files] + [0] * len(empty))
     if splits is None:
+        return
+    splits = splits[: len(files)]
+    if "train" not in splits:
+        raise InputError(f"the training split is empty: {listed(empty)}: put text into it, or rename it")
+    if set(splits) == {"train"}:
         return
     chosen = heldout_split(splits)
     pairs = list(zip(files, splits, strict=True))
     selection.train = [file for file, split in pairs if split == "train"]
     selection.heldout = [file for file, split in pairs if split == chosen]
     selection.split = f"{chosen} split"
-    unused = [file.name for file, split in pairs if split not in ("train", chosen)]
-    if unused:
-        selection.skipped.add("of the test split", unused)
-        selection.notes.append(
-            f"not used: {listed(unused)} (the split is named test, and the validation split is held out)"
-        )
+    selection.skipped.add("of the test split", [file.name for file, split in pairs if split not in ("train", chosen)])

@@ -7,6 +7,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from training.corpus.names import without_compression
+
 SPLIT_OF_WORD = {
     "train": "train",
     "training": "train",
@@ -34,11 +36,12 @@ def splits_of_tables(names: Sequence[str]) -> list[str] | None:
     >>> splits_of_tables(["test/a.csv", "test/b.csv"]) is None
     True
     """
-    found = [_word(name) or "train" for name in names]
+    found = [split_of_name(name) or "train" for name in names]
     return found if len(set(found)) > 1 and "train" in found else None
 
 
-def _word(name: str) -> str | None:
+def split_of_name(name: str) -> str | None:
+    """Returns the split that a word in a name says, or `None`. The file's own name counts before those of its folders."""
     for part in reversed(name.split("/")):
         match = WORD.search(part)
         if match:
@@ -50,8 +53,8 @@ def splits_of_texts(names: Sequence[str], sizes: Sequence[int]) -> list[str] | N
     """Returns the split of each text, or `None` if there are no splits.
 
     A word such as `test` can be part of any name. It names a split only if the same name exists with `train` in its place;
-    digits may differ. Texts without a split are training texts. There are no splits if most of the bytes are in such texts:
-    `train.py` and `test.py` among other sources are programs.
+    digits and compression may differ. Texts without a split are training texts. There are no splits if most of the bytes are in
+    such texts: `train.py` and `test.py` among other sources are programs.
 
     >>> splits_of_texts(["wiki.test.tokens", "wiki.train.tokens"], [1, 9])
     ['test', 'train']
@@ -75,7 +78,7 @@ def _templates(name: str) -> list[tuple[str, str]]:
     """Returns a pair for each word of a split in a name: the name up to that part with a mark in the word's place, and the
     split. The file's own name comes first.
     """
-    parts = name.split("/")
+    parts = without_compression(name).split("/")
     pairs = []
     for position in reversed(range(len(parts))):
         part = parts[position]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.common.checkpoint import RESTART
 from training.common.errors import InputError
-from training.corpus.corpus import Corpus, DocumentStream, Reading, has_text
+from training.corpus.corpus import Corpus, DocumentStream, Reading, check_sides
 from training.corpus.decoding import compression_of
 from training.corpus.documents import documents
 from training.corpus.files import File
@@ -144,13 +144,8 @@ def load_stream(options: TextOptions, heldout_documents: int | None = None) -> t
         raise InputError("--streaming: the standard library is not streamed, as it is small: leave the option out")
     else:
         corpus, stream = _open_hub(options, heldout_documents or HELDOUT_DOCUMENTS)
-    for side, found in (("held-out", corpus.heldout), ("training", corpus.train)):
-        if not has_text(found):
-            fewer = f"fewer --heldout-documents than {heldout_documents}" if heldout_documents else "--validation"
-            raise InputError(
-                f"dataset {shown(options.dataset)!r} is empty: it has no text for the {side} side; give more documents, "
-                f"{fewer}, or leave out --streaming"
-            )
+    fewer = f"fewer --heldout-documents than {heldout_documents}" if heldout_documents else "--validation"
+    check_sides(options, corpus, f"give more documents, {fewer}, or leave out --streaming")
     return corpus, stream
 
 
@@ -182,7 +177,9 @@ def _open_local(path: Path, options: TextOptions, limit: int | None) -> tuple[Co
         heldout_texts, heldout_files = _first(stream, most, None if limit else HELDOUT_CHARACTERS)
         stream.start = stream.position
         how = f"{_the_first(heldout_texts)} of the stream held out"
-    train_files = [file.name for file in selection.train[stream.start[0] :]]
+    train_files = []
+    if next(iter(stream), None) is not None:
+        train_files = [file.name for file in selection.train[stream.position[0] :]]
     counted = FilesRead([], [], [], rows_without_text)
     reading = describe_reading(selection, [counted], train_files, heldout_files)
     return Corpus(corpus_name(path), selection.kind, _sample(stream), heldout_texts, how, reading), stream

@@ -20,7 +20,7 @@ from training.common.errors import InputError, first_line
 from training.corpus.binary_tables import binary_texts, column_names, open_seekable, reported_as_damage
 from training.corpus.columns import BINARY_KINDS, MAX_NAMES, no_column, text_of
 from training.corpus.decoding import Content, examine, open_text, reported
-from training.corpus.names import shown
+from training.corpus.names import counted, shown, without_compression
 
 SUFFIXES = {
     ".json": "json",
@@ -32,7 +32,6 @@ SUFFIXES = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
-COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
 MAX_FIELD = 2**31 - 1  # characters of a CSV field
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -47,10 +46,7 @@ def table_kind(path: str | os.PathLike) -> str | None:
 
 
 def _suffix(path: str | os.PathLike) -> str:
-    name = Path(path).name.lower()
-    for suffix in COMPRESSED_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return Path(name).suffix
+    return Path(without_compression(Path(path).name)).suffix.lower()
 
 
 def texts(
@@ -168,7 +164,7 @@ def _json_rows(path: str | os.PathLike, content: Content, column: str | None, sk
 def _json_values(path: str | os.PathLike, content: Content, column: str | None, skip: int) -> Iterator[tuple[int, Any]]:
     """Yields the line and the value of each row, whatever it is."""
     lines = _is_json_lines(path, content)
-    with open_text(path, content) as file:
+    with open_text(path, content, newline="\n") as file:
         if lines:
             yield from _line_values(file, skip)
         else:
@@ -177,7 +173,7 @@ def _json_values(path: str | os.PathLike, content: Content, column: str | None, 
 
 def _is_json_lines(path: str | os.PathLike, content: Content) -> bool:
     """Whether the first two lines are a JSON object and another JSON value."""
-    with open_text(path, content) as file:
+    with open_text(path, content, newline="\n") as file:
         lines = (line for line in file if not line.isspace())
         first = next(lines, "")
         second = ""
@@ -278,8 +274,8 @@ def _csv_texts(path: str | os.PathLike, content: Content, column: str, skip: int
                 continue
             if len(row) > len(names):
                 raise InputError(
-                    f"{name} has {len(row)} fields at line {line}, and {len(names)} columns: put quotes around fields "
-                    f"with {options['delimiter']!r}, or read it as plain text with --plain-text"
+                    f"{name} has {len(row)} fields at line {line}, and {counted(len(names), 'column')}: put quotes around "
+                    f"fields with {options['delimiter']!r}, or read it as plain text with --plain-text"
                 )
             value = row[index] if index < len(row) else None
             yield text_of(value, path, column, f"line {line}")

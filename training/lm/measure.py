@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_minrnn import MinRNNForCausalLM
 from training.common.errors import InputError
-from training.common.text import amount
+from training.common.text import byte_size
 from training.lm.evaluation import finished, token_nats
 from training.lm.positions import bits_of, by_position, name_of, unit_of, worth_past
 from training.lm.tokenization import TokenStream
@@ -172,7 +172,7 @@ def summary(result: dict) -> str:
     if metrics["reading_mib"] is not None:
         peak = f"{metrics['reading_mib']:.1f} MiB"
     lines.append(
-        f"memory: {amount(metrics['weights_bytes'])}B of weights, and to read {pieces['length']:,} tokens at once and "
+        f"memory: {byte_size(metrics['weights_bytes'])} of weights, and to read {pieces['length']:,} tokens at once and "
         f"decode: {peak}"
     )
     return "\n".join(lines)

@@ -30,7 +30,7 @@ from training.common.command_line import make_parser, reported
 from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
-from training.common.text import amount
+from training.common.text import amount, byte_size
 from training.lm.best_weights import OVERFITS
 from training.lm.round_trip import reason
 from training.lm.run_facts import KNOWN, command, is_known, value_of
@@ -72,6 +72,7 @@ def compiled(text: str) -> Template:
     strict = _Strict(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     strict.filters |= {
         "amount": lambda value: amount(float(value)),
+        "byte_size": lambda value: byte_size(float(value)),
         "count": lambda value: f"{round(float(value)):,}",
         "fenced": fenced,
         "documents": lambda value: "1 document" if value == 1 else f"{round(float(value)):,} documents",

@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_minrnn.tools.card import CELLS, card_data, usage
 from hf_minrnn.tools.local_paths import public_path
 from training.common.files import write_text
-from training.common.text import amount
+from training.common.text import byte_size
 from training.corpus.corpus import Corpus
 from training.lm.run_facts import base_facts, data_facts
 from training.lm.snippets import opening
@@ -89,4 +89,4 @@ def write_tuned_card(
 
 def _size(documents: list[str]) -> str:
     count = "1 document" if len(documents) == 1 else f"{len(documents):,} documents"
-    return f"{amount(sum(len(document.encode()) for document in documents))}B in {count}"
+    return f"{byte_size(sum(len(document.encode()) for document in documents))} in {count}"

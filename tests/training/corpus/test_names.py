@@ -17,6 +17,12 @@ def test_a_list_names_three_and_counts_the_others():
     assert listed(["two\nlines", "b"]) == "two\\nlines, b"
 
 
+def test_a_list_leaves_out_the_middle_of_long_names():
+    name = "a/" * 2000 + "end.txt"
+    found = listed([name, "b" * 100])
+    assert found == f"{'a/' * 24}...{name[-48:]}, {'b' * 100}"
+
+
 def test_counts_have_a_plural():
     assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
 

@@ -8,6 +8,8 @@ import zipfile
 import pytest
 
 from training.common.errors import InputError
+from training.corpus import load as load_module
+from training.corpus.corpus import Corpus
 from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions
 from training.corpus.selection import select
@@ -68,7 +70,9 @@ def test_every_file_is_read_or_skipped_with_a_reason(tmp_path):
     assert skipped == {"hidden": [".git"], "binary": ["c.png"], "empty": ["d.txt"], "archive": ["z.zip"]}
     loaded = load_corpus(TextOptions(str(tmp_path)))
     assert (loaded.train, loaded.heldout) == (["text a", "text b"], ["text e"])
-    assert loaded.reading.lines(loaded.split) == [
+    source, *lines = loaded.reading.lines(loaded.split)
+    assert source.startswith("  source    a folder, 3 files, ")
+    assert lines == [
         "  train     2 files: a.txt, b.txt.gz",
         "  held out  1 file: e.md (last 1 of 3 documents held out)",
         "  skipped   1 archive: z.zip; 1 binary: c.png; 1 empty: d.txt; 1 hidden: .git",
@@ -84,7 +88,7 @@ def test_a_folder_without_text_says_what_it_holds(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", PNG, "a.png is no text .a PNG picture"),
+        ("a.png", PNG, "a.png is not text .a PNG picture"),
         ("a.txt", b"", "a.txt is empty"),
         ("a.zip", b"PK\3\4" + bytes(40), "a.zip is a ZIP archive"),
         ("a.txt.gz", gzip.compress(b"text " * 1000)[:-20], "a.txt.gz is damaged or cut off"),
@@ -114,6 +118,7 @@ def test_patterns_choose_files(tmp_path):
     write(tmp_path, {name: "text" for name in ("a.txt", "b.md", "docs/c.md", "docs/d.txt", "old/docs/e.md")})
     assert chosen(tmp_path, include=("*.md",))[0] == ["b.md", "docs/c.md", "old/docs/e.md"]
     assert chosen(tmp_path, include=("docs/*.md",))[0] == ["docs/c.md"]
+    assert chosen(tmp_path, include=("./a.txt", "./docs/"))[0] == ["a.txt", "docs/c.md", "docs/d.txt"]
     assert chosen(tmp_path, exclude=("docs/",))[0] == ["a.txt", "b.md", "old/docs/e.md"]
     train, _, skipped = chosen(tmp_path, include=("*.md", "a.txt"), exclude=("old", "b.md"))
     assert train == ["a.txt", "docs/c.md"]
@@ -128,7 +133,7 @@ def test_patterns_choose_files(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             chosen(tmp_path, **options)
-    with pytest.raises(InputError, match="--include chooses files of a folder, and --dataset stdlib is none"):
+    with pytest.raises(InputError, match="--include chooses files of a folder, and --dataset stdlib is not a folder"):
         load_corpus(TextOptions("stdlib", include=("*",)))
 
 
@@ -194,9 +199,29 @@ def test_texts_that_are_named_as_splits(tmp_path):
     assert (loaded.train, loaded.heldout) == (["the train part"], ["the valid part"])
     assert loaded.split == "the dataset's validation split"
     assert loaded.reading.skipped == {"of the test split": ["test.txt"]}
-    assert "not used: test.txt (the split is named test" in loaded.reading.notes[0]
+    assert loaded.reading.notes == []
     streamed, stream = load_stream(TextOptions(str(tmp_path)))
     assert streamed.heldout == loaded.heldout and "".join(stream) == "the train part"
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_an_empty_training_split_is_rejected(tmp_path, suffix):
+    content = rows("a", "b") if suffix == ".jsonl" else "text"
+    write(tmp_path, {f"train{suffix}": "", f"valid{suffix}": content})
+    with pytest.raises(InputError, match=rf"the training split is empty: train{suffix}: put text into it"):
+        chosen(tmp_path)
+    write(tmp_path, {f"train{suffix}": content, f"valid{suffix}": ""})
+    assert chosen(tmp_path) == ([f"train{suffix}"], [], {"empty": [f"valid{suffix}"]})
+    write(tmp_path, {f"train-1{suffix}": "", f"valid{suffix}": content})
+    assert chosen(tmp_path)[:2] == ([f"train{suffix}"], [f"valid{suffix}"])
+
+
+def test_validation_without_text_is_rejected(tmp_path):
+    write(tmp_path, {"a.txt": "text\n" * 9, "b.txt": " \n"})
+    options = TextOptions(str(tmp_path / "a.txt"), validation=str(tmp_path / "b.txt"))
+    for load in (load_corpus, load_stream):
+        with pytest.raises(InputError, match=r"--validation .*b\.txt has no text: give other text"):
+            load(options)
 
 
 def test_tests_of_programs_are_no_split(tmp_path):
@@ -221,11 +246,12 @@ def test_validation_is_held_out_whole_and_not_trained_on(tmp_path, inside):
     assert loaded.split == streamed.split == "the text of --validation"
 
 
-def test_validation_holds_out_for_the_library_and_must_exist(tmp_path):
+def test_validation_holds_out_for_the_library_and_must_exist(tmp_path, monkeypatch):
+    small = Corpus("stdlib", "stdlib", ["import os"], ["import sys"], "whole packages")
+    monkeypatch.setattr(load_module, "load_stdlib", lambda: small)
     write(tmp_path, {"a.txt": "held out"})
-    library = load_corpus(TextOptions("stdlib"))
     loaded = load_corpus(TextOptions("stdlib", validation=str(tmp_path / "a.txt")))
-    assert loaded.heldout == ["held out"] and loaded.train == library.train
+    assert loaded.heldout == ["held out"] and loaded.train == small.train
     with pytest.raises(InputError, match="given by --dataset and by --validation"):
         load_corpus(TextOptions(str(tmp_path / "a.txt"), validation=str(tmp_path / "a.txt")))
     with pytest.raises(InputError, match=r"--validation .*none does not exist"):

@@ -34,6 +34,8 @@ def test_tables(names, splits):
         (["train/a.txt", "train/b.txt", "test/c.txt"], ["train", "train", "test"]),
         (["europarl-train.de", "europarl-dev.de"], ["train", "validation"]),
         (["train.txt", "test.txt", "README.md"], ["train", "test", "train"]),
+        (["train.txt.gz", "valid.txt.xz"], ["train", "validation"]),
+        (["train.txt.zst", "test.txt"], ["train", "test"]),
         (["train.txt", "test.md"], None),  # other names: no twin
         (["a.py", "test_a.py", "test.py"], None),
         (["train.py", "test.py", "a.py", "b.py", "c.py"], None),  # most of the text has no split

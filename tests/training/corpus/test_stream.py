@@ -35,6 +35,15 @@ def test_text_files_are_documents(tmp_path):
     corpus, stream = load_stream(TextOptions(str(tmp_path), "text"), 1)
     assert (corpus.heldout, corpus.train) == (["a\n\na"], ["b\n\nb", "c\n\nc"])
     assert list(stream) == corpus.train
+    assert (corpus.reading.train, corpus.reading.heldout) == (["b.txt", "c.txt"], ["a.txt"])
+
+
+def test_a_file_that_is_cut_is_on_both_sides(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("one\ntwo\n")
+    corpus, stream = load_stream(TextOptions(str(tmp_path), document_per_line=True), 1)
+    assert list(stream) == ["two", "one", "two"]
+    assert (corpus.reading.train, corpus.reading.heldout) == (["a.txt", "b.txt"], ["a.txt"])
 
 
 def test_hub_name_and_configuration_reach_datasets(monkeypatch):
@@ -59,7 +68,7 @@ def test_bad_sources_are_rejected(tmp_path, suffix):
         load_stream(TextOptions(rows_file, "body"), 5)
     with pytest.raises(InputError, match="holds int, not text"):
         load_stream(TextOptions(rows_file, "id"), 5)
-    with pytest.raises(InputError, match="it has no text for the training side"):
+    with pytest.raises(InputError, match="is too short: it has no training text"):
         load_stream(TextOptions(rows_file, "text"), 500)
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):

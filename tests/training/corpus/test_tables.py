@@ -198,6 +198,12 @@ def test_broken_json_names_the_line(put, text, line):
         read(path)
 
 
+def test_only_line_feeds_end_the_rows_of_json_lines(put):
+    rows = ['{"text": "a\u2028b\u0085c"}', '{"x": 1,\r"text": "d"}', '{"text": "e"}\r']
+    assert read(put("\n".join(rows), "a.jsonl")) == ["a\u2028b\u0085c", "d", "e"]
+    assert read(put('{"text": "a"}\r{"text": "b"}\r', "b.jsonl")) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "line"),
     [

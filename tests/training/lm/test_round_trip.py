@@ -101,7 +101,7 @@ def test_long_documents_are_checked_in_pieces():
     assert len(lines) > PIECE
     found = check_round_trip(unigram(texts=["line 0123456789\nWORD"]), [lines])
     assert found.lossless and found.pieces == len(list(pieces(lines))) > 1 and found.characters == len(lines)
-    found = check_round_trip(unigram(normalizers.Lowercase(), texts=[lines]), [lines])
+    found = check_round_trip(unigram(normalizers.Lowercase(), texts=["line 0123456789\nword"]), [lines])
     assert found.pieces_changed == 1 and found.before.endswith("WORD")
 
 

@@ -33,8 +33,8 @@ def test_a_base_on_the_hub_is_linked_with_its_owner(tmp_path):
     for line in (
         "- Source: a folder of 3 files. Each file is a document.",
         "- Licence of the text: cc-by-4.0.",
-        "- Training text: 18B in 2 documents.",
-        "- Held-out text: 23B in 1 document (last 1 of 3).",
+        "- Training text: 18 B in 2 documents.",
+        "- Held-out text: 23 B in 1 document (last 1 of 3).",
         "- Loss per token of the held-out text: 2.5000 before, 2.2500 after.",
     ):
         assert f"{line}\n" in card.text

@@ -18,6 +18,7 @@ from training.studies import real_folders
 from training.studies.real_folders import FOLDERS, Folder
 
 INSTALLED = [folder for folder in FOLDERS if folder.source == "installed"]
+LARGE = ("datasets", "numpy", "matplotlib", "torch", "pip")
 MODES = {"whole": False, "streamed": True}
 
 
@@ -54,8 +55,17 @@ def test_the_study_has_folders_of_every_kind():
     assert all(bool(folder.refused) == bool(folder.remedy) for folder in FOLDERS)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("folder", INSTALLED, ids=lambda folder: folder.path.replace("/", "."))
+def cases():
+    """Returns parameters for every installed package. Streams of large ones take some seconds each."""
+    found = []
+    for folder in INSTALLED:
+        for mode in MODES:
+            marks = [pytest.mark.slow] if mode == "streamed" and folder.package in LARGE else []
+            found.append(pytest.param(folder, mode, marks=marks, id=f"{folder.path.replace('/', '.')}-{mode}"))
+    return found
+
+
+@pytest.mark.parametrize("folder, mode", cases())
 def test_folders_of_installed_packages_are_trained_on(folder, mode):
     root, version = real_folders.installed(folder.package)
     found = real_folders.outcome(folder, root, MODES[mode], train)
