@@ -248,7 +248,8 @@ def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespa
     if args.output_dir is None:
         name = data.resolve().stem if data.exists() else args.dataset.replace("/", "-")
         args.output_dir = str(Path("runs") / f"{name.replace(':', '-')}-{args.cell_type}")
-    output = Path(args.output_dir).expanduser().resolve()
+    args.output_dir = str(Path(args.output_dir).expanduser())
+    output = Path(args.output_dir).resolve()
     if data.is_dir() and output.is_relative_to(data.resolve()):
         parser.error(
             f"argument --output-dir: {args.output_dir} lies in --dataset {args.dataset}, and would be read as data"
