@@ -172,6 +172,8 @@ def complete_from_text(args: argparse.Namespace, corpus: Corpus, predicted: int)
         args.prompts = list(PYTHON_PROMPTS) if corpus.is_python else [""]
     if not args.dataset_name:
         args.dataset_name = corpus.name
+        if corpus.kind == "folder":  # its own name may be that of the user, or differ from that of a link to it
+            args.dataset_name = public_path(args.dataset)
 
 
 def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
@@ -235,7 +237,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     }
     print(summary(result))
     plot = output.with_suffix(".png")
-    title = f"{Path(args.model).name} on {args.dataset_name}: bits by position"
+    title = f"{result['model']['name'].rpartition('/')[2]} on {args.dataset_name}: bits by position"
     plot_positions(plot, result["positions"], args.window, title, unit_of(result["positions"]))
     write_json(output, result)
     print(f"wrote {output} and {plot}")

@@ -80,7 +80,7 @@ def local_arguments(args: dict) -> dict:
     for name in PATHS:
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists() and not _is_keyword(name, value):
-            local[name] = str(Path(value).expanduser().resolve())
+            local[name] = str(Path(value).expanduser().absolute())  # a link keeps the name that the user gave
     return local
 
 

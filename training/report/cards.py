@@ -26,6 +26,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 
 from hf_minrnn.tools.card import CELLS, card_data, usage
+from hf_minrnn.tools.local_paths import public_path
 from training.common.command_line import make_parser, reported
 from training.common.errors import InputError
 from training.common.files import write_text
@@ -308,7 +309,7 @@ def write_card(folder: Path) -> Path:
     results = _read(folder / "results.json")
     path = folder / "evaluation.json"
     evaluation = _read(path) if path.exists() else None
-    name = value_of(results, "args").get("push_to_hub") or folder.resolve().name
+    name = value_of(results, "args").get("push_to_hub") or public_path(str(folder))
     write_text(folder / "README.md", render(results, name.rpartition("/")[2], evaluation))
     return folder / "README.md"
 

@@ -86,7 +86,7 @@ def test_public_arguments_name_no_folders(secret):
     }
     assert run_facts.local_arguments(given) == {
         "dataset": str(secret / "letters.txt"),
-        "validation": str(secret / "letters.txt"),
+        "validation": str(secret / "../client/letters.txt"),
         "tokenizer": str(secret / "tokenizer"),
         "init_from": str(secret / "base"),
     }

@@ -259,8 +259,8 @@ def test_a_local_text_is_described_and_not_taken_for_a_dataset_of_the_hub(measur
     assert card.data.datasets is None and card.data.license is None and card.data.language is None
     assert "on `notes`.\n" in card.text and "client" not in card.content
     assert (
-        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. Not read: 2 files (binary), 1 file (empty).\n"
-        in card.text
+        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. "
+        "Not read: 2 files (binary), 1 file (empty).\n" in card.text
     )
     assert "No licence of the weights is stated." in card.text and "unknown" not in card.content
     table = Corpus("rows", "file", [], [], "", Reading(train=["rows.csv.gz"], heldout=["rows.csv.gz"]))
