@@ -93,7 +93,9 @@ def show_evaluated(corpus: Corpus, part: str) -> None:
         names = list(dict.fromkeys([*reading.train, *reading.heldout]))
         lines = replace(reading, train=names, heldout=[]).lines(train="measured")
     else:
-        lines = reading.lines(corpus.split, train="not used")
+        heldout = set(reading.heldout)
+        others = [name for name in reading.train if name not in heldout]  # a file that was cut is in both
+        lines = replace(reading, train=others).lines(corpus.split, train="not used")
     for line in lines:
         print(line)
 
