@@ -51,7 +51,7 @@ from training.common.text import amount, byte_size
 from training.corpus.corpus import Corpus
 from training.corpus.options import NAMES as TEXT_OPTIONS
 from training.corpus.options import add_text_options
-from training.lm.evaluated_text import load_text, show_reading
+from training.lm.evaluated_text import load_text, show_evaluated
 from training.lm.footprint import measure_decoding, measure_peak
 from training.lm.measure import draw_samples, measure_text, replace_bits_per_byte, summary
 from training.lm.positions import default_length, plot_positions, unit_of, worth_past
@@ -133,12 +133,15 @@ def choose_output(args: argparse.Namespace) -> Path:
 def complete_arguments(args: argparse.Namespace, trained: dict) -> None:
     """Fills the options that were not given with the values of the training.
 
+    The options of the text are taken from the training only together with its dataset.
+
     Raises:
         InputError: The training length is not known, or the text of the training is not found.
     """
     if not args.dataset:
+        defaults = vars(parse_arguments(["model"]))
         for name in ("dataset", *TEXT_OPTIONS):
-            if name in trained:
+            if name in trained and getattr(args, name) == defaults[name]:
                 setattr(args, name, trained[name])
         kind = trained.get("data", {}).get("kind")
         if kind in ("file", "folder") and not Path(args.dataset).expanduser().exists():
@@ -169,6 +172,8 @@ def complete_from_text(args: argparse.Namespace, corpus: Corpus, predicted: int)
         args.prompts = list(PYTHON_PROMPTS) if corpus.is_python else [""]
     if not args.dataset_name:
         args.dataset_name = corpus.name
+        if corpus.kind == "folder":  # its own name may be that of the user, or differ from that of a link to it
+            args.dataset_name = public_path(args.dataset)
 
 
 def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
@@ -187,7 +192,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
         if not dataset_of_training:
             raise
         raise InputError(f"{error} (named by results.json of {args.model}; choose another with --dataset)") from error
-    show_reading(text.corpus)
+    show_evaluated(text.corpus, args.part)
     stream = encode_documents(tokenizer, text.documents)
     predicted = len(stream.ids) - 1
     complete_from_text(args, text.corpus, predicted)
@@ -201,7 +206,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
         f"documents: {len(text.documents):,}"
     )
     if text.trained_on:
-        print(f"trained on {text.trained_on:,} of these documents")
+        print(f"the model was trained on {text.trained_on:,} of these documents, or on parts of them")
     if not round_trip.lossless:
         print(f"lossy      {reason(round_trip.record())}")
     # If rows held whole documents in training, none saw what came before it. The same holds here.
@@ -232,7 +237,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> dict:
     }
     print(summary(result))
     plot = output.with_suffix(".png")
-    title = f"{Path(args.model).name} on {args.dataset_name}: bits by position"
+    title = f"{result['model']['name'].rpartition('/')[2]} on {args.dataset_name}: bits by position"
     plot_positions(plot, result["positions"], args.window, title, unit_of(result["positions"]))
     write_json(output, result)
     print(f"wrote {output} and {plot}")

@@ -36,7 +36,7 @@ from training.corpus.load import load_corpus
 from training.corpus.options import TextOptions, add_text_options
 from training.lm.evaluated_text import show_reading
 from training.lm.tokenization import encode_document_ids
-from training.lm.trained_on import record_corpus
+from training.lm.trained_on import heldout_warnings, record_corpus
 from training.report.tuned_card import write_tuned_card
 
 TARGETS = ["pointwise", "in_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
@@ -100,6 +100,9 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="repository for the merged model")
     parser.add_argument("--seed", type=seed, default=0, help="seed of adapters, order of the data and dropout")
     args = parser.parse_args(argv)
+    args.output = str(Path(args.output).expanduser())
+    if Path(args.model).expanduser().is_dir():
+        args.model = str(Path(args.model).expanduser())
     if Path(args.output).exists() and not (Path(args.output).is_dir() and not any(Path(args.output).iterdir())):
         raise InputError(f"{args.output} is not an empty folder: give another")
     return args
@@ -151,11 +154,9 @@ def main(argv=None) -> dict:
     print(f"{sample}\nheld-out loss {before:.4f} before, {after:.4f} after; saved to {args.output}")
     record = record_corpus(corpus, base=args.model)  # so that evaluate knows what is held out
     record.write(args.output)
-    if record.heldout_seen:
-        print(
-            f"{record.heldout_seen:,} of {len(corpus.heldout):,} held-out documents were trained on earlier: not a new text"
-        )
-    write_tuned_card(args, corpus, merged.config.cell_type, before, after, record.heldout_seen)
+    for line in heldout_warnings(record, len(corpus.heldout)):
+        print(line)
+    write_tuned_card(args, corpus, merged.config.cell_type, before, after, record)
     try:
         if repository:
             print(f"pushed to {push_folder(args.output, repository)}")

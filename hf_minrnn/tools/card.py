@@ -110,7 +110,7 @@ def write_card(
     given |= {"license": license, "language": language}
     values = kept | {key: value for key, value in given.items() if value}
     data = card_data(model["architecture"], model["cell"], adapter=model["adapter"], code=model["code"], **values)
-    text = _text(folder, name or folder.resolve().name, place, model, data)
+    text = _text(folder, name or place.rpartition("/")[2], place, model, data)
     (folder / CARD).write_text(text, encoding="utf-8")
     return folder / CARD
 

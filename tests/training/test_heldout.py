@@ -68,13 +68,17 @@ def test_documents_that_training_held_out(rows, tmp_path, capsys):
     path, model = rows
     found = measured(model, path)
     assert (found["documents"], found["trained_on"], found["left_out"]) == (6, 0, 0)
-    assert found["split"] == "held out: last 6 of 60 documents held out"
+    assert found["split"] == "last 6 of 60 documents held out"
     renamed = shutil.copy(path, tmp_path / "another name.jsonl")
     assert measured(model, renamed)["documents"] == 6
     capsys.readouterr()
     whole = measured(model, path, "--part", "whole")
     assert (whole["documents"], whole["trained_on"], whole["split"]) == (60, 54, "all of it")
-    assert "trained on 54 of these documents\n" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "the model was trained on 54 of these documents, or on parts of them\n" in shown
+    assert "  measured  1 file: rows.jsonl\n" in shown and "held out" not in shown
+    limited = measured(model, path, "--part", "whole", "--limit-bytes", str(len(DOCUMENTS[0]) + 5))
+    assert (limited["documents"], limited["trained_on"]) == (2, 2)
 
 
 def test_documents_in_another_order(rows, tmp_path, capsys):
@@ -83,8 +87,42 @@ def test_documents_in_another_order(rows, tmp_path, capsys):
     moved = [*DOCUMENTS[:50], *DOCUMENTS[54:], *DOCUMENTS[50:54]]  # 2 of the last 6 were held out
     found = measured(model, write_rows(tmp_path / "rows.jsonl", moved))
     assert (found["documents"], found["left_out"], found["trained_on"]) == (2, 4, 0)
-    assert found["split"].endswith("; 4 of 6 documents left out, because the model was trained on them")
+    assert found["split"].endswith(
+        "; 4 of 6 documents left out, because the model was trained on them or on parts of them"
+    )
     assert "4 of 6 documents left out" in capsys.readouterr().out
+
+
+def test_options_of_the_text_that_are_given_replace_those_of_the_training(tmp_path, capsys):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i, document in enumerate(DOCUMENTS[:20]):
+        (folder / f"{i:02}.txt").write_text(document)
+    model = train(folder, tmp_path / "model", "--exclude", "00.txt")
+    output = ["--output", str(tmp_path / "evaluation.json")]
+    evaluate.main([str(model), *QUICK, *output])
+    assert "00.txt" in capsys.readouterr().out.partition("skipped")[2]
+    (folder / "other.txt").write_text("a text that is new")
+    found = evaluate.main([str(model), *QUICK, *output, "--include", "other.txt", "--part", "whole"])["dataset"]
+    assert (found["documents"], found["trained_on"]) == (1, 0)
+
+
+def test_copies_of_training_documents(tmp_path, capsys):
+    path = write_rows(tmp_path / "rows.jsonl", [*DOCUMENTS[:18], DOCUMENTS[0], "a document that is new"])
+    model = train(path, tmp_path / "model")
+    assert "1 of the 2 held-out documents are exact copies of training documents" in capsys.readouterr().out
+    card = (model / "README.md").read_text()
+    assert "- The training text contains exact copies of 1 held-out document, so" in card
+    found = measured(model, path)
+    assert (found["documents"], found["left_out"]) == (1, 1)
+
+
+def test_documents_with_lines_in_common(tmp_path):
+    common = "\n".join(DOCUMENTS[:8])
+    path = write_rows(tmp_path / "rows.jsonl", [f"{common}\n{i} {document}" for i, document in enumerate(DOCUMENTS)])
+    model = train(path, tmp_path / "model")
+    found = measured(model, path)
+    assert (found["documents"], found["left_out"]) == (6, 0)  # the training held them out
 
 
 def test_more_documents(rows, tmp_path):
@@ -115,8 +153,10 @@ def test_fine_tuning_on_documents_that_the_base_held_out(rows, tmp_path, capsys)
     path, base = rows
     backwards = write_rows(tmp_path / "rows.jsonl", DOCUMENTS[::-1])
     model = tune(base, backwards, tmp_path / "tuned")
-    assert "6 of 6 held-out documents were trained on earlier: not a new text" in capsys.readouterr().out
-    assert "- 6 of the held-out documents were part of an earlier training" in (model / "README.md").read_text()
+    shown = capsys.readouterr().out
+    assert "6 of the 6 held-out documents were trained on earlier, in whole or in part: their" in shown
+    card = (model / "README.md").read_text()
+    assert "- An earlier training of these weights read 6 held-out documents, in whole or in part" in card
     assert_nothing_is_held_out(model, path)
     assert_nothing_is_held_out(model, backwards)
 
@@ -202,7 +242,7 @@ def test_a_model_without_a_record(rows, tmp_path, capsys):
     old = shutil.copytree(model, tmp_path / "old")
     (old / FILE).unlink()
     found = measured(old, path)  # results.json says that the model was trained on this text
-    assert found["split"].startswith("held out: ") and found["trained_on"] is None
+    assert (found["split"], found["trained_on"]) == ("last 6 of 60 documents held out", None)
     for name in ("results.json", LOCAL_FILE):
         (old / name).unlink()
     found = measured(old, path)

@@ -48,6 +48,20 @@ if os.environ["PEFT"] == "True":
     options = ["--steps", "1", "--length", "32", "--validation", f"{here}/answers.txt", "--push-to-hub", "me/tuned"]
     finetune_trainer.main([run, f"{here}/letters.txt", f"{here}/tuned", *options])
 
+# A link to a folder with a secret name
+texts = root / "secret client letters"
+texts.mkdir()
+for number in range(12):
+    (texts / f"{number}.txt").write_text(f"Dear Sir {number}, we write to you again. " * 20)
+(root.parent / "texts").symlink_to(texts)
+os.chdir(root.parent)
+train_lm.main([*small, "--tokenizer", "bytes", "--dataset", "texts", "--push-to-hub", "me/linked"])
+(found["linked"],) = os.listdir("runs")
+evaluate.main(["runs/" + found["linked"], "--rounds", "2", "--new-tokens", "3"])
+cards.main(["runs/" + found["linked"]])
+assert main(["push", "runs/" + found["linked"], "me/linked"]) == 0
+os.chdir(root)
+
 # The card of any folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 AutoModelForCausalLM.from_pretrained(run).save_pretrained(f"{here}/saved")
@@ -105,7 +119,7 @@ def test_no_pushed_byte_names_the_machine(pushed):
 
 
 def test_what_is_pushed_still_names_files(pushed):
-    hub, _, _ = pushed
+    hub, _, found = pushed
     files = hub.files("me/evaluated")
     assert {"results.json", "evaluation.json", "README.md", "trained_on.json", "tokenizer_config.json"} <= files.keys()
     assert not [name for name in files if name.startswith((".local", ".lock", ".tr")) or "tfevents" in name]
@@ -118,6 +132,8 @@ def test_what_is_pushed_still_names_files(pushed):
     card = files["README.md"].decode()
     assert "--dataset letters.txt" in card and "--output-dir run" in card and "on `letters.txt`." in card
     again = json.loads(hub.files("me/again")["results.json"])
+    linked = json.loads(hub.files("me/linked")["evaluation.json"])["dataset"]
+    assert found["linked"] == "texts-mingru" and (linked["type"], linked["name"]) == ("texts", "texts")
     assert again["args"]["init_from"] == "run" and again["base"] == {"name": "run", "on_hub": False}
 
 

@@ -30,11 +30,12 @@ class Reading:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def lines(self, split: str = "") -> list[str]:
+    def lines(self, split: str = "", train: str = "train") -> list[str]:
         """Returns the lines to print before the first step.
 
         Args:
             split (`str`): Description of the split, see `Corpus.split`.
+            train (`str`): Title of the line with the files of `train`.
 
         >>> print(*Reading(train=["a.txt", "b.txt"], skipped={"binary": ["c.pyc"]}).lines("the first 2 documents"), sep="\\n")
           train     2 files: a.txt, b.txt
@@ -44,7 +45,7 @@ class Reading:
         heldout = _files(self.heldout)
         if heldout and split:
             heldout = f"{heldout} ({split})"
-        rows = [("source", self.source), ("train", _files(self.train)), ("held out", heldout or split)]
+        rows = [("source", self.source), (train, _files(self.train)), ("held out", heldout or split)]
         if self.skipped:
             rows.append(("skipped", "; ".join(described(self.skipped))))
         rows += [("note", note) for note in self.notes]

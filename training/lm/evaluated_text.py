@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.common.errors import InputError
@@ -25,8 +25,9 @@ class EvaluatedText:
         corpus (`Corpus`): The source, split as in training.
         part (`str`): Description of the part that is evaluated.
         documents (`list[str]`): The documents, none empty.
-        trained_on (`int`, *optional*): How many of them the model was trained on; `None` if that is not known.
-        left_out (`int`): Number of documents that would be held out, but were trained on.
+        trained_on (`int`, *optional*): How many of them the model was trained on, in whole or in part; `None` if that is not
+            known.
+        left_out (`int`): Number of held-out documents that are left out, because they were trained on.
     """
 
     corpus: Corpus
@@ -59,7 +60,9 @@ def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None)
         documents = [*corpus.train, *corpus.heldout]
         if whole is not None:
             documents[-2:] = ["".join(whole)]
-        text = EvaluatedText(corpus, "all of it", documents, _count_trained_on(documents, record))
+        limited = documents if args.limit_bytes is None else first_bytes(documents, args.limit_bytes)
+        found = _count_trained_on(documents[: len(limited)], record)  # whole documents: a cut one has another digest
+        text = EvaluatedText(corpus, "all of it", documents, found)
     else:
         corpus = _load_with_heldout_part(args, trained, record)
         text = _heldout_part(args.dataset, corpus, trained, record)
@@ -76,6 +79,24 @@ def load_text(args: argparse.Namespace, trained: dict, record: TrainedOn | None)
 def show_reading(corpus: Corpus) -> None:
     """Prints which files were read, skipped and held out."""
     for line in corpus.reading.lines(corpus.split):
+        print(line)
+
+
+def show_evaluated(corpus: Corpus, part: str) -> None:
+    """Prints which files an evaluation measures, and which it does not.
+
+    Args:
+        part (`str`): `heldout` or `whole`.
+    """
+    reading = corpus.reading
+    if part == "whole":
+        names = list(dict.fromkeys([*reading.train, *reading.heldout]))
+        lines = replace(reading, train=names, heldout=[]).lines(train="measured")
+    else:
+        heldout = set(reading.heldout)
+        others = [name for name in reading.train if name not in heldout]  # a file that was cut is in both
+        lines = replace(reading, train=others).lines(corpus.split, train="not used")
+    for line in lines:
         print(line)
 
 
@@ -98,7 +119,7 @@ def _heldout_part(dataset: str, corpus: Corpus, trained: dict, record: TrainedOn
     documents = corpus.heldout
     if record is None:
         _check_heldout_size(dataset, documents, trained)
-        part = f"held out: {corpus.split}"
+        part = heldout_name(corpus.split)
         if not same_source(trained.get("dataset"), dataset):
             part = f"{corpus.split}; {UNKNOWN_TRAINING}"
         return EvaluatedText(corpus, part, documents, None)
@@ -114,15 +135,27 @@ def _heldout_part(dataset: str, corpus: Corpus, trained: dict, record: TrainedOn
     if not kept:
         raise InputError(
             f"dataset {dataset!r} has no text that is held out: the model was trained on all {len(documents):,} documents "
-            "that would be, or on parts of them; give another text, or measure it as it is with --part whole"
+            "of the held-out part, or on parts of them; give another text, or measure it as it is with --part whole"
         )
-    part = f"held out: {corpus.split}"
+    part = heldout_name(corpus.split)
     if left_out:
-        part += f"; {left_out:,} of {len(documents):,} documents left out, because the model was trained on them"
+        part += (
+            f"; {left_out:,} of {len(documents):,} documents left out, because the model was trained on them or on parts of "
+            "them"
+        )
     if not record.complete or (None in found and True not in found):
         part += "; whether an earlier training of the model read it is not known"
         return EvaluatedText(corpus, part, kept, None, left_out)
     return EvaluatedText(corpus, part, kept, 0, left_out)
+
+
+def heldout_name(split: str) -> str:
+    """Returns the description of a split, which says that the text is held out.
+
+    >>> heldout_name("the dataset's validation split"), heldout_name("last 2 of 9 documents held out")
+    ("held out: the dataset's validation split", 'last 2 of 9 documents held out')
+    """
+    return split if "held out" in split else f"held out: {split}"
 
 
 def _load_with_heldout_part(args: argparse.Namespace, trained: dict, record: TrainedOn | None) -> Corpus:

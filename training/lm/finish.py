@@ -38,7 +38,7 @@ from training.lm.saved_model import fingerprint
 from training.lm.snippets import PROMPT, SNIPPET_BYTES, TEMPERATURE, TOP_P, opening, parse_share, real_snippets
 from training.lm.tokenization import vocabulary_size
 from training.lm.trained_on import FILE as TRAINED_ON
-from training.lm.trained_on import record_corpus
+from training.lm.trained_on import heldout_warnings, record_corpus
 from training.lm.trainer import Trainer
 from training.lm.training_state import TrainingState
 
@@ -124,7 +124,13 @@ def finish_run(
             "baselines": baselines,
             "parse_shares": shares,
             "snippet_protocol": protocol,
-            "data": {**facts, "prompt": first_words, **describe_data(args, data), "heldout_seen": record.heldout_seen},
+            "data": {
+                **facts,
+                "prompt": first_words,
+                **describe_data(args, data),
+                "heldout_seen": record.heldout_seen,
+                "heldout_copies": record.heldout_copies,
+            },
             "samples": texts,
             "base": base_facts(args.init_from),
             "weights_sha256": fingerprint(model),
@@ -142,11 +148,8 @@ def finish_run(
     show_results(name, folder, metrics, references, shares, texts)
     if not data.round_trip.lossless:
         print(reason(data.round_trip.record()))
-    if record.heldout_seen:
-        print(
-            f"{record.heldout_seen:,} of the {len(data.corpus.heldout):,} held-out documents were trained on by the model "
-            "that the weights come from: the numbers are not those of a new text"
-        )
+    for line in heldout_warnings(record, len(data.corpus.heldout)):
+        print(line)
     print(next_steps(args, trainer.state.step, trainer.accelerator.num_processes, folder, first_words))
     return metrics
 

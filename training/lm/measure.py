@@ -148,6 +148,7 @@ def _by_position(result: dict) -> list[str]:
             f"the text is too short to measure the worth of context beyond the training length of {window} tokens",
         ]
     row, gain = worth
+    gain = round(gain, 4) + 0.0  # not -0.0000
     return [
         *lines,
         f"context beyond the training length of {window:,} tokens is worth {gain:.4f} {unit} "

@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
+from hf_minrnn.tools.local_paths import public_path
 from training.common.command_line import (
     make_parser,
     not_negative,
@@ -246,9 +247,10 @@ def _complete_output_dir(parser: argparse.ArgumentParser, args: argparse.Namespa
     """Names the output folder after the dataset, and rejects one inside the dataset."""
     data = Path(args.dataset).expanduser()
     if args.output_dir is None:
-        name = data.resolve().stem if data.exists() else args.dataset.replace("/", "-")
+        name = Path(public_path(args.dataset)).stem if data.exists() else args.dataset.replace("/", "-")
         args.output_dir = str(Path("runs") / f"{name.replace(':', '-')}-{args.cell_type}")
-    output = Path(args.output_dir).expanduser().resolve()
+    args.output_dir = str(Path(args.output_dir).expanduser())
+    output = Path(args.output_dir).resolve()
     if args.init_from is not None and Path(args.init_from).expanduser().resolve() == output:
         parser.error(
             f"argument --output-dir: {args.output_dir} is the folder of --init-from, and would be overwritten: give another"

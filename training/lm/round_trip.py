@@ -50,7 +50,7 @@ class RoundTrip:
 
 
 def reason(record: dict, markdown: bool = False) -> str:
-    """Returns one sentence that says what a tokenizer loses and what follows from that.
+    """Returns one sentence that says what a tokenizer loses, and that losses are therefore reported per token.
 
     Args:
         record (`dict`): See `RoundTrip.record`.
@@ -64,8 +64,8 @@ def reason(record: dict, markdown: bool = False) -> str:
     if record["pieces"] == 1:
         count = "1 piece"
     return (
-        f"this tokenizer does not keep the text: {before} becomes {after} ({count} of the held-out text changed), so bits per "
-        "byte would be those of another text, and only the perplexity per token is reported"
+        f"this tokenizer does not keep the text: {before} becomes {after} ({count} of the measured text changed), so bits per "
+        "byte would be those of another text, and losses are reported per token only"
     )
 
 

@@ -80,7 +80,7 @@ def local_arguments(args: dict) -> dict:
     for name in PATHS:
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists() and not _is_keyword(name, value):
-            local[name] = str(Path(value).expanduser().resolve())
+            local[name] = str(Path(value).expanduser().absolute())  # a link keeps the name that the user gave
     return local
 
 
@@ -193,7 +193,9 @@ def command(args: dict, processes: int = 1, folder: str | None = None) -> str:
     """
     dataset = value_of(args, "dataset")
     source = ["--streaming"] if args.get("streaming") else []
-    default = vars(parse_arguments([f"--dataset={dataset}", *source]))
+    # The defaults of any other text: those of this one's path depend on the working directory.
+    other = "stdlib" if dataset == "stdlib" else "owner/name"
+    default = vars(parse_arguments([f"--dataset={other}", *source]))
     launcher = ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
     words = [*launcher, "-m", "training.train_lm"]
     if dataset != "stdlib":

@@ -146,8 +146,10 @@ class TrainedOn:
         heldout (`Digests`): Documents, or parts of them, that were held out and never trained on.
         passages (`Digests`): Passages of the documents that were trained on.
         complete (`bool`): False if there was an earlier training without a record.
-        heldout_seen (`int`): Number of documents that the last training held out although an earlier one trained on them. It
-            is not saved.
+        heldout_seen (`int`): Number of documents that the last training held out although an earlier one trained on them, or
+            on parts of them. It is not saved.
+        heldout_copies (`int`): Number of documents that the last training held out although it also trained on copies of
+            them. It is not saved.
     """
 
     trained: Digests = field(default_factory=lambda: Digests(DOCUMENTS))
@@ -156,6 +158,7 @@ class TrainedOn:
     passages: Digests = field(default_factory=lambda: Digests(PASSAGES))
     complete: bool = True
     heldout_seen: int = 0
+    heldout_copies: int = 0
 
     def add(self, documents: Iterable[str]) -> None:
         """Records documents that are trained on."""
@@ -244,11 +247,33 @@ def record_corpus(corpus: Corpus, read: TrainedOn | None = None, base: str | Non
     for document in corpus.heldout:
         if earlier is not None and earlier.finds(document, whole):
             record.heldout_seen += 1
-        elif digest(document) not in record.trained.values:  # passages in common do not matter: this run held it out
+        elif digest(document) in record.trained.values:
+            record.heldout_copies += 1
+        else:  # passages in common do not matter: this run held it out
             record.heldout.add(digest(document))
     if base:
         record.merge(earlier)
     return record
+
+
+def heldout_warnings(record: TrainedOn, heldout: int) -> list[str]:
+    """Returns the lines to print about held-out documents that are not new to the weights.
+
+    Args:
+        heldout (`int`): Number of held-out documents.
+    """
+    lines = []
+    if record.heldout_seen:
+        lines.append(
+            f"{record.heldout_seen:,} of the {heldout:,} held-out documents were trained on earlier, in whole or in part: "
+            "their loss is not that of a new text"
+        )
+    if record.heldout_copies:
+        lines.append(
+            f"{record.heldout_copies:,} of the {heldout:,} held-out documents are exact copies of training documents: their "
+            "loss is not that of a new text"
+        )
+    return lines
 
 
 def cut_text(corpus: Corpus) -> tuple[str, str] | None:

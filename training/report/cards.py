@@ -26,11 +26,13 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 
 from hf_minrnn.tools.card import CELLS, card_data, usage
+from hf_minrnn.tools.local_paths import public_path
 from training.common.command_line import make_parser, reported
 from training.common.errors import InputError
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
 from training.common.text import amount, byte_size
+from training.corpus.names import counted
 from training.lm.best_weights import OVERFITS
 from training.lm.round_trip import reason
 from training.lm.run_facts import KNOWN, command, is_known, value_of
@@ -76,7 +78,7 @@ def compiled(text: str) -> Template:
         "count": lambda value: f"{round(float(value)):,}",
         "fenced": fenced,
         "documents": lambda value: "1 document" if value == 1 else f"{round(float(value)):,} documents",
-        "fixed": lambda value, digits: f"{float(value):.{digits}f}",
+        "fixed": lambda value, digits: f"{round(float(value), digits) + 0.0:.{digits}f}",  # no -0.000
         "items": lambda record: record.items(),  # Jinja's own filter treats a missing value as empty
         "percent": lambda value: f"{float(value):.0%}",
     }
@@ -190,7 +192,7 @@ def _source(data: dict) -> str | None:
         sentences.append(f"The encoding is {data['encoding']}.")
     skipped = data.get("skipped")
     if skipped:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        counts = ", ".join(f"{counted(count, 'file')} ({reason})" for reason, count in skipped.items())
         sentences.append(f"Not read: {counts}.")
     return " ".join(sentences)
 
@@ -210,6 +212,27 @@ def render(results: dict, name: str, evaluation: dict | None = None) -> str:
         return _render(results, name, evaluation)
     except (InputError, UndefinedError) as error:
         raise InputError(f"cannot render the card of {name}: {error}") from error
+
+
+def heldout_notes(seen: int | None, copies: int | None) -> list[str]:
+    """Returns sentences about held-out documents that are not new to the weights.
+
+    Args:
+        seen (`int`, *optional*): Number of held-out documents that an earlier training of the weights read.
+        copies (`int`, *optional*): Number of held-out documents that are also training documents.
+    """
+    notes = []
+    if seen:
+        notes.append(
+            f"An earlier training of these weights read {counted(seen, 'held-out document')}, in whole or in part, so the "
+            "losses are not those of a new text."
+        )
+    if copies:
+        notes.append(
+            f"The training text contains exact copies of {counted(copies, 'held-out document')}, so the losses are lower than "
+            "those of a new text."
+        )
+    return notes
 
 
 def lossy(data: dict) -> str | None:
@@ -254,7 +277,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         unit=unit,
         overfits=OVERFITS,
         usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
-        heldout_seen=data.get("heldout_seen"),
+        heldout_notes=heldout_notes(data.get("heldout_seen"), data.get("heldout_copies")),
         known_license=data.get("license"),
         lossy=lossy(data),
         evaluation_lossy=lossy(value_of(evaluation, "dataset")) if evaluation else None,
@@ -287,7 +310,7 @@ def write_card(folder: Path) -> Path:
     results = _read(folder / "results.json")
     path = folder / "evaluation.json"
     evaluation = _read(path) if path.exists() else None
-    name = value_of(results, "args").get("push_to_hub") or folder.resolve().name
+    name = value_of(results, "args").get("push_to_hub") or public_path(str(folder))
     write_text(folder / "README.md", render(results, name.rpartition("/")[2], evaluation))
     return folder / "README.md"
 

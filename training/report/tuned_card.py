@@ -13,15 +13,16 @@ from training.common.text import byte_size
 from training.corpus.corpus import Corpus
 from training.lm.run_facts import base_facts, data_facts
 from training.lm.snippets import opening
-from training.report.cards import ARCHITECTURE, base_link, describe_text, on_hub
+from training.lm.trained_on import TrainedOn
+from training.report.cards import ARCHITECTURE, base_link, describe_text, heldout_notes, on_hub
 
 CARD = """---
 {metadata}
 ---
 # {name}
 
-A {cell} language model: {base}, fine-tuned on {title} by hf_minrnn's `finetune_trainer.py`. It took {steps:,} steps of
-{batch_size:,} pieces of at most {length:,} tokens, with LoRA, whose adapters are merged.
+A {cell} language model: {base}, fine-tuned on {title} by hf_minrnn's `finetune_trainer.py`. The fine-tuning took
+{steps:,} steps of {batch_size:,} pieces of at most {length:,} tokens, with LoRA, whose adapters are merged.
 
 {about}- Training text: {train}.
 - Held-out text: {heldout} ({split}).
@@ -32,7 +33,7 @@ A {cell} language model: {base}, fine-tuned on {title} by hf_minrnn's `finetune_
 
 
 def write_tuned_card(
-    args: argparse.Namespace, corpus: Corpus, cell: str, before: float, after: float, heldout_seen: int
+    args: argparse.Namespace, corpus: Corpus, cell: str, before: float, after: float, record: TrainedOn
 ) -> None:
     """Writes README.md of the output folder. It names only the last component of each local path.
 
@@ -40,7 +41,7 @@ def write_tuned_card(
         args (`argparse.Namespace`): Command line of `training.finetune_trainer`.
         cell (`str`): `mingru` or `minlstm`.
         before, after (`float`): Held-out loss per token.
-        heldout_seen (`int`): Number of held-out documents that the base model was trained on.
+        record (`TrainedOn`): What the weights were trained on.
     """
     data = data_facts(args, corpus)
     text = describe_text(data)
@@ -49,12 +50,7 @@ def write_tuned_card(
         about += f"- Source: {text['source']}\n"
     if data["license"]:
         about += f"- Licence of the text: {data['license']}{text['license_note']}.\n"
-    note = ""
-    if heldout_seen:
-        note = (
-            f"\n- {heldout_seen:,} of the held-out documents were part of an earlier training of these weights, so the loss is "
-            "not that of a new text."
-        )
+    note = "".join(f"\n- {sentence}" for sentence in heldout_notes(record.heldout_seen, record.heldout_copies))
     base = base_facts(args.model)
     source = on_hub(data)
     metadata = card_data(

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from training.common.errors import InputError
+from training.corpus.corpus import Corpus, Reading
 from training.corpus.options import TextOptions
-from training.lm.evaluated_text import first_bytes, load_text, same_source
+from training.lm.evaluated_text import first_bytes, load_text, same_source, show_evaluated
 
 
 def test_a_source_under_another_path_is_the_same(tmp_path, monkeypatch):
@@ -27,6 +28,17 @@ def test_a_stream_that_may_be_another_one_is_rejected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"trained on a stream of 'book.jsonl', which is not found from this folder"):
         load_text(args, trained, None)
+
+
+def test_the_files_that_are_measured_are_shown(capsys):
+    corpus = Corpus(
+        "texts", "folder", [], [], "the rest held out", Reading(train=["a.txt", "b.txt"], heldout=["b.txt"])
+    )
+    show_evaluated(corpus, "heldout")
+    shown = "  not used  1 file: a.txt\n  held out  1 file: b.txt (the rest held out)\n"
+    assert capsys.readouterr().out == shown
+    show_evaluated(corpus, "whole")
+    assert capsys.readouterr().out == "  measured  2 files: a.txt, b.txt\n"
 
 
 def test_the_first_bytes_end_between_two_characters():

@@ -115,5 +115,5 @@ def test_of_a_very_long_text_pieces_are_chosen_evenly(monkeypatch):
 def test_the_reason_marks_code_for_markdown():
     found = check_round_trip(unigram(normalizers.Lowercase()), ["A`b` C"])
     assert "`` 'A`b` C' ``" in reason(found.record(), markdown=True)
-    assert "1 piece of the held-out text changed" in reason(found.record())
+    assert "1 piece of the measured text changed" in reason(found.record())
     assert "`'A'`" in reason(replace(found, before="A").record(), markdown=True)

@@ -36,6 +36,20 @@ def test_the_command_names_the_output_folder_if_it_is_given():
     assert run_facts.command(args, folder="my run") == "python -m training.train_lm --output-dir 'my run'"
 
 
+def test_the_command_of_a_run_on_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "text").mkdir()
+    monkeypatch.chdir(tmp_path / "text")  # the default of --output-dir would lie in the dataset
+    args = vars(parse_arguments(["--dataset", ".", "--steps", "3", "--output-dir", "../run"]))
+    assert run_facts.command(args, folder="../run") == (
+        "python -m training.train_lm --dataset . --steps 3 --output-dir ../run"
+    )
+
+
+def test_the_home_folder_in_an_output_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_arguments(["--output-dir=~/run"]).output_dir == str(tmp_path / "run")
+
+
 def test_examples():
     found = doctest.testmod(run_facts)
     assert found.attempted and not found.failed
@@ -72,7 +86,7 @@ def test_public_arguments_name_no_folders(secret):
     }
     assert run_facts.local_arguments(given) == {
         "dataset": str(secret / "letters.txt"),
-        "validation": str(secret / "letters.txt"),
+        "validation": str(secret / "../client/letters.txt"),
         "tokenizer": str(secret / "tokenizer"),
         "init_from": str(secret / "base"),
     }

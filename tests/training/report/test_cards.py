@@ -16,7 +16,7 @@ from training.common.errors import InputError
 from training.corpus.corpus import Corpus, Reading
 from training.lm import run_facts
 from training.lm.finish import OUTPUT_FILES
-from training.lm.measure import replace_bits_per_byte
+from training.lm.measure import replace_bits_per_byte, summary
 from training.lm.options import parse_arguments
 from training.report import cards
 
@@ -259,8 +259,8 @@ def test_a_local_text_is_described_and_not_taken_for_a_dataset_of_the_hub(measur
     assert card.data.datasets is None and card.data.license is None and card.data.language is None
     assert "on `notes`.\n" in card.text and "client" not in card.content
     assert (
-        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. Not read: 2 binary, 1 empty.\n"
-        in card.text
+        "- Source: a folder of 3 files. Each file is a document. The encoding is cp1252. "
+        "Not read: 2 files (binary), 1 file (empty).\n" in card.text
     )
     assert "No licence of the weights is stated." in card.text and "unknown" not in card.content
     table = Corpus("rows", "file", [], [], "", Reading(train=["rows.csv.gz"], heldout=["rows.csv.gz"]))
@@ -304,9 +304,9 @@ def test_a_lossy_tokenizer_gives_no_bits_per_byte(measured):
     replace_bits_per_byte(evaluation)
     card = ModelCard(cards.render(results, "x", evaluation))
     assert [result.metric_type for result in card.data.eval_results] == ["perplexity"]
-    assert (
-        card.text.count("This tokenizer does not keep the text: `'Word'` becomes `'word'` (3 of 4 pieces of the") == 2
-    )
+    reason = "This tokenizer does not keep the text: `'Word'` becomes `'word'` (3 of 4 pieces of the"
+    assert card.text.count(reason) == 1
+    assert "As above, losses are per token only, because the tokenizer does not keep the text.\n" in card.text
     assert (
         "can.\n" not in card.text
         and "| bits per byte |" not in card.text
@@ -321,10 +321,25 @@ def test_the_base_of_the_weights_is_named(measured):
         card.data.base_model == "me/base" and "start from [me/base](https://huggingface.co/me/base), not" in card.text
     )
     results |= {"base": {"name": "base", "on_hub": False}}
-    results["data"]["heldout_seen"] = 3
+    results["data"] |= {"heldout_seen": 3, "heldout_copies": 1}
     card = ModelCard(cards.render(results, "x"))
     assert card.data.base_model is None and "start from the local model `base`, not" in card.text
-    assert "- 3 of the held-out documents were part of an earlier training" in card.text
+    assert "- An earlier training of these weights read 3 held-out documents, in whole or in part, so" in card.text
+    assert "\n- The training text contains exact copies of 1 held-out document, so" in card.text
+
+
+def test_files_that_were_not_read_are_counted(measured):
+    results = copy.deepcopy(measured[0])
+    results["data"] |= {"kind": "folder", "files": 2, "skipped": {"documentation": 1, "binary": 1200}}
+    text = ModelCard(cards.render(results, "x")).text
+    assert "Not read: 1 file (documentation), 1,200 files (binary).\n" in text
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign(measured):
+    results, evaluation = copy.deepcopy(measured)
+    evaluation["metrics"]["worth_past_training_length_bits_per_byte"] = -1e-9
+    assert "saves 0.0000 bits per byte." in cards.render(results, "x", evaluation)
+    assert "worth -0.0000" not in summary(evaluation)
 
 
 def test_commands_and_example_name_the_same_folder(measured):

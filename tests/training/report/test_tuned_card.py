@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from training.corpus.corpus import Corpus, Reading
 from training.corpus.options import TextOptions
+from training.lm.trained_on import TrainedOn
 from training.report.tuned_card import write_tuned_card
 
 READING = Reading(train=["a.txt", "b.txt"], heldout=["c.txt"])
@@ -19,7 +20,7 @@ OPTIONS |= {"steps": 1000, "batch_size": 8, "length": 64}
 def write(folder, model, dataset, corpus=NOTES, seen=0, **options):
     folder.mkdir(exist_ok=True)
     args = argparse.Namespace(**vars(TextOptions(dataset)), **(OPTIONS | options), model=model, output=str(folder))
-    write_tuned_card(args, corpus, "minlstm", 2.5, 2.25, seen)
+    write_tuned_card(args, corpus, "minlstm", 2.5, 2.25, TrainedOn(heldout_seen=seen))
     return ModelCard((folder / "README.md").read_text(encoding="utf-8"))
 
 
@@ -29,7 +30,7 @@ def test_a_base_on_the_hub_is_linked_with_its_owner(tmp_path):
     assert (card.data.base_model, card.data.license, card.data.datasets) == ("owner/base", "mit", None)
     assert "# letters\n" in card.text
     assert "model: [owner/base](https://huggingface.co/owner/base), fine-tuned on `notes` by" in card.text
-    assert "It took 1,000 steps of\n8 pieces of at most 64 tokens" in card.text
+    assert "The fine-tuning took\n1,000 steps of 8 pieces of at most 64 tokens" in card.text
     for line in (
         "- Source: a folder of 3 files. Each file is a document.",
         "- Licence of the text: cc-by-4.0.",
@@ -48,7 +49,7 @@ def test_a_local_base_is_named_without_its_folder(tmp_path):
     )
     assert card.data.base_model is None and card.data.license is None and card.data.datasets == ["me/texts"]
     assert "the local model `base`, fine-tuned on [me/texts](" in card.text and "client" not in card.content
-    assert "- 1 of the held-out documents were part of an earlier training of these weights" in card.text
+    assert "- An earlier training of these weights read 1 held-out document, in whole or in part, so" in card.text
     assert "Licence" not in card.text
 
 
