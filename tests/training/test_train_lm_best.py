@@ -190,7 +190,9 @@ def test_a_run_stops_after_evaluations_without_a_lower_estimate(argv, tmp_path, 
     assert train_lm.main(command)["steps"] == 8
     kept = results_of(tmp_path)["kept"]
     assert kept["stopped_early"] and (kept["step"], kept["last_step"]) == (4, 8)
-    assert "stopped early at step 8: 2 evaluations in a row had no lower held-out estimate" in capsys.readouterr().out
+    assert (
+        "stopped early at step 8: 2 evaluations in a row without a lower held-out estimate" in capsys.readouterr().out
+    )
     assert "It stopped early, after 2 evaluations without a lower estimate" in (tmp_path / "README.md").read_text()
     assert len(losses(tmp_path)) == 8
     # The run is finished: resumed without a change, or with more steps, it only measures again.

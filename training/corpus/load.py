@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hf_minrnn.tools.local_paths import public_path
 from training.common.errors import InputError
 from training.common.text import byte_size
 from training.corpus.corpus import Corpus, Reading, check_sides
@@ -31,6 +32,7 @@ from training.corpus.selection import (
     refuse_without_text,
     select,
     validation_files,
+    validation_split,
 )
 from training.corpus.stdlib import load_stdlib
 from training.corpus.tables import table_kind
@@ -101,7 +103,7 @@ def local_source(options: TextOptions) -> Path | None:
 def corpus_name(path: Path) -> str:
     """Returns the short name of a local source: that of its folder, or of its file without the suffix."""
     if path.is_dir():
-        return shown(path.resolve().name)
+        return shown(Path(public_path(str(path))).name)
     return shown(path.stem)
 
 
@@ -140,7 +142,7 @@ def _with_validation(corpus: Corpus, options: TextOptions) -> Corpus:
     """Returns the training text of a corpus with the text of `--validation` held out."""
     read = read_files(validation_files(options), options)
     reading = replace(corpus.reading, heldout=read.names)
-    return replace(corpus, heldout=read.documents, split="the text of --validation", reading=reading)
+    return replace(corpus, heldout=read.documents, split=validation_split(options), reading=reading)
 
 
 # --- documents
@@ -229,7 +231,7 @@ def hold_out(documents: list[str]) -> tuple[list[str], list[str], str]:
         middle = len(last) - kept
         how = f"last {kept:,} characters of the last document held out"
         return [*documents[:-1], last[:middle]], [last[middle:]], how
-    return documents[:-count], documents[-count:], f"last {count} of {len(documents)} documents held out"
+    return documents[:-count], documents[-count:], f"last {count:,} of {len(documents):,} documents held out"
 
 
 def _cut_file(file: File) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
 
+from hf_minrnn.tools.local_paths import public_path
 from training.common.errors import InputError
 from training.corpus.corpus import described
 from training.corpus.decoding import REPAIR, examine
@@ -80,8 +81,13 @@ def select(path: Path, options: TextOptions) -> Selection:
         if selection.heldout:
             selection.skipped.add(f"of the {selection.split}", [file.name for file in selection.heldout])
         selection.heldout = given
-        selection.split = "the text of --validation"
+        selection.split = validation_split(options)
     return selection
+
+
+def validation_split(options: TextOptions) -> str:
+    """Returns the description of the split for `--validation`, with the name of the file or folder."""
+    return f"the text of {shown(public_path(options.validation))}"
 
 
 def validation_files(options: TextOptions) -> list[File]:

@@ -27,7 +27,7 @@ from training.corpus.load import (
 )
 from training.corpus.names import shown
 from training.corpus.options import TextOptions
-from training.corpus.selection import Selection, hint_to_exclude, select, validation_files
+from training.corpus.selection import Selection, hint_to_exclude, select, validation_files, validation_split
 
 SAMPLE_CHARACTERS = 1 << 22  # of the first training documents, from which a tokenizer is learned
 DOCUMENT_CHARACTERS = 1 << 20  # a longer text is cut into documents of at most this size
@@ -155,7 +155,7 @@ def _open_hub(options: TextOptions, heldout_documents: int) -> tuple[Corpus, Doc
     if options.validation is not None:
         read = read_files(validation_files(options), options)
         heldout = read.documents
-        how = "the text of --validation"
+        how = validation_split(options)
         reading = Reading(source="a stream of the Hub", heldout=read.names)
     sample = quietly(lambda: _sample(stream), f"dataset {options.dataset!r}")
     return Corpus(short_name(options.dataset), "hub", sample, heldout, how, reading), stream

@@ -21,6 +21,7 @@ from training.common.checkpoint import checkpoints, save_checkpoint
 from training.common.errors import CheckpointError, write_remedy
 from training.common.schedule import learning_rate_factor
 from training.common.stop_request import StopRequest
+from training.corpus.names import counted
 from training.lm.batches import positions
 from training.lm.best_weights import BestWeights
 from training.lm.data import Data
@@ -321,8 +322,9 @@ class Trainer:
             self._stop_diverged(f"the loss on the held-out text is not finite after the last {last_steps}")
         self._offer(state.last_estimate)
         if self.stopped_early:
+            waited = counted(state.waited, "evaluation")
             self.accelerator.print(
-                f"stopped early at step {state.step:,}: {state.waited} evaluations in a row had no lower held-out estimate; "
+                f"stopped early at step {state.step:,}: {waited} in a row without a lower held-out estimate; "
                 f"to train on, continue with {how_to_resume(self.args)} and a larger --patience, or without it"
             )
         self.save()

@@ -243,7 +243,7 @@ def test_validation_is_held_out_whole_and_not_trained_on(tmp_path, inside):
     if not inside:
         train.append("the more part")
     assert sorted(loaded.train) == sorted(stream) == sorted(train)
-    assert loaded.split == streamed.split == "the text of --validation"
+    assert loaded.split == streamed.split == f"the text of {given.name}"
 
 
 def test_validation_holds_out_for_the_library_and_must_exist(tmp_path, monkeypatch):
