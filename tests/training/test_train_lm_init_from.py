@@ -4,6 +4,7 @@
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_the_folder_of_the_source_is_not_overwritten(source, argv, tmp_path, cap
     for folder in (str(source), f"./{source.name}/"):
         with pytest.raises(SystemExit):
             train_lm.main([*argv, "--steps", "1", "--output-dir", folder, "--overwrite"])
-        assert f"--output-dir: {folder} is the folder of --init-from, and would be" in capsys.readouterr().err
+        assert f"--output-dir: {Path(folder)} is the folder of --init-from, and would be" in capsys.readouterr().err
     assert (source / "model.safetensors").read_bytes() == before
 
 

@@ -117,7 +117,7 @@ def find(folder: Path) -> tuple[list[File], Skipped]:
             skipped.add("unreadable", [prefix])
             continue
         if _identity(found) in seen:
-            skipped.add("second name of a folder", [prefix])
+            skipped.add("folder linked twice", [prefix])
             continue
         if any(_identity(found)):  # file systems without inodes give zeros
             seen.add(_identity(found))
@@ -172,7 +172,7 @@ def without_second_names(files: list[File], skipped: Skipped) -> list[File]:
         if not any(file.identity) or first[file.identity] is file:
             kept.append(file)
         else:
-            skipped.add("second name of a file", [file.name])
+            skipped.add("linked twice", [file.name])
     return kept
 
 

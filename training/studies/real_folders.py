@@ -11,7 +11,6 @@ stream.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -248,10 +247,12 @@ def installed(package: str) -> tuple[Path, str]:
     """
     if package == "stdlib":
         return Path(sysconfig.get_paths()["stdlib"]), ".".join(map(str, sys.version_info[:3]))
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} is not installed: install it")
-    return Path(spec.submodule_search_locations[0]).parent, metadata.version(package)
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        raise InputError(f"the package {package} is not installed: install it") from None
+    # Not importlib.util.find_spec: to look for pip by it makes setuptools take the distutils of the standard library.
+    return Path(str(found.locate_file(""))), found.version
 
 
 def unpack_debian(package: str, downloads: str, root: Path) -> str:

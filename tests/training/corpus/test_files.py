@@ -48,9 +48,9 @@ def test_links_are_followed_once(tmp_path):
     found = without_second_names(found, skipped)
     assert [file.name for file in found] == ["other/b.txt", "z/a.txt"]
     assert skipped == {
-        "second name of a folder": ["a-link", "loop"],
+        "folder linked twice": ["a-link", "loop"],
         "broken link": ["gone"],
-        "second name of a file": ["same.txt", "z/hard.txt"],
+        "linked twice": ["same.txt", "z/hard.txt"],
     }
 
 

@@ -55,6 +55,18 @@ class Killed(Exception):
     """Takes the place of a kill."""
 
 
+@pytest.fixture(autouse=True)
+def event_files_in_order(monkeypatch):
+    """Numbers the event files of each test from 0. TensorBoard reads files of one second and process in the order of the text
+    of their numbers, in which 10 comes before 9. The runs of a user are processes of their own.
+    """
+    try:
+        from tensorboard.summary.writer import event_file_writer
+    except ImportError:
+        return
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+
+
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """Returns a function that installs a stand-in for a tracker and returns a function that reads what it was told."""
