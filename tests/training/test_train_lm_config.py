@@ -197,7 +197,7 @@ def test_an_unfinished_run_has_no_record_of_its_text(run, tmp_path, capsys):
     assert f"without {TRAINED_ON}, which a run writes at its end" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("finished", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_checkpoint_of_a_stream_has_the_record_of_what_it_read(argv, tmp_path, finished):
     rows = [f"document {number} " + "cat dog " * 40 for number in range(400)]
     table = tmp_path / "rows.jsonl"

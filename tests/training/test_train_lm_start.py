@@ -83,6 +83,7 @@ def wait_for_checkpoint(folder, process, step=1):
 # --- the lock
 
 
+@pytest.mark.slow  # test_the_lock_is_taken_before_the_data_is_loaded is the short form
 def test_a_second_run_in_the_same_folder_is_rejected(argv, tmp_path, start):
     folder = tmp_path / "run"
     first = start([*argv, *LONG])

@@ -56,11 +56,11 @@ def test_the_study_has_folders_of_every_kind():
 
 
 def cases():
-    """Returns parameters for every installed package. Streams of large ones take some seconds each."""
+    """Returns parameters for every installed package. The large ones take some seconds each."""
     found = []
     for folder in INSTALLED:
         for mode in MODES:
-            marks = [pytest.mark.slow] if mode == "streamed" and folder.package in LARGE else []
+            marks = [pytest.mark.slow] if folder.package in LARGE else []
             found.append(pytest.param(folder, mode, marks=marks, id=f"{folder.path.replace('/', '.')}-{mode}"))
     return found
 
