@@ -55,15 +55,15 @@ class Killed(Exception):
     """Takes the place of a kill."""
 
 
-@pytest.fixture(autouse=True)
-def event_files_in_order(monkeypatch):
-    """Numbers the event files of each test from 0. TensorBoard reads files of one second and process in the order of the text
-    of their numbers, in which 10 comes before 9. The runs of a user are processes of their own.
+@pytest.fixture
+def tensorboard(monkeypatch):
+    """Skips a test where TensorBoard is not installed, and numbers the event files of each test from 0. TensorBoard reads files
+    of one second and process in the order of the text of their numbers, in which 10 comes before 9. The runs of a user are
+    processes of their own.
     """
-    try:
-        from tensorboard.summary.writer import event_file_writer
-    except ImportError:
-        return
+    pytest.importorskip("tensorboard")
+    from tensorboard.summary.writer import event_file_writer
+
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
@@ -142,6 +142,7 @@ def folder_of(argv):
     return Path(argv[-1])
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_a_resumed_run_has_each_step_once_in_tensorboard(argv):
     folder = folder_of(argv)
     argv = [*argv, "--trackers", "tensorboard"]
@@ -161,6 +162,7 @@ def test_a_resumed_run_has_each_step_once_in_tensorboard(argv):
     assert all(np.isfinite(value) and value > 0 for value in after["gradient_norm"].values())
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_a_finished_run_that_is_resumed_logs_nothing_twice(argv):
     folder = folder_of(argv)
     argv = [*argv, "--trackers", "tensorboard"]
@@ -179,6 +181,7 @@ def test_a_finished_run_that_is_resumed_logs_nothing_twice(argv):
 
 
 @pytest.mark.parametrize("again", [["--trackers", "tensorboard"], []], ids=["tracked", "untracked"])
+@pytest.mark.usefixtures("tensorboard")
 def test_overwriting_a_run_removes_its_curve_and_nothing_else(argv, again):
     folder = folder_of(argv)
     train_lm.main([*argv, "--trackers", "tensorboard"])
@@ -220,6 +223,7 @@ def test_a_tracker_continues_the_same_run_after_a_resume(name, argv, stand_in):
     assert identity(told()[before:]) != identity(killed)
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_trackers_are_not_told_the_folders_of_this_machine(argv, text_file, stand_in):
     told = stand_in("wandb")
     train_lm.main([*argv, "--trackers", "wandb", "tensorboard"])
@@ -242,6 +246,7 @@ def test_settings_of_the_user_are_kept(argv, stand_in, monkeypatch):
     assert told()[0][2] == "wrap"
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_a_tracker_that_fails_at_the_start_is_reported(argv, stand_in):
     stand_in("wandb", error="no key: log in with wandb login\nmore about it")
     folder = folder_of(argv)
@@ -256,6 +261,7 @@ def test_a_tracker_that_fails_at_the_start_is_reported(argv, stand_in):
     assert [*curves(folder)["loss"]] == [*range(1, 9)]
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(argv):
     folder = folder_of(argv)
     argv = [*argv, "--trackers", "tensorboard", "--resume", "auto"]
@@ -268,6 +274,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(argv):
     assert [*curves(folder)["loss"]] == [*range(1, 9)]
 
 
+@pytest.mark.usefixtures("tensorboard")
 def test_files_of_the_user_in_the_folder_of_the_curves_are_not_taken_for_leftovers(argv):
     folder = folder_of(argv)
     (folder / folder.name).mkdir(parents=True)

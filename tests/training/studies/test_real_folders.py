@@ -67,7 +67,10 @@ def cases():
 
 @pytest.mark.parametrize("folder, mode", cases())
 def test_folders_of_installed_packages_are_trained_on(folder, mode):
-    root, version = real_folders.installed(folder.package)
+    try:
+        root, version = real_folders.installed(folder.package)
+    except InputError:
+        pytest.skip(f"{folder.package} is not installed")
     found = real_folders.outcome(folder, root, MODES[mode], train)
     assert problems(folder, found) == []
     last = found.get("then", found)
