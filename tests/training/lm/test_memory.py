@@ -13,7 +13,7 @@ from training.common.paths import ROOT
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
-SIZE = 20 * MIB
+SIZE = 10 * MIB
 PROGRAM = """
 import resource, sys
 from training.train_lm import main
