@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import shlex
@@ -53,12 +52,6 @@ class Selection:
     split: str = ""
     skipped: Skipped = field(default_factory=Skipped)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def digest(self) -> str:
-        """Hash of the names and sizes of the files of both sides."""
-        listing = [[(file.name, file.size, file.kind) for file in side] for side in (self.train, self.heldout)]
-        return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
 def select(path: Path, options: TextOptions) -> Selection:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import feather, ipc, parquet
+from support.archives import zstd
 
 from training.common.errors import InputError
 from training.corpus.tables import columns, table_kind, texts
@@ -18,22 +19,8 @@ VALUES = ["first", "", None, "größer 😀", "NA", "null", "None", 'a "quoted",
 EXPECTED = [value or None for value in VALUES]
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(data, name):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 def read(path, column="text", skip=0):
     return list(texts(path, table_kind(path), None, column, skip))
-
-
-def zstd(data):
-    return pa.compress(data, codec="zstd", asbytes=True)
 
 
 TABLE = pa.table({"id": range(len(VALUES)), "text": VALUES, "nested": [{"text": [1]}] * len(VALUES)})

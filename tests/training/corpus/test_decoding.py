@@ -9,9 +9,8 @@ import random
 import tracemalloc
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from support.archives import tar_of
+from support.archives import tar_of, zstd
 
 from training.common.errors import InputError
 from training.corpus import decoding
@@ -21,25 +20,8 @@ from training.corpus.formats import guess_encoding, guess_wide
 TEXT = "Zwölf Boxkämpfer\r\njagen Viktor\rquer über\n"
 
 
-def zstd(data):
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(data)
-    return sink.getvalue().to_pybytes()
-
-
 COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zstd": zstd}
 DAMAGED = {"gzip": r"damaged or cut off", "xz": "damaged", "bz2": "damaged", "zstd": "damaged"}
-
-
-@pytest.fixture
-def put(tmp_path):
-    def write(data, name="file.txt"):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return path
-
-    return write
 
 
 def read(path, content):

@@ -21,16 +21,6 @@ from training.corpus.decoding import examine
 from training.corpus.formats import format_of
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(data, name="file.txt"):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 def zip_of(*names):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

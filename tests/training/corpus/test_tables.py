@@ -10,8 +10,8 @@ import json
 import lzma
 
 import pandas as pd
-import pyarrow as pa
 import pytest
+from support.archives import zstd
 
 from training.common.errors import InputError
 from training.corpus import tables
@@ -21,16 +21,6 @@ from training.corpus.tables import columns, table_kind, texts
 VALUES = ["first", "", None, "größer 😀", "NA", "null", "None", 'a "quoted", text\nof two lines', "last"]
 EXPECTED = [value or None for value in VALUES]
 ROWS = [{"id": number, "text": value} for number, value in enumerate(VALUES)]
-
-
-@pytest.fixture
-def put(tmp_path):
-    def write(data, name):
-        path = tmp_path / name
-        path.write_bytes(data if isinstance(data, bytes) else data.encode())
-        return path
-
-    return write
 
 
 def read(path, column="text", skip=0, kind=None):
@@ -99,13 +89,6 @@ def test_json_without_rows(put, text):
 @pytest.mark.parametrize("layout", ["lines", "array, indented"])
 def test_json_with_a_byte_order_mark(put, layout, codec):
     assert read(put(JSON_LAYOUTS[layout].encode(codec), "a.json")) == EXPECTED
-
-
-def zstd(data):
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(data)
-    return sink.getvalue().to_pybytes()
 
 
 COMPRESS = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": zstd}
