@@ -32,6 +32,22 @@ def test_xz_reaches_back_over_all_of_the_training_text(monkeypatch):
     assert baselines.xz_after_training_bits_per_byte([noise], [noise[:50_000]]) < 0.5
 
 
+def test_of_a_long_training_text_the_baselines_read_the_end(monkeypatch):
+    noise = np.random.default_rng(0).integers(33, 127, 300_000, dtype=np.uint8).tobytes().decode()
+    monkeypatch.setattr(baselines, "XZ_TEXT_LIMIT", 100_000)
+    monkeypatch.setattr(baselines, "XZ_WINDOW_LIMIT", 1 << 18)
+    assert baselines.xz_after_training_bits_per_byte([noise], [noise[-50_000:]]) < 0.5
+    assert baselines.xz_after_training_bits_per_byte([noise], [noise[:50_000]]) > 6
+    monkeypatch.setattr(baselines, "XZ_WINDOW_LIMIT", 1 << 16)  # reaches back to the middle of what is read
+    assert baselines.xz_after_training_bits_per_byte([noise], [noise[-100_000:-50_000]]) > 6
+    tokenizer = build_tokenizer("bytes", [])
+    train, heldout = (encode_documents(tokenizer, [text]) for text in (noise, TEXT))
+    monkeypatch.setattr(baselines, "NGRAM_TOKEN_LIMIT", 5000)
+    _, model = baselines.run_baselines([noise], [TEXT], train, heldout, len(tokenizer))
+    expected = baselines.NGramModel(train.ids[-5000:], len(tokenizer))
+    assert np.array_equal(model.log_probabilities(heldout.ids), expected.log_probabilities(heldout.ids))
+
+
 def test_run_baselines_reports_all():
     documents = [TEXT, TEXT[:200]]
     tokenizer = build_tokenizer("bytes", documents)
