@@ -316,10 +316,10 @@ class MinRNNConfig(PreTrainedConfig):
         floors = self.forget_gate_floor
         if not isinstance(floors, list):
             floors = [floors]
-        for name, values in (("forget_gate_floor", floors), ("dropout", [self.dropout])):
+        for name, values, least in (("forget_gate_floor", floors, -1), ("dropout", [self.dropout], 0)):
             for value in values:
-                if not 0 <= value < 1:
-                    raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+                if not least <= value < 1:
+                    raise ValueError(f"{name} must be at least {least} and below 1, got {value}")
 
     def _check_combinations(self):
         self.layer_forget_gate_floor(self.num_hidden_layers - 1)  # raises for a list that is too short

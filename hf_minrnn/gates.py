@@ -11,8 +11,9 @@ blocks ("parts") of the projected input, each of shape `(..., channels)`:
 | `minlstm`, not normalised | forget, input, candidate | `F` | `I * v` |
 | `linear` | a, b | `a` | `b` |
 
-Here `F = sigmoid(forget)`, `I = sigmoid(input)` and `v` is the candidate itself or g of it. A forget-gate floor raises the
-decay to `floor + (1 - floor) * a`. Where the input gate is one minus the decay, it becomes smaller accordingly.
+Here `F = sigmoid(forget)`, `I = sigmoid(input)` and `v` is the candidate itself or g of it. A forget-gate floor changes
+the decay to `floor + (1 - floor) * a`: above 0 it raises the decay, below 0 the decay can change the sign of the state
+(arXiv 2411.12537). Where the input gate is one minus the decay, it changes with it.
 
 The recurrence is computed in one of three forms, see `step`. Its coefficients are called `w` and `x` in all of them:
 

@@ -30,12 +30,12 @@ def make_spec(
     """Returns the `ScanSpec` for options as `minrnn_scan` takes them.
 
     Raises:
-        ValueError: For an unknown `candidate_activation`, or a `forget_gate_floor` outside [0, 1).
+        ValueError: For an unknown `candidate_activation`, or a `forget_gate_floor` outside [-1, 1).
     """
     if candidate_activation not in ("g", "identity"):
         _refuse("candidate_activation", candidate_activation, "'g' or 'identity'")
-    if not isinstance(forget_gate_floor, numbers.Real) or not 0 <= forget_gate_floor < 1:
-        _refuse("forget_gate_floor", forget_gate_floor, "at least 0 and below 1")
+    if not isinstance(forget_gate_floor, numbers.Real) or not -1 <= forget_gate_floor < 1:
+        _refuse("forget_gate_floor", forget_gate_floor, "at least -1 and below 1")
     return ScanSpec(cell_type, candidate_activation, bool(normalize_gates), float(forget_gate_floor))
 
 
@@ -69,8 +69,9 @@ def minrnn_scan(
             State before the first step, as a scan returns it. Zeros by default.
         candidate_activation (`str`): "g" (the paper's appendix B) or "identity" (its section 3).
         normalize_gates (`bool`): minLSTM only: whether the two gates are divided by their sum.
-        forget_gate_floor (`float`): In [0, 1). The decay becomes `floor + (1 - floor) * decay`. Where the input gate is one
-            minus the decay, it becomes smaller accordingly.
+        forget_gate_floor (`float`): In [-1, 1). The decay becomes `floor + (1 - floor) * decay`. Below 0, the decay can change
+            the sign of the state (arXiv 2411.12537). Where the input gate is one minus the decay, it changes with it: it is at
+            most `1 - floor`.
         attention_mask (`torch.Tensor` of shape `(batch, time)`, bool or int, *optional*):
             Where it is 0, the state passes through unchanged.
         cu_seqlens (`torch.Tensor` of shape `(sequences + 1,)`, integer, *optional*):

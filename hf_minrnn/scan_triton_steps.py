@@ -149,11 +149,10 @@ def extend(run_factor, factor, AFFINE: tl.constexpr):
 
 @jit
 def extend_by_run(run_factor, next_factor, AFFINE: tl.constexpr):
-    # The factor of a run and the run after it. A NaN from before a boundary must not hide the boundary. Otherwise the result is
-    # at least `next_factor`, and the maximum of a NaN and a number is the number. The state has the NaN as well.
+    # The factor of a run and the run after it. A NaN from before a boundary must not hide the boundary.
     if AFFINE:
         return tl.where(next_factor == 0, 0.0, run_factor * next_factor)
-    return tl.maximum(extend(run_factor, next_factor, False), next_factor)
+    return tl.where(next_factor == 1, 1.0, extend(run_factor, next_factor, False))
 
 
 @jit

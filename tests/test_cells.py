@@ -166,7 +166,7 @@ def test_extra_features_share_the_matmul_of_the_gates():
         ({"backend": "cuda"}, "backend must be one of"),
         ({"gate_bias": 1.0, "bias": False}, "gate_bias 1.0 needs bias=True"),
         ({"gate_bias": float("nan")}, "gate_bias must be a finite number or a pair of them, got nan"),
-        ({"forget_gate_floor": "0.5"}, "forget_gate_floor must be at least 0 and below 1, got '0.5'"),
+        ({"forget_gate_floor": "0.5"}, "forget_gate_floor must be at least -1 and below 1, got '0.5'"),
         ({"extra_size": -1}, "extra_size must be a whole number from 0 on, got -1"),
     ],
 )

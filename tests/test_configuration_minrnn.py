@@ -23,7 +23,7 @@ from hf_minrnn.cache_minrnn import LAYER_TYPE
         ("intermediate_size", -1),
         ("conv_kernel_size", -1),
         ("forget_gate_floor", 1.0),
-        ("forget_gate_floor", -0.1),
+        ("forget_gate_floor", -1.1),
         ("dropout", 1.0),
         ("rms_norm_eps", 0.0),
         ("initializer_range", -0.1),

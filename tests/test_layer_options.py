@@ -91,8 +91,8 @@ def test_without_bias_there_is_no_gate_bias(kind):
     [
         ({"forget_gate_floor": [0.5]}, r"one for each of the 2 layers, got 1: \[0.5\]"),
         ({"forget_gate_floor": (0.1, 0.2, 0.3)}, "one for each of the 2 layers, got 3"),
-        ({"forget_gate_floor": [0.5, 1.0]}, "forget_gate_floor must be at least 0 and below 1, got 1.0"),
-        ({"forget_gate_floor": None}, "forget_gate_floor must be at least 0 and below 1, got None"),
+        ({"forget_gate_floor": [0.5, 1.0]}, "forget_gate_floor must be at least -1 and below 1, got 1.0"),
+        ({"forget_gate_floor": None}, "forget_gate_floor must be at least -1 and below 1, got None"),
         ({"gate_bias": (0.0, 1.0, 2.0)}, r"a finite number or a pair of them, got \(0.0, 1.0, 2.0\)"),
         ({"gate_bias": (0.0, math.inf)}, r"a finite number or a pair of them, got \(0.0, inf\)"),
         ({"gate_bias": "4"}, "a finite number or a pair of them, got '4'"),
