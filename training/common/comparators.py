@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -292,14 +293,20 @@ def build(name: str, *, parameters: int | None = None, **size: Any) -> nn.Module
     if entry.takes_parameters:
         model = entry.make(wanted, parameters)
     else:
-        width = nearest_width(lambda width: entry.make(replace(wanted, hidden_size=width)), parameters)
-        model = entry.make(replace(wanted, hidden_size=width))
+        model = entry.make(replace(wanted, hidden_size=_fitting_width(name, wanted, parameters)))
     if abs(count(model) / parameters - 1) > TOLERANCE:
         raise ValueError(
             f"{name} comes to {count(model):,} parameters at the nearest width, more than {TOLERANCE:.0%} from "
             f"{parameters:,}: ask for another number of layers"
         )
     return model
+
+
+@lru_cache
+def _fitting_width(name: str, size: Size, parameters: int) -> int:
+    """Returns the width at which a comparator comes nearest to a number of parameters; scripts ask again for each seed."""
+    make = COMPARATORS[name].make
+    return nearest_width(lambda width: make(replace(size, hidden_size=width)), parameters)
 
 
 def nearest_width(make: Callable[[int], nn.Module], parameters: int, reach: int = 64) -> int:
