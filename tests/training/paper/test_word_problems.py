@@ -51,7 +51,7 @@ def test_labels_are_the_states_so_far(name, length):
     symbols, answer = BY_HAND[name]
     ids, labels = draw([3, length], 5, length)
     assert ids.dtype == labels.dtype == torch.int64 and ids.shape == labels.shape == (5, length)
-    assert 0 <= ids.min() and ids.max() < symbols <= vocab_size and labels.max() < vocab_size
+    assert ids.min() >= 0 and ids.max() < symbols <= vocab_size and labels.max() < vocab_size
     assert labels.tolist() == [answer(row) for row in ids.tolist()]
 
 
