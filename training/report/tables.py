@@ -123,6 +123,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": ablation_table,
     "layer-defaults": lambda: study_tables.layer_defaults(load("layer_defaults")),
     "forecast": lambda: study_tables.forecast(load("forecast")),
+    "pendulum": lambda: tracking_tables.pendulum(load("pendulum") if exists("pendulum") else {"rows": {}}),
     "real-folders": lambda: study_tables.real_folders(load("real_folders")),
     "rl": lambda: study_tables.cartpole(load("rl_cartpole")),
 }

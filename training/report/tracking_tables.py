@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The tables of state tracking: parity at long lengths, word problems and recall in noise, beside what mingru-scans published.
+"""The tables of what mingru-scans measures too: parity at long lengths, word problems, recall in noise, pendulums.
 
 Each function takes the result files of an experiment by preset; any of them may be missing. Cells have the median of the seeds,
-and in parentheses the worst.
+and in parentheses the worst. What mingru-scans published stands beside.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from training.paper import chomsky_tasks, mqar, state_tracking
 from training.paper.word_problems import TRACKING
 from training.report.paper_tables import machines, middle, training_row, trainings
 from training.report.table_parts import markdown
+from training.studies.pendulum import CONTESTANTS
 
 LENGTHS = (64, 128, 256, 512, 1024)
 LONG = (40, 128, 256, 512, 1024)  # lengths of the strings of the Chomsky tasks
@@ -53,6 +54,8 @@ PUBLISHED_RECALL = {
     "scans-signed-givens": (0, 3.6, 3.4),
     "scans-signed-delta": (36, 92.8, 69.0),
 }
+
+PENDULUM_BAR = 0.0014  # mean square error that each of 36 seeds of each model of that benchmark reached
 
 
 def effort(rows: list[dict]) -> list[str]:
@@ -209,3 +212,48 @@ def recall_in_noise(presets: dict[str, dict]) -> str:
         rows = score_rows(in_order(grid["models"], {*found}), found, cells, len(header) - 1)
         text += f"{preset} preset:\n\n{markdown(header, rows)}\n"
     return page(text, shown(presets, mqar, names), not_run(presets, mqar, names))
+
+
+def pendulum(result: dict) -> str:
+    """Pendulums at irregular times: mean square errors by model and task, with time and parameters.
+
+    Args:
+        result (`dict`): Result file of the study; one without rows before it has run.
+    """
+    rows = {(row["settings"]["task"], row["settings"]["model"]): row for row in result["rows"].values()}
+    lines = []
+    for model in CONTESTANTS:
+        published, hidden = rows.get(("published", model)), rows.get(("hidden", model))
+        cells = [model, "not run", "", "not run", "", "", ""]
+        if published:
+            at_best_rate = [run["error"] for run in published["runs"] if run["rate"] == published["rate"]]
+            solved = sum(error <= PENDULUM_BAR for error in at_best_rate)
+            cells[1:3] = [_thousandths(published["median"], published["worst"]), f"{solved} of {len(at_best_rate)}"]
+        if hidden:
+            cells[3:5] = [_thousandths(hidden["median"], hidden["worst"]), _thousandths(hidden["hidden"])]
+        either = published or hidden
+        if either:
+            cells[5:] = [f"{either['parameters']:,}", f"{either['seconds']:.0f}"]
+        lines.append(cells)
+    baselines = result.get("baselines", {})
+    if baselines:
+        known = [baselines.get(task, {}) for task in ("published", "hidden")]
+        cells = [
+            _thousandths(known[0].get("error")),
+            "",
+            *(_thousandths(known[1].get(key)) for key in ("error", "hidden")),
+        ]
+        lines.append(["last observation", *cells, "", ""])
+    header = ["model", "published", f"seeds up to {1000 * PENDULUM_BAR:g}", "hidden", "at hidden positions"]
+    return markdown([*header, "parameters", "CPU seconds"], lines)
+
+
+def _thousandths(median: float | None, worst: float | None = None) -> str:
+    """Returns an error in thousandths, followed by the worst seed's.
+
+    >>> _thousandths(0.001234, 0.0015), _thousandths(0.00125), _thousandths(None)
+    ('1.23 (1.50)', '1.25', '')
+    """
+    if median is None:
+        return ""
+    return f"{1000 * median:.2f}" + ("" if worst is None else f" ({1000 * worst:.2f})")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""The examples in the docstrings of training.lm and training.common give the results that they show."""
+"""The examples in the docstrings of the packages of training give the results that they show."""
 
 import doctest
 import importlib
@@ -9,7 +9,8 @@ import pytest
 from training.common.packages import module_of
 from training.common.paths import ROOT
 
-FILES = [path for folder in ("common", "lm") for path in sorted((ROOT / "training" / folder).glob("*.py"))]
+FOLDERS = ("common", "lm", "paper", "report", "studies")
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / "training" / folder).glob("*.py"))]
 MODULES = [module_of(path) for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
 
 

@@ -65,6 +65,20 @@ def test_recall_stands_beside_what_was_published():
     assert "Not run: `python -m training.paper.mqar`, `python -m training.paper.mqar --small`." in table
 
 
+def test_pendulums_stand_beside_the_last_observation():
+    runs = [{"rate": 3e-3, "error": error} for error in (0.0010, 0.0013, 0.0016)]
+    about = {"rate": 3e-3, "parameters": 38000, "seconds": 41.4, "median": 0.0013, "worst": 0.0016}
+    published = about | {"settings": {"task": "published", "model": "MinGRU"}, "hidden": None}
+    published["runs"] = [{"rate": 1e-2, "error": 0.0001}, *runs]
+    hidden = about | {"settings": {"task": "hidden", "model": "nn.GRU"}, "hidden": 0.002, "runs": runs}
+    baselines = {"published": {"error": 0.0025, "hidden": None}, "hidden": {"error": 0.1, "hidden": 0.2}}
+    table = tracking_tables.pendulum({"rows": {"a": published, "b": hidden}, "baselines": baselines})
+    assert "| MinGRU | 1.30 (1.60) | 2 of 3 | not run |  | 38,000 | 41 |" in table
+    assert "| nn.GRU | not run |  | 1.30 (1.60) | 2.00 | 38,000 | 41 |" in table
+    assert "| last observation | 2.50 |  | 100.00 | 200.00 |  |  |" in table
+    assert tracking_tables.pendulum({"rows": {}}).count("not run | ") == 2 * len(tracking_tables.CONTESTANTS)
+
+
 @pytest.mark.parametrize("name", ["tracking", "long_strings", "recall_in_noise"])
 def test_without_results_every_row_says_so(name):
     table = getattr(tracking_tables, name)({})
