@@ -89,7 +89,8 @@ class MinRNNCell(nn.Module):
         bias (`bool`, defaults to `True`): Whether `in_proj` has a bias.
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
-        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
+        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [-1, 1). Below 0 the decay can change the sign of
+            the state.
         gate_bias (`float` or pair of `float`, defaults to 0.0): Initial bias that makes a new cell remember: without input
             its decay is `sigmoid(gate_bias)`. In minLSTM with `normalize_gates` it is less, because the input gate counts
             too. A pair is spread evenly over the channels: the first channel gets the first number, the last channel the

@@ -20,6 +20,8 @@ OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
 # Chosen by training/studies/layer_defaults.py: the channels of a new layer remember from 2 to about 56 steps, 1 + exp(bias).
 GATE_BIAS = (0.0, 4.0)
+# What the names of `forget_gate_floor` stand for: the floor of the first layer. That of the others is 0.
+FLOORS = {"plain": 0.0, "signed": -1.0}
 
 
 class MinRNNBase(nn.Module):
@@ -44,7 +46,7 @@ class MinRNNBase(nn.Module):
         paper: bool = False,
         candidate_activation: str | None = None,
         normalize_gates: bool = True,
-        forget_gate_floor: float | Sequence[float] = 0.0,
+        forget_gate_floor: float | str | Sequence[float] = 0.0,
         gate_bias: float | tuple[float, float] | None = None,
         output_gate: str | None = None,
         state_dtype: torch.dtype | None = None,
@@ -298,8 +300,14 @@ def _check_sizes_and_switches(sizes: dict, switches: dict) -> None:
             raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def _floors(floor: float | Sequence[float], layers: int) -> list:
+def _floors(floor: float | str | Sequence[float], layers: int) -> list:
     """Returns the forget-gate floor of each layer."""
+    if isinstance(floor, str):
+        if floor not in FLOORS:
+            raise ValueError(
+                f"forget_gate_floor must be a number, a list of numbers, or one of {', '.join(FLOORS)}, got {floor!r}"
+            )
+        return [FLOORS[floor]] + [0.0] * (layers - 1)
     if not isinstance(floor, list | tuple):
         return [floor] * layers
     if len(floor) != layers:
@@ -313,7 +321,8 @@ class MinGRU(MinRNNBase):
     """minGRU (arXiv 2410.01201, section 3.1) as a replacement for `torch.nn.GRU`: same arguments, shapes and return values.
 
     Differences: the gates depend on the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
-    [0, 1] and do not mix channels, so it cannot keep track of parity-like states at finite precision (arXiv 2411.12537). A
+    [0, 1] by default, so it cannot keep track of parity-like states at finite precision (arXiv 2411.12537);
+    `forget_gate_floor="signed"` can. Decays do not mix channels, so neither can follow a composition of permutations, as a
     GRU can. The weights have other names (`cells.0.in_proj.weight`), and the initial distribution of `torch.nn.Linear`,
     except for the gates' biases.
 
@@ -336,8 +345,10 @@ class MinGRU(MinRNNBase):
         paper (`bool`, defaults to `False`): The paper's form: "g" and 0.0 become the defaults of `candidate_activation` and
             `gate_bias`.
         candidate_activation (`str`, *optional*): "identity", the default, or "g", which is never negative.
-        forget_gate_floor (`float` or list of `float`, defaults to 0.0): Floor of the decay, in [0, 1), of all layers or of
-            each layer. A higher floor means a longer memory, and a step can change the state less.
+        forget_gate_floor (`float`, list of `float` or `str`, defaults to 0.0): Floor of the decay, in [-1, 1), of all layers or
+            of each layer. A higher floor means a longer memory, and a step can change the state less. Below 0 the decay can
+            change the sign of the state, which parity and other state tracking need (arXiv 2411.12537). `"signed"` is -1 in the
+            first layer and 0 in the others, and `"plain"` is 0 in all layers.
         gate_bias (`float` or pair of `float`, *optional*): Initial bias that makes a new cell remember. Without input, a cell
             keeps the share `sigmoid(gate_bias)` of its state at each step, which is a memory of `1 + exp(gate_bias)` steps. A
             pair is spread evenly over the channels. The default is `(0.0, 4.0)`, 2 to 56 steps, and 0.0 without `bias`.
