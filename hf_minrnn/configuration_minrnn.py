@@ -15,7 +15,7 @@ CHOICES = {
     "candidate_activation": ("g", "identity"),
     "conv_position": ("residual", "mixer"),
 }
-# What the names of `forget_gate_floor` stand for: the floor of the last block. "signed" also has another one in the first block.
+# What the names of `forget_gate_floor` stand for: the floor of the last block. With "signed", that of the first is SIGNED_FLOOR.
 NAMED_FLOORS = {"rising": 0.9, "signed": 0.9, "plain": 0.0}
 SIGNED_FLOOR = -1.0
 
@@ -332,8 +332,9 @@ class MinRNNConfig(PreTrainedConfig):
         floors = self.forget_gate_floor
         if isinstance(floors, str):
             if floors not in NAMED_FLOORS:
+                names = ", ".join(NAMED_FLOORS)
                 raise ValueError(
-                    f"forget_gate_floor must be a number, a list of numbers, or one of {', '.join(NAMED_FLOORS)}, got {floors!r}"
+                    f"forget_gate_floor must be a number, a list of numbers, or one of {names}, got {floors!r}"
                 )
             floors = []
         if not isinstance(floors, list):
