@@ -15,7 +15,7 @@ CHOICES = {
     "candidate_activation": ("g", "identity"),
     "conv_position": ("residual", "mixer"),
 }
-# What the names of `forget_gate_floor` stand for: the floor of the last block. With "signed", that of the first is SIGNED_FLOOR.
+# What the names of `forget_gate_floor` stand for: the floor of the last block. "signed" has SIGNED_FLOOR in the first block.
 NAMED_FLOORS = {"rising": 0.9, "signed": 0.9, "plain": 0.0}
 SIGNED_FLOOR = -1.0
 
