@@ -22,8 +22,14 @@ from .scan_choice import is_one_step, resolve_backend
 torch.fx.wrap("scan_step")  # torch.fx.symbolic_trace makes one node of it
 
 
+# Standard deviation of the gates of a new cell whose decays can change sign, for an input with a standard deviation of 1. Most
+# of these gates start near an end, where they keep a state or flip it. With small gates a state is forgotten within a few steps,
+# and training on short strings gives memories that are too short for long ones. Chosen by training.paper.state_tracking.
+SIGNED_GATE_STD = 4.0
+
+
 class GateReset:
-    """Replaces `reset_parameters` of a cell's `in_proj` that has a gate bias, and also sets this bias.
+    """Replaces `reset_parameters` of a cell's `in_proj` that has its own initial gates, and also sets these.
 
     It is an attribute of that one `nn.Linear`. A subclass of `nn.Linear` would not work: quantization tools look for the
     exact type. The reference to the Linear is weak, so that it is freed as usual. A deep copy of the Linear gets its own
@@ -43,7 +49,7 @@ class GateReset:
                 "the nn.Linear that this reset_parameters belongs to is gone: use copy.deepcopy to copy it"
             )
         type(linear).reset_parameters(linear)
-        set_gate_bias(linear)
+        set_gates(linear)
 
 
 # A saved cell may contain one, as it contains a ScanSpec. Creating one only makes a weak reference.
@@ -72,6 +78,25 @@ def write_gate_bias(linear: Any, bias: torch.Tensor) -> None:
         bias[channels : 2 * channels] = -bias[:channels]
 
 
+def set_gates(linear: Any) -> None:
+    """Sets the initial biases and weights of the gates. `linear` is the `in_proj` of a cell."""
+    set_gate_bias(linear)
+    if linear.gate_std:
+        with torch.no_grad():
+            draw_gate_weight(linear, linear.weight)
+
+
+def draw_gate_weight(linear: Any, weight: torch.Tensor) -> None:
+    """Draws the initial weights of the gates in `weight`, in place. `linear` is the `in_proj` of a cell.
+
+    An input gate gets the negative of the forget gate's, so that the decay of minLSTM is distributed as that of minGRU.
+    """
+    channels = linear.gate_channels
+    nn.init.normal_(weight[:channels], std=linear.gate_std)
+    if linear.has_input_gate:
+        weight[channels : 2 * channels] = -weight[:channels]
+
+
 class MinRNNCell(nn.Module):
     """Base class of the cells: `in_proj`, and a scan over its output. It has no output projection and no cache.
 
@@ -90,7 +115,7 @@ class MinRNNCell(nn.Module):
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
         forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [-1, 1). Below 0 the decay can change the sign of
-            the state.
+            the state, and a new cell gets larger gate weights: most of its states are kept or flipped, and few forgotten.
         gate_bias (`float` or pair of `float`, defaults to 0.0): Initial bias that makes a new cell remember: without input
             its decay is `sigmoid(gate_bias)`. In minLSTM with `normalize_gates` it is less, because the input gate counts
             too. A pair is spread evenly over the channels: the first channel gets the first number, the last channel the
@@ -172,8 +197,12 @@ class MinRNNCell(nn.Module):
         in_proj.gate_channels = hidden_size
         if any(biases):
             in_proj.gate_bias = biases if len(biases) == 2 else biases[0]
+        in_proj.gate_std = 0.0
+        if forget_gate_floor < 0 and self.formula is not None:
+            in_proj.gate_std = SIGNED_GATE_STD / math.sqrt(input_size)
+        if in_proj.gate_bias or in_proj.gate_std:
             in_proj.reset_parameters = GateReset(in_proj)
-            set_gate_bias(in_proj)
+            set_gates(in_proj)
         self.in_proj = in_proj
 
     def reset_parameters(self) -> None:
