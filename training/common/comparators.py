@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 
 from hf_minrnn import MinRNNConfig, MinRNNForCausalLM
 from training.common.fla_comparators import FLA, Comparator, make_fla, missing_fla
+from training.common.scans_comparators import SCANS, make_scans, missing_scans
 from training.common.widths import count, widest
 
 TOLERANCE = 0.05  # largest relative difference of the number of parameters
@@ -37,7 +39,7 @@ class Size:
         conv (`int`): Steps that the convolution of our blocks, GRU and LSTM sees; 0 for none.
         mlp (`float`): Width of the MLP of our blocks, GRU and LSTM per unit of `hidden_size`; 0 for none. That of our default
             block is `(mlp - 2 * expansion) * 2 / 3` wide: it has a third matrix, and the wider state takes the rest.
-        initializer_range (`float`): Standard deviation of fresh weight matrices, except Mamba's.
+        initializer_range (`float`): Standard deviation of fresh weight matrices, except those of Mamba and mingru-scans.
     """
 
     vocab_size: int
@@ -82,10 +84,27 @@ def paper_block(cell_type: str) -> Callable[[Size], nn.Module]:
     return lambda size: Comparator(MinRNNForCausalLM(_paper(cell_type, size)))
 
 
-def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
-    """Returns a function that makes this project's block; its sizes relate to the paper's as the defaults do."""
+def signed_floors(num_layers: int) -> list[float]:
+    """Returns floors of the decay that let the first block change the sign of its state, with the default in the others.
+
+    >>> signed_floors(1), signed_floors(3)
+    ([-1.0], [-1.0, 0.45, 0.9])
+    """
+    default = MinRNNConfig(num_hidden_layers=num_layers)
+    return [-1.0, *(default.layer_forget_gate_floor(layer) for layer in range(1, num_layers))]
+
+
+def default_block(cell_type: str, signed: bool = False, **options: Any) -> Callable[[Size], nn.Module]:
+    """Returns a function that makes this project's block; its sizes relate to the paper's as the defaults do.
+
+    Args:
+        cell_type (`str`): "mingru" or "minlstm".
+        signed (`bool`): Whether the decay of the first block can be negative, which lets a model track states.
+        options: Further fields of `MinRNNConfig`.
+    """
 
     def make(size: Size) -> nn.Module:
+        floors = {"forget_gate_floor": signed_floors(size.num_layers)} if signed else {}
         mlp = max(0.0, size.mlp - 2 * size.expansion)
         config = MinRNNConfig(
             cell_type=cell_type,
@@ -98,6 +117,8 @@ def default_block(cell_type: str) -> Callable[[Size], nn.Module]:
             dropout=size.dropout,
             initializer_range=size.initializer_range,
             tie_word_embeddings=False,
+            **floors,
+            **options,
         )
         return Comparator(MinRNNForCausalLM(config))
 
@@ -214,12 +235,17 @@ COMPARATORS: dict[str, Entry] = {
     "minlstm": Entry(paper_block("minlstm"), state_from_size=True),
     "mingru-default": Entry(default_block("mingru"), state_from_size=True),
     "minlstm-default": Entry(default_block("minlstm"), state_from_size=True),
+    "mingru-plain": Entry(default_block("mingru", forget_gate_floor=0.0), state_from_size=True),
+    "mingru-signed": Entry(default_block("mingru", signed=True), state_from_size=True),
+    "minlstm-signed": Entry(default_block("minlstm", signed=True), state_from_size=True),
+    "minlstm-raw-signed": Entry(default_block("minlstm", signed=True, normalize_gates=False), state_from_size=True),
     "transformer": Entry(gpt2, any_length=False),
     "llama": Entry(llama),
     "gru": Entry(torch_block(nn.GRU), state_from_size=True),
     "lstm": Entry(torch_block(nn.LSTM), state_from_size=True),
     "mamba": Entry(mamba),
     **{name: Entry(make_fla(name), takes_parameters=True, missing=missing_fla) for name in FLA},
+    **{name: Entry(make_scans(name), missing=missing_scans) for name in SCANS},
 }
 ANY_LENGTH = [name for name, entry in COMPARATORS.items() if entry.any_length]
 
@@ -267,14 +293,20 @@ def build(name: str, *, parameters: int | None = None, **size: Any) -> nn.Module
     if entry.takes_parameters:
         model = entry.make(wanted, parameters)
     else:
-        width = nearest_width(lambda width: entry.make(replace(wanted, hidden_size=width)), parameters)
-        model = entry.make(replace(wanted, hidden_size=width))
+        model = entry.make(replace(wanted, hidden_size=_fitting_width(name, wanted, parameters)))
     if abs(count(model) / parameters - 1) > TOLERANCE:
         raise ValueError(
             f"{name} comes to {count(model):,} parameters at the nearest width, more than {TOLERANCE:.0%} from "
             f"{parameters:,}: ask for another number of layers"
         )
     return model
+
+
+@lru_cache
+def _fitting_width(name: str, size: Size, parameters: int) -> int:
+    """Returns the width at which a comparator comes nearest to a number of parameters; scripts ask again for each seed."""
+    make = COMPARATORS[name].make
+    return nearest_width(lambda width: make(replace(size, hidden_size=width)), parameters)
 
 
 def nearest_width(make: Callable[[int], nn.Module], parameters: int, reach: int = 64) -> int:

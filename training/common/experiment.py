@@ -376,7 +376,7 @@ def run_on_task(
         seed (`int`): Seed of the batches and of dropout.
         validation: Function without arguments that returns the batches to evaluate on, always the same ones.
         about (`dict`, *optional*): What the run depends on besides recipe, seed and task.
-        options: `folder`, `title` and `checkpoint_every` of `Run`.
+        options: `folder`, `title`, `checkpoint_every` and `timer` of `Run`.
     """
     device = next(model.parameters()).device
     groups = parameter_groups(model, recipe.weight_decay, gates_decay=False)

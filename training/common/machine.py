@@ -41,14 +41,14 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "hf_minrnn")
-    optional = ("numba", "triton", "minGRU-pytorch", "mambapy", "accelerated-scan", "flash-linear-attention")
+    peers = ("minGRU-pytorch", "mingru-scans", "mambapy", "accelerated-scan", "flash-linear-attention")
     found = {"python": platform.python_version()}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = getattr(sys.modules.get(name), "__version__", "not installed")
-    for name in optional:
+    for name in ("numba", "triton", *peers):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

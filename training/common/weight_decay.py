@@ -19,9 +19,15 @@ def _without_decay(model: nn.Module, gates_decay: bool) -> set[int]:
             found.add(id(module.weight))
         elif isinstance(module, MinRNNCell) and not gates_decay:
             found.add(id(module.in_proj.weight))
-        elif isinstance(module, nn.RNNBase) and not gates_decay:
+        elif (isinstance(module, nn.RNNBase) or _is_scans_mixer(module)) and not gates_decay:
             found |= {id(weight) for weight in module.parameters()}
     return found
+
+
+def _is_scans_mixer(module: nn.Module) -> bool:
+    """Returns whether a module is a recurrent layer of mingru-scans, which need not be installed."""
+    kind = type(module)
+    return kind.__module__ == "mingru.min_gru" and kind.__name__.endswith("MinGRU")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, *, gates_decay: bool) -> list[dict]:
@@ -31,7 +37,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, gates_decay: bool
         model (`nn.Module`): The model; its frozen parameters are left out.
         weight_decay (`float`): Weight decay of the matrices.
         gates_decay (`bool`): Whether the projections that compute gates decay too: `in_proj` of our cells, and all weights of
-            `nn.GRU` and `nn.LSTM`. They do not in the paper's experiments.
+            `nn.GRU`, `nn.LSTM` and the layers of mingru-scans. They do not in the paper's experiments.
 
     Returns:
         `list[dict]`: The decaying group, then the other one; an empty group is left out.

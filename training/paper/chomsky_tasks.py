@@ -3,10 +3,11 @@
 
     python -m training.paper.chomsky_tasks           # the paper's width and depth; for a GPU
     python -m training.paper.chomsky_tasks --small   # narrower, fewer steps, comparators too; half an hour or so
+    python -m training.paper.chomsky_tasks --cpu     # as small; parity and cycle_nav only, five seeds, tested with up to 1,024
 
-Parity shows a limit: decays in [0, 1] cannot track it at finite precision, whatever the training (arXiv 2411.12537). In the
-small preset it is not even learned at length 40. Each row of the result file is one training; if the script is run again, it
-continues where it stopped.
+Decays in [0, 1] cannot track parity at finite precision, whatever the training (arXiv 2411.12537). The models "mingru-signed"
+and "minlstm-signed" have negative decays in the first block. Each row of the result file is one training; if the script is run
+again, it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ from training.common.command_line import positive_int, reported
 from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.comparators import Size
 from training.common.experiment import evaluate
-from training.common.plots import save_figure
 from training.common.rows import groups, numbers
 from training.paper.chomsky import CHOMSKY
+from training.paper.heat_map import draw_panels
 from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import Task, chomsky
 
 REFERENCE = ("mingru",)  # all others have its parameters
 LONGEST = 40  # longest string in training
 ROWS = 16  # rows of an evaluated batch; small, since some tasks draw one value for all rows of a batch
-PANELS = 3  # panels in a row of the heat map
 FULL = {
     "models": ["mingru", "minlstm"],
     "tasks": list(CHOMSKY),
@@ -51,7 +51,7 @@ FULL = {
     "batches": 32,
 }
 SMALL = {
-    "models": ["mingru", "minlstm", "gru", "lstm", "llama"],
+    "models": ["mingru", "minlstm", "mingru-signed", "minlstm-signed", "gru", "lstm", "llama"],
     "steps": 2000,
     "batch_size": 64,
     "every": 250,
@@ -59,67 +59,37 @@ SMALL = {
     "hidden_size": 64,
     "initializer_range": 0.1,
 }
+CPU = SMALL | {
+    "models": [
+        "mingru-plain",
+        "mingru-signed",
+        "minlstm-signed",
+        "gru",
+        "lstm",
+        "llama",
+        "scans-coupled",
+        "scans-signed",
+    ],
+    "tasks": ["parity", "cycle_nav"],
+    "seeds": [0, 1, 2, 3, 4],
+    "lengths": [40, 64, 128, 256, 512, 1024],
+}
 
 
 def draw(result: dict, path: str | os.PathLike) -> None:
     """Draws a heat map of the accuracies as a PNG: a panel for each model, tasks downwards, lengths across.
 
-    Of several seeds the mean is shown, at the best learning rate.
+    Of several seeds the median is shown, at the best learning rate.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     found = groups(result, ("model", "task"), "accuracy")
-    models = list(dict.fromkeys(model for model, _ in found))
-    tasks = [task for task in CHOMSKY if any(task == other for _, other in found)]
-    columns = min(PANELS, len(models))
-    lines = -(-len(models) // columns)
-    figure, panels = plt.subplots(
-        lines,
-        columns,
-        figsize=(8, lines * (0.7 + 0.3 * len(tasks)) + 0.3),
-        dpi=160,
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
-    for axes in panels.flat[len(models) :]:
-        axes.remove()
-    for axes, model in zip(panels.flat, models):
-        scores = [_accuracies(found.get((model, task), []), result["lengths"]) for task in tasks]
-        _draw_panel(axes, scores, tasks, result["lengths"])
-        axes.set_title(model, fontsize=10)
-    figure.supxlabel(f"length of the string (trained on 1 to {LONGEST}); accuracy in percent", fontsize=9)
-    save_figure(path, figure)
-
-
-def _accuracies(rows: list[dict], lengths: list[int]) -> list[float]:
-    """Returns the mean accuracy of the rows at each length; not a number where nothing has run."""
-    by_length = numbers(rows, "by_length")
-    if not by_length:
-        return [float("nan")] * len(lengths)
-    return [sum(scores[str(length)] for scores in by_length) / len(by_length) for length in lengths]
-
-
-def _draw_panel(axes, scores: list[list[float]], tasks: list[str], lengths: list[int]) -> None:
-    axes.imshow(scores, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    for y, line in enumerate(scores):
-        for x, value in enumerate(line):
-            if value == value:
-                color = "black" if value > 0.6 else "white"
-                axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=7.5, color=color)
-    every = -(-len(lengths) // 8)
-    axes.set_xticks(range(0, len(lengths), every), lengths[::every], fontsize=7.5)
-    axes.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=9)
-    axes.tick_params(length=2)
+    label = f"length of the string (trained on 1 to {LONGEST}); accuracy in percent"
+    draw_panels(found, list(CHOMSKY), result["lengths"], label, path)
 
 
 @reported
 def main(argv: list[str] | None = None) -> dict:
     """Runs the missing rows and draws the heat map; returns the content of the result file."""
-    made = parser("training.paper.chomsky_tasks", __doc__, MODELS, {"full": FULL, "small": SMALL})
+    made = parser("training.paper.chomsky_tasks", __doc__, MODELS, {"full": FULL, "cpu": CPU, "small": SMALL})
     made.add_argument(
         "--tasks", nargs="+", choices=list(CHOMSKY), metavar="TASK", help=f"tasks, of {', '.join(CHOMSKY)}"
     )

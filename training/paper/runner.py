@@ -8,6 +8,7 @@ import contextlib
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -327,7 +328,11 @@ class Experiment:
         if group.parameters:
             share = count(model) / group.parameters - 1
             print(f"{key}: {count(model):,} parameters, {share:+.1%} of {group.parameters:,} asked for", flush=True)
-        run = run_on_task(model, group.task, recipe, seed, group.validation, about, folder=run_folder, title=key)
+        # On a CPU, time of the processor: other processes on the machine change the time on the clock.
+        timer = time.process_time if self.options.device == "cpu" else time.perf_counter
+        run = run_on_task(
+            model, group.task, recipe, seed, group.validation, about, folder=run_folder, title=key, timer=timer
+        )
         found = run.train()
         found["test"] = run.test(group.judge)
         return found

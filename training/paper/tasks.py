@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
-"""Tasks as pure functions from seed to batch: selective copying, the Chomsky tasks, associative recall, characters.
+"""Tasks as pure functions from seed to batch: selective copying, Chomsky tasks, state tracking, recall, characters.
 
 `task.batch(seed, batch_size, length)` returns `(input_ids, labels)`, int64 of shape `(batch_size, time)`. The label at a
 position belongs to the output at that position, without a shift; it is -100 if the position is not scored. The same seed gives
@@ -17,6 +17,7 @@ import torch
 from training.common.errors import InputError
 from training.corpus.load import read_shakespeare
 from training.paper.chomsky import CHOMSKY, IGNORED
+from training.paper.word_problems import TRACKING
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 PARTS = {"train": 0, "validation": 1, "test": 2}
@@ -103,12 +104,30 @@ def chomsky(name: str) -> Task:
     return Task(name, vocab_size, draw)
 
 
-def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
+def tracking(name: str) -> Task:
+    """Returns one of the tasks of state tracking in `training.paper.word_problems`, with a label at every position.
+
+    Raises:
+        ValueError: There is no task of this name.
+    """
+    if name not in TRACKING:
+        raise ValueError(f"there is no task {name!r}: choose one of {', '.join(TRACKING)}")
+    draw, vocab_size = TRACKING[name]
+    return Task(name, vocab_size, draw)
+
+
+def recall(pairs: int, keys: int = 64, values: int = 64, noise: bool = False) -> Task:
     """Returns multi-query associative recall.
 
-    A row has `pairs` different keys, each followed by its value. Then each key comes once more, in another order and among
-    blanks; the label there is its value. `length` is the number of positions. The vocabulary is the blank (0), then the keys,
-    then the values.
+    A row has `pairs` different keys, each followed by its value. Then each key comes once more, in another order; the label
+    there is its value. `length` is the number of positions. The vocabulary is the blank (0), then the keys, then the values.
+
+    Args:
+        pairs (`int`): Number of pairs.
+        keys (`int`): Number of keys to choose from.
+        values (`int`): Number of values to choose from.
+        noise (`bool`): Whether the positions between are random keys and values, and the questions are the last positions.
+            Without it the positions between are blanks, and the questions are anywhere after the pairs.
     """
 
     def draw(seed, batch_size, length):
@@ -124,13 +143,18 @@ def recall(pairs: int, keys: int = 64, values: int = 64) -> Task:
         rows[:, 0 : 2 * pairs : 2] = key
         rows[:, 1 : 2 * pairs : 2] = value
         # The places are not sorted, so the questions have another order than the pairs.
-        places = 2 * pairs + rng.random((batch_size, length - 2 * pairs)).argsort(1)[:, :pairs]
+        if noise:
+            rows[:, 2 * pairs :] = rng.integers(1, 1 + keys + values, (batch_size, length - 2 * pairs))
+            places = length - pairs + rng.random((batch_size, pairs)).argsort(1)
+        else:
+            places = 2 * pairs + rng.random((batch_size, length - 2 * pairs)).argsort(1)[:, :pairs]
         labels = np.full_like(rows, IGNORED)
         np.put_along_axis(rows, places, key, 1)
         np.put_along_axis(labels, places, value, 1)
         return torch.from_numpy(rows), torch.from_numpy(labels)
 
-    return Task(f"recall of {pairs}", 1 + keys + values, draw)
+    title = f"recall of {pairs} in noise" if noise else f"recall of {pairs}"
+    return Task(title, 1 + keys + values, draw)
 
 
 class Characters:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from training.common.comparators import COMPARATORS, build, missing, nearest_width
+from training.common.scans_comparators import SCANS
 from training.common.widths import count
 
 HERE = [name for name in COMPARATORS if missing(name, "cpu") is None]
@@ -51,8 +52,13 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape['vocab_size']}-{shape['hidden_size']}")
-@each
+# Models that differ from another one in a number only, or whose sizes follow the same rule, are built at fewer shapes.
+FEWER = {name: SHAPES[:1] for name in SCANS} | {"scans-signed-givens": SHAPES[::3]}
+FEWER |= {name: SHAPES[-1:] for name in ("mingru-plain", "mingru-signed", "minlstm-signed", "minlstm-raw-signed")}
+BUILT = [(name, shape) for name in HERE for shape in FEWER.get(name, SHAPES)]
+
+
+@pytest.mark.parametrize(("name", "shape"), BUILT, ids=lambda part: part if isinstance(part, str) else part["hidden_size"])
 def test_parameters_within_five_percent(name, shape):
     with torch.device("meta"):
         reference = count(build("mingru", **shape))
@@ -85,6 +91,18 @@ def test_blocks_are_the_papers():
     for expansion, mlp, width in ((1.0, 4.0, round(16 * 2 * 2 / 3)), (1.5, 4.0, round(16 * 2 / 3)), (2.0, 1.0, 0)):
         config = build("mingru-default", **size | {"expansion": expansion, "mlp": mlp}).model.config
         assert (config.state_size, config.intermediate_size) == (32 * expansion, width)
+
+
+def test_signed_blocks_are_the_default_with_a_negative_floor_below():
+    for name in ("mingru-signed", "minlstm-signed", "minlstm-raw-signed"):
+        config = build(name, **SIZE, conv=4, mlp=4.0).model.config
+        default = build(name.split("-")[0] + "-default", **SIZE, conv=4, mlp=4.0).model.config
+        floors = [config.layer_forget_gate_floor(layer) for layer in (0, 1)]
+        assert floors == [-1.0, default.layer_forget_gate_floor(1)] and config.normalize_gates == ("raw" not in name)
+        shared = ("cell_type", "state_size", "intermediate_size", "output_gate", "state_norm", "candidate_activation")
+        assert [getattr(config, key) for key in shared] == [getattr(default, key) for key in shared]
+    plain = build("mingru-plain", **SIZE).model.config
+    assert [plain.layer_forget_gate_floor(layer) for layer in (0, 1)] == [0.0, 0.0]
 
 
 def test_the_nearest_width_is_no_further_than_its_neighbours():

@@ -25,7 +25,7 @@ MODULES = {name_of(path): path for path in sorted((ROOT / "training").rglob("*.p
 SCRIPTS = [name for name, path in MODULES.items() if '\nif __name__ == "__main__":\n    main()' in path.read_text()]
 # Packages that come with torch, transformers or datasets, and peers that scripts leave out if they are not installed.
 WITHOUT_EXTRA = {"torch", "transformers", "numpy", "tokenizers", "huggingface_hub", "hf_minrnn", "filelock", "pyarrow"}
-PEERS = {"minGRU_pytorch", "accelerated_scan", "fla"}
+PEERS = {"minGRU_pytorch", "mingru", "accelerated_scan", "fla"}
 RUN_ALL = """
 import contextlib, io, json, runpy, sys
 

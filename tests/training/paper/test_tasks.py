@@ -5,12 +5,15 @@ import torch
 from training.common.errors import InputError
 from training.paper import tasks
 from training.paper.chomsky import CHOMSKY
+from training.paper.word_problems import TRACKING
 
 TEXT = "".join(f"{number} sheep stood by the {'sea' if number % 3 else 'tower'}.\n" for number in range(60))
 ALL = {
     "selective copying": (tasks.selective_copying(), 40),
     **{name: (tasks.chomsky(name), 12) for name in CHOMSKY},
+    **{f"prefixes, {name}": (tasks.tracking(name), 12) for name in TRACKING},
     "recall": (tasks.recall(4), 20),
+    "recall in noise": (tasks.recall(4, noise=True), 20),
     "characters": (tasks.Characters(TEXT), 24),
 }
 each = pytest.mark.parametrize("name", ALL)
@@ -75,6 +78,19 @@ def test_recall_queries_each_key_once():
     assert reordered
 
 
+def test_recall_in_noise_asks_at_the_end():
+    ids, labels = tasks.recall(5, keys=9, values=7, noise=True).batch(0, 60, 30)
+    orders = set()
+    for row, wanted in zip(ids.tolist(), labels.tolist()):
+        pairs = dict(zip(row[0:10:2], row[1:10:2]))
+        assert len(pairs) == 5 and all(1 <= key <= 9 for key in pairs) and all(10 <= v <= 16 for v in pairs.values())
+        assert wanted[:25] == [-100] * 25 and dict(zip(row[25:], wanted[25:])) == pairs
+        orders.add(tuple([*pairs].index(key) for key in row[25:]))
+    assert len(orders) > 30
+    noise = ids[:, 10:25]
+    assert noise.unique().tolist() == list(range(1, 17))
+
+
 def test_characters_are_predicted_from_those_before():
     task = tasks.Characters(TEXT)
     assert task.vocab_size == len(set(TEXT)) and sum(len(task.parts[p]) for p in ("train", "both")) == len(TEXT)
@@ -107,6 +123,8 @@ def test_impossible_batches_are_rejected():
         tasks.recall(4).batch(0, 2, 11)
     with pytest.raises(ValueError, match="there is no task 'sorting': choose one of bucket_sort"):
         tasks.chomsky("sorting")
+    with pytest.raises(ValueError, match="there is no task 'a5': choose one of parity, counting, s3, s5"):
+        tasks.tracking("a5")
     with pytest.raises(ValueError, match="at least one row and one symbol, got batch_size 2, length 0"):
         tasks.chomsky("parity").batch(0, 2, 0)
     with pytest.raises(ValueError, match="at least 40 characters, got 3"):
