@@ -23,8 +23,8 @@ torch.fx.wrap("scan_step")  # torch.fx.symbolic_trace makes one node of it
 
 
 # Standard deviation of the gates of a new cell whose decays can change sign, for an input with a standard deviation of 1. Most
-# of these gates start near an end, where they keep a state or flip it. With small gates a state is forgotten within a few steps,
-# and training on short strings gives memories that are too short for long ones. Chosen by training.paper.state_tracking.
+# of these gates start near an end, where they keep a state or flip its sign. With small gates a state is forgotten within a few
+# steps, and training on short strings gives memories that are too short for long ones (training/LOG.md, "State tracking").
 SIGNED_GATE_STD = 4.0
 
 
