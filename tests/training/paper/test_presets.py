@@ -54,7 +54,9 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
     }
 
 
-@pytest.mark.parametrize("script", ["selective_copying", "chomsky_tasks", "state_tracking", "recall", "shakespeare"])
+@pytest.mark.parametrize(
+    "script", ["selective_copying", "chomsky_tasks", "state_tracking", "recall", "mqar", "shakespeare"]
+)
 def test_without_a_model_that_can_run_it_prints_the_reason_and_ends(script, tmp_path, capsys):
     text = tmp_path / "play.txt"
     text.write_text("to be or not to be, that is the question. " * 20)
