@@ -6,21 +6,30 @@ from __future__ import annotations
 from training.bench.paper_plot import PAIRS, ratio
 from training.common.rows import groups, numbers
 from training.report.paper_speed_table import PAPER, PAPER_MEMORY, times
-from training.report.paper_tables import COPYING, SHAKESPEARE, spread
+from training.report.paper_tables import COPYING, SHAKESPEARE, middle, spread
 from training.report.table_parts import markdown
 
 NAMES = {"mingru": "minGRU", "minlstm": "minLSTM", "transformer": "Transformer", "mamba": "Mamba"}
 AT = 512  # length that the paper's speed-ups are given for
+# Models whose parity is shown, with their names. The first two have negative decays in the first block.
+PARITY = {
+    "mingru-signed": "minGRU",
+    "minlstm-signed": "minLSTM",
+    "gru": "nn.GRU",
+    "scans-signed": "mingru-scans, signed",
+}
 
 
-def table(speed: dict[str, dict], copying: dict[str, dict], shakespeare: dict[str, dict]) -> str:
-    """Returns a table with one row for each number that the paper claims.
+def table(
+    speed: dict[str, dict], copying: dict[str, dict], shakespeare: dict[str, dict], chomsky: dict[str, dict]
+) -> str:
+    """Returns a table with one row for each number that the paper claims, and one for a limit that the paper has.
 
     Args:
         speed: Result files of training.bench.paper, by device.
-        copying, shakespeare: Result files of the experiments, by preset.
+        copying, shakespeare, chomsky: Result files of the experiments, by preset.
     """
-    rows = [*_speed(speed), *_memory(speed), *_copying(copying), *_shakespeare(shakespeare)]
+    rows = [*_speed(speed), *_memory(speed), *_copying(copying), *_shakespeare(shakespeare), *_parity(chomsky)]
     return markdown(["claim", "paper", "here"], rows, side=":--")
 
 
@@ -87,3 +96,16 @@ def _shakespeare(presets: dict[str, dict]) -> list[list[str]]:
             found = f"{spread(numbers(ran, 'both'), digits=3)}, step {steps}"
         rows.append([f"Shakespeare, {NAMES[model]}, loss and best step", f"{loss}, step {step}", found])
     return rows
+
+
+def _parity(presets: dict[str, dict]) -> list[list[str]]:
+    by_key = groups(presets.get("cpu", {"rows": {}}), ("task", "model"), "accuracy")
+    found = []
+    for model, name in PARITY.items():
+        if ("parity", model) not in by_key:
+            continue
+        by_length = numbers(by_key["parity", model], "by_length")
+        scores = [middle([accuracies[length] for accuracies in by_length]) for length in ("256", "1024")]
+        found.append(f"{name} {', '.join(scores)}")
+    what = "parity at 256 and 1,024 symbols, trained on 1 to 40, negative decays allowed, %: median (worst seed)"
+    return [[what, "", "; ".join(found) or "not run"]]

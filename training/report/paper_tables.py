@@ -2,7 +2,8 @@
 """The tables of the paper's experiments: our numbers next to the paper's, the missing runs, and the commands.
 
 Each function takes the result files of an experiment by preset; any of them may be missing. It shows the learning rate that is
-best on the validation part, as mean and deviation over its seeds.
+best on the validation part, as mean and deviation over its seeds. The Chomsky tasks, which are solved or not, have median and
+worst seed instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 from itertools import product
 
 from training.common.rows import groups, numbers, tried
+from training.common.scans_comparators import SCANS
 from training.paper.chomsky import blind_accuracy
 from training.report.table_parts import details, markdown, where
 
@@ -57,6 +59,17 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 1) -> str:
     values = [scale * value for value in values]
     deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+def middle(values: list[float], scale: float = 100.0, digits: int = 1, lower_is_better: bool = False) -> str:
+    """Returns the median, followed by the worst value in parentheses if there are several.
+
+    >>> middle([0.5]), middle([0.25, 1.0, 0.75]), middle([0.125, 0.5], scale=1, digits=3, lower_is_better=True)
+    ('50.0', '75.0 (25.0)', '0.312 (0.500)')
+    """
+    values = [scale * value for value in values]
+    worst = max(values) if lower_is_better else min(values)
+    return f"{statistics.median(values):.{digits}f}" + (f" ({worst:.{digits}f})" if len(values) > 1 else "")
 
 
 def training_row(rows: list[dict], rates: list[float]) -> list[str]:
@@ -124,6 +137,7 @@ def not_run(presets: dict[str, dict], script: str, offered: tuple[str, ...], by:
             lines.append(f"of {command} {', '.join(' '.join(map(str, cell)) for cell in left)}")
     ran = {row["settings"]["model"] for result in presets.values() for row in result["rows"].values()}
     never = [name for name in module.MODELS if name not in ran]
+    never = list(dict.fromkeys("the models of mingru-scans" if name in SCANS else name for name in never))
     if never:
         lines.append(f"at any size {', '.join(never)}, which `--models` offers")
     return f"\nNot run: {'; '.join(lines)}.\n" if lines else ""
@@ -164,18 +178,19 @@ def chomsky(presets: dict[str, dict]) -> str:
     training = []
     shown = (40, 128, 256)  # lengths
     constant = {}  # scores of a constant answer, by task and lengths
-    for preset, result in presets.items():
+    for preset in ("full", "small"):
+        result = presets.get(preset, {"rows": {}})
         rates = tried(result, ("task", "model"))
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
             by_length = numbers(found, "by_length")
             lengths = tuple(map(int, by_length[0]))
             scores = []
             for length in shown:
-                known = [100 * accuracies[str(length)] for accuracies in by_length if length in lengths]
-                scores.append(spread(known) if known else "")
+                known = [accuracies[str(length)] for accuracies in by_length if length in lengths]
+                scores.append(middle(known) if known else "")
             if (task, lengths) not in constant:
                 constant[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
-            mean = spread(numbers(found, "accuracy"), 100)
+            mean = middle(numbers(found, "accuracy"))
             name = [task, model, preset]
             rows.append([*name, *scores, mean, f"{100 * constant[task, lengths]:.1f}"])
             training.append([*name, *training_row(found, rates[task, model])])

@@ -21,7 +21,15 @@ if __name__ == "__main__":
 from training.common.command_line import make_parser, reported
 from training.common.files import write_text
 from training.common.paths import RESULTS, ROOT
-from training.report import ablation_report, claims_table, paper_speed_table, paper_tables, speed_tables, study_tables
+from training.report import (
+    ablation_report,
+    claims_table,
+    paper_speed_table,
+    paper_tables,
+    speed_tables,
+    study_tables,
+    tracking_tables,
+)
 from training.report.table_parts import missed
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "training").glob("*.md")))
@@ -87,12 +95,16 @@ TABLES: dict[str, Callable[[], str]] = {
         {"CPU": load("bench_paper"), "H100": load("bench_paper_gpu")},
         load_presets("selective_copying"),
         load_presets("shakespeare"),
+        load_presets("chomsky_tasks"),
     ),
     "paper-speed": lambda: paper_speed_table.table(load("bench_paper")),
     "paper-speed-gpu": lambda: paper_speed_table.table(load("bench_paper_gpu")),
     "selective-copying": lambda: paper_tables.copying(load_presets("selective_copying")),
     "chomsky": lambda: paper_tables.chomsky(load_presets("chomsky_tasks")),
+    "parity": lambda: tracking_tables.long_strings(load_presets("chomsky_tasks")),
+    "state-tracking": lambda: tracking_tables.tracking(load_presets("state_tracking")),
     "recall": lambda: paper_tables.recall(load_presets("recall")),
+    "mqar": lambda: tracking_tables.recall_in_noise(load_presets("mqar")),
     "shakespeare": lambda: paper_tables.shakespeare(load_presets("shakespeare")),
     "scan": lambda: speed_tables.scan(load("bench_scan")),
     "scan-2-threads": lambda: speed_tables.scan(load("bench_scan_2_threads")),

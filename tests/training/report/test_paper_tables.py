@@ -54,7 +54,10 @@ def test_missing_rows_of_a_preset_are_named():
     table = paper_tables.copying({"small": {"rows": rows}})
     assert "of `python -m training.paper.selective_copying --small` mingru 2, mingru 3, minlstm 1, minlstm 2, " in table
     assert ", gru 2, gru 3, " in table and "gru 1" not in table.replace("mingru 1", "")
-    assert "; at any size minlstm, mingru-default, minlstm-default, llama, lstm, mamba, hgrn" in table
+    assert (
+        "; at any size minlstm, mingru-default, minlstm-default, mingru-plain, mingru-signed, minlstm-signed, " in table
+    )
+    assert "rwkv7, the models of mingru-scans, which" in table
     rows["mingru"] |= {"best": None, "test": {"final": {"test": 2.0, "both": 2.1}}}  # diverged before an evaluation
     table = paper_tables.shakespeare({"small": {"rows": rows}})
     assert "| mingru | small | 2.0000 | 2.1000 |  | 2.0000 |" in table
@@ -67,6 +70,16 @@ def test_chomsky_is_compared_with_a_constant_answer():
     table = paper_tables.chomsky({"small": {"rows": {"a": entry}}})
     line = next(line for line in table.splitlines() if line.startswith("| bucket_sort |")).split(" | ")
     assert line[1:7] == ["mingru", "small", "90.0", "", "10.0", "50.0"] and 67 < float(line[7].strip(" |")) < 70
+
+
+def test_several_seeds_of_a_chomsky_task_have_median_and_worst():
+    rows = {str(seed): row(0.5, task="parity", seed=seed) for seed in range(3)}
+    for seed, accuracy in enumerate((1.0, 0.75, 0.875)):
+        rows[str(seed)]["test"]["best"]["by_length"] = {"40": accuracy, "256": 0.5}
+    elsewhere = {"rows": {"a": row(0.5, task="parity", model="gru")}}
+    table = paper_tables.chomsky({"small": {"rows": rows}, "cpu": elsewhere})
+    assert "| parity | mingru | small | 87.5 (75.0) |  | 50.0 (50.0) | 50.0 (50.0) |" in table
+    assert "| gru |" not in table  # the preset with longer strings has a table of its own
 
 
 @pytest.mark.parametrize("name", ["copying", "chomsky", "recall", "shakespeare"])
