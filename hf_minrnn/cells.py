@@ -18,6 +18,7 @@ from .calls_minrnn import leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
 from .scan import make_spec, run_scan, scan_step
 from .scan_choice import is_one_step, resolve_backend
+from .time_gaps import check_time_delta
 
 torch.fx.wrap("scan_step")  # torch.fx.symbolic_trace makes one node of it
 
@@ -245,13 +246,15 @@ class MinRNNCell(nn.Module):
         cu_seqlens: torch.Tensor | None = None,
         resets: torch.Tensor | None = None,
         reset_state: torch.Tensor | None = None,
+        time_delta: torch.Tensor | None = None,
         backend: str | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scans whole sequences.
 
         Args:
             projected (`torch.Tensor` of shape `(batch, time, num_parts * hidden_size)`): As `project` returns it.
-            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state, time_delta: As in `minrnn_scan`. `forward` passes
+                `time_delta` only if it is given, so a scan of your own needs it only for events at irregular times.
             backend (`str`, *optional*): The cell's backend by default.
 
         Returns:
@@ -261,7 +264,9 @@ class MinRNNCell(nn.Module):
         if self.formula is None:
             raise NotImplementedError(f"{type(self).__name__} must define scan")
         backend = backend or self.backend
-        return run_scan(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, self.spec, backend)
+        return run_scan(
+            projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, self.spec, backend, time_delta
+        )
 
     def forward(
         self,
@@ -272,6 +277,7 @@ class MinRNNCell(nn.Module):
         cu_seqlens: torch.Tensor | None = None,
         resets: torch.Tensor | None = None,
         reset_state: torch.Tensor | None = None,
+        time_delta: torch.Tensor | None = None,
         backend: str | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, ...]:
@@ -279,7 +285,7 @@ class MinRNNCell(nn.Module):
 
         Args:
             x (`torch.Tensor` of shape `(batch, time, input_size)`): The input.
-            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state, time_delta: As in `minrnn_scan`.
             backend (`str`, *optional*): The cell's backend by default.
             record (`int`, defaults to 0): Number of last steps for which the state before the step is returned too.
 
@@ -293,7 +299,7 @@ class MinRNNCell(nn.Module):
         """
         if isinstance(x, Proxy):  # torch.fx.symbolic_trace runs
             options = {"attention_mask": attention_mask, "cu_seqlens": cu_seqlens, "resets": resets}
-            options |= {"reset_state": reset_state, "backend": backend, "record": record}
+            options |= {"reset_state": reset_state, "time_delta": time_delta, "backend": backend, "record": record}
             node = leaf_node(self, MinRNNCell.forward, x, initial_state, **options)
             if node is not None:
                 return node
@@ -303,13 +309,15 @@ class MinRNNCell(nn.Module):
                 f"{name} takes sequences of shape (batch, time, {self.input_size}), got shape {tuple(x.shape)}: for one step "
                 f"of shape (batch, {self.input_size}), as torch.nn.GRUCell takes it, call {name}.step(x, state)"
             )
-        plain = attention_mask is None and resets is None and reset_state is None and not record
+        plain = attention_mask is None and resets is None and reset_state is None and time_delta is None
+        plain = plain and not record
         if plain and is_one_step(x.shape[1], cu_seqlens) and (backend is None or backend == self.backend):
             return self._one_step(x.select(1, 0), initial_state)
         projected, extra = self.project(x)
         dtype = projected.dtype
         if record:  # each h must be exactly a state, not one that is rounded to the model's dtype
             projected = projected.to(torch.promote_types(dtype, torch.float32))
+        gaps = {} if time_delta is None else {"time_delta": time_delta}
         h, state = self.scan(
             projected,
             initial_state,
@@ -318,6 +326,7 @@ class MinRNNCell(nn.Module):
             resets=resets,
             reset_state=reset_state,
             backend=backend or self.backend,
+            **gaps,
         )
         if record:
             state = self._recorded_states(h, state, initial_state, record)
@@ -357,20 +366,30 @@ class MinRNNCell(nn.Module):
         self,
         x: torch.Tensor,
         state: torch.Tensor | None = None,
+        *,
+        time_delta: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """Runs over one step, with the same weights and results as `forward`. Differentiable.
 
         Args:
             x (`torch.Tensor` of shape `(batch, input_size)`): The input of one step.
             state (`torch.Tensor` of shape `(batch, hidden_size)`, *optional*): The state before it, zeros by default.
+            time_delta (`torch.Tensor` of shape `(batch,)`, floating point, *optional*): The time before the step, see
+                `minrnn_scan`.
 
         Returns:
-            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
+            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They may be
             the same tensor if the dtypes are equal. With `extra_size`, the extra features `(batch, extra_size)` are a third
             element.
         """
         projected, extra = self.project(x)
-        if self._scans_by_formula():
+        if time_delta is not None:
+            check_time_delta(time_delta, projected.shape[:1])
+            h, state = self.scan(
+                projected.unsqueeze(1), state, time_delta=time_delta.unsqueeze(1), backend=self.backend
+            )
+            h = h.squeeze(1)
+        elif self._scans_by_formula():
             h, state = scan_step(projected, state, self.spec, backend=self.backend)
         else:
             h, state = self.scan(projected.unsqueeze(1), state, backend=self.backend)
