@@ -73,8 +73,9 @@ CPU = SMALL | {
     ],
     "tasks": ["parity", "cycle_nav"],
     "seeds": [0, 1, 2, 3, 4],
+    "rates": [3e-3, 1e-2],
     "lengths": [40, 64, 128, 256, 512, 1024],
-    "schedule": "cosine",
+    "schedule": "wsd",
 }
 
 
@@ -99,7 +100,7 @@ def main(argv: list[str] | None = None) -> dict:
     made.add_argument(
         "--batches", type=positive_int, help=f"batches of {ROWS} rows: of the test at each length, of validation in all"
     )
-    made.add_argument("--schedule", choices=("constant", "cosine"), help="learning rate after the warm-up")
+    made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "chomsky_tasks", "Chomsky tasks")
     options = experiment.options
     results = experiment.open_results(lengths=options.lengths)

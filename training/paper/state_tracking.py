@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> dict:
         type=positive_int,
         help=f"batches of {ROWS} rows of the test at each length; of validation half of them",
     )
-    made.add_argument("--schedule", choices=("constant", "cosine"), help="learning rate after the warm-up")
+    made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "state_tracking", "state tracking")
     options = experiment.options
     results = experiment.open_results(lengths=options.lengths)
