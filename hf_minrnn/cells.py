@@ -18,12 +18,19 @@ from .calls_minrnn import leaf_node
 from .gates import CELL_TYPES, NUM_PARTS, to_dtype
 from .scan import make_spec, run_scan, scan_step
 from .scan_choice import is_one_step, resolve_backend
+from .time_gaps import check_time_delta
 
 torch.fx.wrap("scan_step")  # torch.fx.symbolic_trace makes one node of it
 
 
+# Standard deviation of the gates of a new cell whose decays can change sign, for an input with a standard deviation of 1. Most
+# of these gates start near an end, where they keep a state or flip its sign. With small gates a state is forgotten within a few
+# steps, and training on short strings gives memories that are too short for long ones (training/LOG.md, "State tracking").
+SIGNED_GATE_STD = 4.0
+
+
 class GateReset:
-    """Replaces `reset_parameters` of a cell's `in_proj` that has a gate bias, and also sets this bias.
+    """Replaces `reset_parameters` of a cell's `in_proj` that has its own initial gates, and also sets these.
 
     It is an attribute of that one `nn.Linear`. A subclass of `nn.Linear` would not work: quantization tools look for the
     exact type. The reference to the Linear is weak, so that it is freed as usual. A deep copy of the Linear gets its own
@@ -43,7 +50,7 @@ class GateReset:
                 "the nn.Linear that this reset_parameters belongs to is gone: use copy.deepcopy to copy it"
             )
         type(linear).reset_parameters(linear)
-        set_gate_bias(linear)
+        set_gates(linear)
 
 
 # A saved cell may contain one, as it contains a ScanSpec. Creating one only makes a weak reference.
@@ -72,6 +79,25 @@ def write_gate_bias(linear: Any, bias: torch.Tensor) -> None:
         bias[channels : 2 * channels] = -bias[:channels]
 
 
+def set_gates(linear: Any) -> None:
+    """Sets the initial biases and weights of the gates. `linear` is the `in_proj` of a cell."""
+    set_gate_bias(linear)
+    if linear.gate_std:
+        with torch.no_grad():
+            draw_gate_weight(linear, linear.weight)
+
+
+def draw_gate_weight(linear: Any, weight: torch.Tensor) -> None:
+    """Draws the initial weights of the gates in `weight`, in place. `linear` is the `in_proj` of a cell.
+
+    An input gate gets the negative of the forget gate's, so that the decay of minLSTM is distributed as that of minGRU.
+    """
+    channels = linear.gate_channels
+    nn.init.normal_(weight[:channels], std=linear.gate_std)
+    if linear.has_input_gate:
+        weight[channels : 2 * channels] = -weight[:channels]
+
+
 class MinRNNCell(nn.Module):
     """Base class of the cells: `in_proj`, and a scan over its output. It has no output projection and no cache.
 
@@ -89,7 +115,8 @@ class MinRNNCell(nn.Module):
         bias (`bool`, defaults to `True`): Whether `in_proj` has a bias.
         candidate_activation (`str`, defaults to `"g"`): "g" or "identity", see `minrnn_scan`.
         normalize_gates (`bool`, defaults to `True`): minLSTM only: divide the two gates by their sum.
-        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [0, 1).
+        forget_gate_floor (`float`, defaults to 0.0): Floor of the decay, in [-1, 1). Below 0 the decay can change the sign of
+            the state, and a new cell gets larger gate weights: most of its states are kept or flipped, and few forgotten.
         gate_bias (`float` or pair of `float`, defaults to 0.0): Initial bias that makes a new cell remember: without input
             its decay is `sigmoid(gate_bias)`. In minLSTM with `normalize_gates` it is less, because the input gate counts
             too. A pair is spread evenly over the channels: the first channel gets the first number, the last channel the
@@ -171,8 +198,12 @@ class MinRNNCell(nn.Module):
         in_proj.gate_channels = hidden_size
         if any(biases):
             in_proj.gate_bias = biases if len(biases) == 2 else biases[0]
+        in_proj.gate_std = 0.0
+        if forget_gate_floor < 0 and self.formula is not None:
+            in_proj.gate_std = SIGNED_GATE_STD / math.sqrt(input_size)
+        if in_proj.gate_bias or in_proj.gate_std:
             in_proj.reset_parameters = GateReset(in_proj)
-            set_gate_bias(in_proj)
+            set_gates(in_proj)
         self.in_proj = in_proj
 
     def reset_parameters(self) -> None:
@@ -215,13 +246,15 @@ class MinRNNCell(nn.Module):
         cu_seqlens: torch.Tensor | None = None,
         resets: torch.Tensor | None = None,
         reset_state: torch.Tensor | None = None,
+        time_delta: torch.Tensor | None = None,
         backend: str | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scans whole sequences.
 
         Args:
             projected (`torch.Tensor` of shape `(batch, time, num_parts * hidden_size)`): As `project` returns it.
-            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state, time_delta: As in `minrnn_scan`. `forward` passes
+                `time_delta` only if it is given, so a scan of your own needs it only for events at irregular times.
             backend (`str`, *optional*): The cell's backend by default.
 
         Returns:
@@ -231,7 +264,9 @@ class MinRNNCell(nn.Module):
         if self.formula is None:
             raise NotImplementedError(f"{type(self).__name__} must define scan")
         backend = backend or self.backend
-        return run_scan(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, self.spec, backend)
+        return run_scan(
+            projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, self.spec, backend, time_delta
+        )
 
     def forward(
         self,
@@ -242,6 +277,7 @@ class MinRNNCell(nn.Module):
         cu_seqlens: torch.Tensor | None = None,
         resets: torch.Tensor | None = None,
         reset_state: torch.Tensor | None = None,
+        time_delta: torch.Tensor | None = None,
         backend: str | None = None,
         record: int = 0,
     ) -> tuple[torch.Tensor, ...]:
@@ -249,7 +285,7 @@ class MinRNNCell(nn.Module):
 
         Args:
             x (`torch.Tensor` of shape `(batch, time, input_size)`): The input.
-            initial_state, attention_mask, cu_seqlens, resets, reset_state: As in `minrnn_scan`.
+            initial_state, attention_mask, cu_seqlens, resets, reset_state, time_delta: As in `minrnn_scan`.
             backend (`str`, *optional*): The cell's backend by default.
             record (`int`, defaults to 0): Number of last steps for which the state before the step is returned too.
 
@@ -263,7 +299,7 @@ class MinRNNCell(nn.Module):
         """
         if isinstance(x, Proxy):  # torch.fx.symbolic_trace runs
             options = {"attention_mask": attention_mask, "cu_seqlens": cu_seqlens, "resets": resets}
-            options |= {"reset_state": reset_state, "backend": backend, "record": record}
+            options |= {"reset_state": reset_state, "time_delta": time_delta, "backend": backend, "record": record}
             node = leaf_node(self, MinRNNCell.forward, x, initial_state, **options)
             if node is not None:
                 return node
@@ -273,13 +309,15 @@ class MinRNNCell(nn.Module):
                 f"{name} takes sequences of shape (batch, time, {self.input_size}), got shape {tuple(x.shape)}: for one step "
                 f"of shape (batch, {self.input_size}), as torch.nn.GRUCell takes it, call {name}.step(x, state)"
             )
-        plain = attention_mask is None and resets is None and reset_state is None and not record
+        plain = attention_mask is None and resets is None and reset_state is None and time_delta is None
+        plain = plain and not record
         if plain and is_one_step(x.shape[1], cu_seqlens) and (backend is None or backend == self.backend):
             return self._one_step(x.select(1, 0), initial_state)
         projected, extra = self.project(x)
         dtype = projected.dtype
         if record:  # each h must be exactly a state, not one that is rounded to the model's dtype
             projected = projected.to(torch.promote_types(dtype, torch.float32))
+        gaps = {} if time_delta is None else {"time_delta": time_delta}
         h, state = self.scan(
             projected,
             initial_state,
@@ -288,6 +326,7 @@ class MinRNNCell(nn.Module):
             resets=resets,
             reset_state=reset_state,
             backend=backend or self.backend,
+            **gaps,
         )
         if record:
             state = self._recorded_states(h, state, initial_state, record)
@@ -327,20 +366,30 @@ class MinRNNCell(nn.Module):
         self,
         x: torch.Tensor,
         state: torch.Tensor | None = None,
+        *,
+        time_delta: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """Runs over one step, with the same weights and results as `forward`. Differentiable.
 
         Args:
             x (`torch.Tensor` of shape `(batch, input_size)`): The input of one step.
             state (`torch.Tensor` of shape `(batch, hidden_size)`, *optional*): The state before it, zeros by default.
+            time_delta (`torch.Tensor` of shape `(batch,)`, floating point, *optional*): The time before the step, see
+                `minrnn_scan`.
 
         Returns:
-            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They are
+            `(h, state)`, both `(batch, hidden_size)`: in the dtype of the projection, and in float32 or wider. They may be
             the same tensor if the dtypes are equal. With `extra_size`, the extra features `(batch, extra_size)` are a third
             element.
         """
         projected, extra = self.project(x)
-        if self._scans_by_formula():
+        if time_delta is not None:
+            check_time_delta(time_delta, projected.shape[:1])
+            h, state = self.scan(
+                projected.unsqueeze(1), state, time_delta=time_delta.unsqueeze(1), backend=self.backend
+            )
+            h = h.squeeze(1)
+        elif self._scans_by_formula():
             h, state = scan_step(projected, state, self.spec, backend=self.backend)
         else:
             h, state = self.scan(projected.unsqueeze(1), state, backend=self.backend)

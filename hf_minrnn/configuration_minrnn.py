@@ -15,6 +15,9 @@ CHOICES = {
     "candidate_activation": ("g", "identity"),
     "conv_position": ("residual", "mixer"),
 }
+# What the names of `forget_gate_floor` stand for: the floor of the last block. "signed" has SIGNED_FLOOR in the first block.
+NAMED_FLOORS = {"rising": 0.9, "signed": 0.9, "plain": 0.0}
+SIGNED_FLOOR = -1.0
 
 # Classes that transformers loads from remote code, see hub_minrnn.py.
 AUTO_MAP = {
@@ -85,9 +88,12 @@ class MinRNNConfig(PreTrainedConfig):
             Otherwise sequences start from zeros.
         output_gate (`bool`, defaults to `True`): Whether the state is multiplied by `silu` of a gate, which is computed from
             the input of the cell.
-        forget_gate_floor (`float` or list of `float`, defaults to 0.9): Lower bound of the decay, in [0, 1). A number is the
-            floor of the last block: the floor rises linearly from 0 in the first block to this number. (The floor of a single
-            block is 0.) A list has the floor of each block. A model from which blocks were removed is saved with a list.
+        forget_gate_floor (`float`, list of `float` or `str`, defaults to 0.9): Lower bound of the decay, in [-1, 1). A number
+            from 0 on is the floor of the last block: the floor rises linearly from 0 in the first block to this number. (The
+            floor of a single block is 0.) Below 0 the decay can change the sign of the state, which parity and other state
+            tracking need (arXiv 2411.12537). A negative number is the floor of all blocks. A list has the floor of each block.
+            A model from which blocks were removed is saved with a list. There are names for the common settings: `"rising"` is
+            0.9, `"signed"` is the same but with -1 in the first block, and `"plain"` is 0 in all blocks.
         forget_gate_floor_depth (`int`, *optional*): Number of blocks over which the floor rises, by default
             `num_hidden_layers`. The saved configuration contains it. `from_pretrained(..., num_hidden_layers=3)` therefore
             keeps the floors of the first three blocks. Set it to `None` for a new model with another number of blocks.
@@ -124,6 +130,9 @@ class MinRNNConfig(PreTrainedConfig):
     >>> config = MinRNNConfig(vocab_size=256, hidden_size=64, num_hidden_layers=2)
     >>> config.state_size, config.intermediate_size, config.layer_forget_gate_floor(1)
     (128, 128, 0.9)
+    >>> tracking = MinRNNConfig(num_hidden_layers=3, forget_gate_floor="signed")
+    >>> [tracking.layer_forget_gate_floor(n) for n in range(3)]
+    [-1.0, 0.45, 0.9]
     >>> MinRNNConfig.paper(hidden_size=64).candidate_activation
     'g'
 
@@ -149,7 +158,7 @@ class MinRNNConfig(PreTrainedConfig):
     gate_bias: float | int = 0.0
     learn_initial_state: bool = False
     output_gate: bool = True
-    forget_gate_floor: float | int | list[float | int] = 0.9
+    forget_gate_floor: float | int | str | list[float | int] = 0.9
     forget_gate_floor_depth: int | None = None
     state_norm: bool = True
     bidirectional: bool = False
@@ -225,15 +234,22 @@ class MinRNNConfig(PreTrainedConfig):
         Raises:
             ValueError: If `forget_gate_floor` is a list without a value for this block.
         """
-        if isinstance(self.forget_gate_floor, list):
-            if layer_idx >= len(self.forget_gate_floor):
+        floor = self.forget_gate_floor
+        if isinstance(floor, list):
+            if layer_idx >= len(floor):
                 raise ValueError(
-                    f"forget_gate_floor has {len(self.forget_gate_floor)} values for {self.num_hidden_layers} blocks: give "
-                    "one for each, or a number for the last"
+                    f"forget_gate_floor has {len(floor)} values for {self.num_hidden_layers} blocks: give one for each, or a "
+                    "number for the last"
                 )
-            return self.forget_gate_floor[layer_idx]
+            return floor[layer_idx]
+        if floor == "signed" and layer_idx == 0:
+            return SIGNED_FLOOR
+        if isinstance(floor, str):
+            floor = NAMED_FLOORS[floor]
+        if floor < 0:
+            return floor
         last = max((self.forget_gate_floor_depth or self.num_hidden_layers) - 1, 1)
-        return self.forget_gate_floor * min(layer_idx / last, 1)
+        return floor * min(layer_idx / last, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, always with a value for `forget_gate_floor_depth`.
@@ -314,6 +330,13 @@ class MinRNNConfig(PreTrainedConfig):
 
     def _check_fractions(self):
         floors = self.forget_gate_floor
+        if isinstance(floors, str):
+            if floors not in NAMED_FLOORS:
+                names = ", ".join(NAMED_FLOORS)
+                raise ValueError(
+                    f"forget_gate_floor must be a number, a list of numbers, or one of {names}, got {floors!r}"
+                )
+            floors = []
         if not isinstance(floors, list):
             floors = [floors]
         for name, values, least in (("forget_gate_floor", floors, -1), ("dropout", [self.dropout], 0)):

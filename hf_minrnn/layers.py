@@ -12,14 +12,17 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .calls_minrnn import leaf_node
 from .cells import CELLS
-from .packed import packed_resets, resets_backwards, sequence_order, turn_index
+from .packed import packed_values, resets_backwards, sequence_order, turn_index
 from .scan_choice import is_one_step
+from .time_gaps import check_time_delta, gaps_backwards
 from .torch_private import check, is_any_autocast_enabled, is_eager, is_tracing
 
 OUTPUT_GATES = (None, "gate", "highway")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # of a layer; autocast converts the first three
 # Chosen by training/studies/layer_defaults.py: the channels of a new layer remember from 2 to about 56 steps, 1 + exp(bias).
 GATE_BIAS = (0.0, 4.0)
+# What the names of `forget_gate_floor` stand for: the floor of the first layer. That of the others is 0.
+FLOORS = {"plain": 0.0, "signed": -1.0}
 
 
 class MinRNNBase(nn.Module):
@@ -44,7 +47,7 @@ class MinRNNBase(nn.Module):
         paper: bool = False,
         candidate_activation: str | None = None,
         normalize_gates: bool = True,
-        forget_gate_floor: float | Sequence[float] = 0.0,
+        forget_gate_floor: float | str | Sequence[float] = 0.0,
         gate_bias: float | tuple[float, float] | None = None,
         output_gate: str | None = None,
         state_dtype: torch.dtype | None = None,
@@ -138,6 +141,7 @@ class MinRNNBase(nn.Module):
         input: torch.Tensor | PackedSequence,
         hx: torch.Tensor | None = None,
         resets: torch.Tensor | PackedSequence | None = None,
+        time_delta: torch.Tensor | PackedSequence | None = None,
     ) -> tuple[torch.Tensor | PackedSequence, torch.Tensor]:
         """Runs all layers over a sequence, a batch of sequences, or packed sequences.
 
@@ -149,31 +153,37 @@ class MinRNNBase(nn.Module):
                 packed input. Where True a new episode begins: the state before that step becomes zero, whatever it was.
                 Backwards, a bidirectional layer starts again at each episode's last step. A NaN stays in its episode, in
                 outputs, states and gradients of the input. Gradients of the weights are sums over all steps and contain it.
+            time_delta (`torch.Tensor`, floating point, *optional*): Laid out as `resets`. For events at irregular times: the
+                time before each step, in a unit of your choice; 1 is an ordinary step. In all layers the decay of the step is
+                raised to this power, see `minrnn_scan`. The first step has one too: give it 1 if nothing is known, because
+                with 0 the first input has no effect. Backwards, the gap before a step is the one between it and the next
+                step in time, and 1 for the last step of a sequence or an episode.
 
         Returns:
             `(output, h_n)`; see the class.
 
         Raises:
-            ValueError: For an input with other dimensions or another dtype, or `resets` that do not fit.
+            ValueError: For an input with other dimensions or another dtype, `resets` or a `time_delta` that do not fit, or a
+                `time_delta` with a `forget_gate_floor` below 0.
             RuntimeError: For other features or an `hx` of another size, as `torch.nn.GRU` raises it.
         """
-        node = leaf_node(self, MinRNNBase.forward, input, hx, resets)
+        node = leaf_node(self, MinRNNBase.forward, input, hx, resets, time_delta)
         if node is not None:
             return node
         if isinstance(input, PackedSequence):
-            return self._packed(input, hx, resets)
-        resets = self._check_input(input, hx, resets)
+            return self._packed(input, hx, resets, time_delta)
+        steps = self._check_input(input, hx, resets, time_delta)
         batched = input.dim() == 3
         if not batched:
             input = input.unsqueeze(0)
             hx = None if hx is None else hx.unsqueeze(1)
-            resets = None if resets is None else resets.unsqueeze(0)
+            steps = [None if x is None else x.unsqueeze(0) for x in steps]
         elif not self.batch_first:
             input = input.transpose(0, 1)
-            resets = None if resets is None else resets.transpose(0, 1)
+            steps = [None if x is None else x.transpose(0, 1) for x in steps]
         if hx is not None:
             self._check_state(hx, input.shape[0])
-        output, states = self._run(input, hx, resets, None)
+        output, states = self._run(input, hx, steps[0], None, time_delta=steps[1])
         if batched and self.batch_first:
             return output, states
         output = output.transpose(0, 1) if batched else output.squeeze(0)
@@ -183,8 +193,8 @@ class MinRNNBase(nn.Module):
             output = output.clone(memory_format=torch.contiguous_format)
         return output.contiguous(), states if batched else states.squeeze(1)
 
-    def _check_input(self, input, hx, resets) -> torch.Tensor | None:
-        """Raises `ValueError` or `RuntimeError` for an argument that does not fit. Returns the resets."""
+    def _check_input(self, input, hx, resets, time_delta) -> list:
+        """Raises `ValueError` or `RuntimeError` for an argument that does not fit. Returns the resets and the time gaps."""
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         self._check_features(input)
@@ -193,10 +203,12 @@ class MinRNNBase(nn.Module):
             if not (is_tensor and resets.shape == input.shape[:-1] and resets.dtype == torch.bool):
                 got = f"{resets.dtype} of {tuple(resets.shape)}" if is_tensor else type(resets).__name__
                 raise ValueError(f"resets must be bool of shape {tuple(input.shape[:-1])}, got {got}")
+        if time_delta is not None:
+            check_time_delta(time_delta, input.shape[:-1])
         if hx is not None and hx.dim() != input.dim():
             form = "batched 3-D" if input.dim() == 3 else "unbatched 2-D"
             raise RuntimeError(f"For {form} input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor")
-        return resets
+        return [resets, time_delta]
 
     def _check_features(self, x):
         if x.is_complex():
@@ -222,11 +234,12 @@ class MinRNNBase(nn.Module):
         if hx.shape != wanted:
             raise RuntimeError(f"Expected hidden size {wanted}, got {tuple(hx.shape)}")
 
-    def _packed(self, packed, hx, resets):
+    def _packed(self, packed, hx, resets, time_delta):
         # The packed steps are put in order, one sequence after the other, as cu_seqlens describes them.
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         self._check_features(data)
-        resets = None if resets is None else packed_resets(resets, packed)
+        resets = None if resets is None else packed_values("resets", resets, "bool", packed)
+        gaps = None if time_delta is None else packed_values("time_delta", time_delta, "float", packed)
         rows = int(batch_sizes[0])
         check(rows >= 1)  # a compiled graph knows nothing else about this number
         if hx is not None:
@@ -238,32 +251,34 @@ class MinRNNBase(nn.Module):
         back, cu_seqlens = (index.to(data.device) for index in sequence_order(batch_sizes, rows, len(data)))
         order = torch.empty_like(back).scatter_(0, back, torch.arange(len(back), device=back.device))
         resets = None if resets is None else resets[order].unsqueeze(0)
-        output, states = self._run(data[order].unsqueeze(0), hx, resets, cu_seqlens)
+        gaps = None if gaps is None else gaps[order].unsqueeze(0)
+        output, states = self._run(data[order].unsqueeze(0), hx, resets, cu_seqlens, time_delta=gaps)
         if unsorted_indices is not None:
             states = states.index_select(1, unsorted_indices)
         return PackedSequence(output[0][back], batch_sizes, sorted_indices, unsorted_indices), states
 
-    def _run(self, x, hx, resets, cu_seqlens, record=None, reset_states=None):
+    def _run(self, x, hx, resets, cu_seqlens, record=None, reset_states=None, time_delta=None):
         """Returns the output `(batch, time, directions * hidden_size)` and the final states `(cells, rows, hidden_size)`.
 
         The input `x` is `(batch, time, features)`. Each cell appends its states after every step, `(batch, time, hidden_size)`,
         to the list `record`. `reset_states`, `(batch, time, cells, hidden_size)`, replace the states at `resets`, zeros by
         default. These two are for one direction only.
         """
-        turn = turned_resets = None
+        turn = turned_resets = turned_gaps = None
         if self.bidirectional:
             turn = turn_index(x.shape[1], cu_seqlens, x.device)
             turned_resets = resets_backwards(resets, turn, cu_seqlens)
+            turned_gaps = gaps_backwards(time_delta, turn, resets, cu_seqlens)
         states, outputs = [], []
         for number, cell in enumerate(self.cells):
             state = None if hx is None else hx[number]
             if turn is not None and number % 2 == 1:
                 turned = x.index_select(1, turn)
-                h, state = self._cell(cell, turned, state, turned_resets, cu_seqlens)
+                h, state = self._cell(cell, turned, state, turned_resets, cu_seqlens, turned_gaps)
                 h = h.index_select(1, turn)
             else:
                 reset_state = None if reset_states is None else reset_states[:, :, number]
-                h, state = self._cell(cell, x, state, resets, cu_seqlens, record, reset_state)
+                h, state = self._cell(cell, x, state, resets, cu_seqlens, time_delta, record, reset_state)
             states.append(state)
             outputs.append(h)
             if turn is not None and number % 2 == 0:
@@ -276,8 +291,9 @@ class MinRNNBase(nn.Module):
         dtype = self.state_dtype or x.dtype
         return x, states if states.dtype == dtype else states.to(dtype)
 
-    def _cell(self, cell, x, state, resets, cu_seqlens, record=None, reset_state=None):
-        h, state, *gate = cell(x, state, resets=resets, cu_seqlens=cu_seqlens, reset_state=reset_state)
+    def _cell(self, cell, x, state, resets, cu_seqlens, time_delta, record=None, reset_state=None):
+        options = {"resets": resets, "cu_seqlens": cu_seqlens, "reset_state": reset_state, "time_delta": time_delta}
+        h, state, *gate = cell(x, state, **options)
         if record is not None:
             record.append(h)
         if self.output_gate == "gate":
@@ -298,8 +314,14 @@ def _check_sizes_and_switches(sizes: dict, switches: dict) -> None:
             raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def _floors(floor: float | Sequence[float], layers: int) -> list:
+def _floors(floor: float | str | Sequence[float], layers: int) -> list:
     """Returns the forget-gate floor of each layer."""
+    if isinstance(floor, str):
+        if floor not in FLOORS:
+            raise ValueError(
+                f"forget_gate_floor must be a number, a list of numbers, or one of {', '.join(FLOORS)}, got {floor!r}"
+            )
+        return [FLOORS[floor]] + [0.0] * (layers - 1)
     if not isinstance(floor, list | tuple):
         return [floor] * layers
     if len(floor) != layers:
@@ -313,7 +335,8 @@ class MinGRU(MinRNNBase):
     """minGRU (arXiv 2410.01201, section 3.1) as a replacement for `torch.nn.GRU`: same arguments, shapes and return values.
 
     Differences: the gates depend on the input only, so a layer trains in parallel, and has fewer weights. Its decays lie in
-    [0, 1] and do not mix channels, so it cannot keep track of parity-like states at finite precision (arXiv 2411.12537). A
+    [0, 1] by default, so it cannot keep track of parity-like states at finite precision (arXiv 2411.12537);
+    `forget_gate_floor="signed"` can. Decays do not mix channels, so neither can follow a composition of permutations, as a
     GRU can. The weights have other names (`cells.0.in_proj.weight`), and the initial distribution of `torch.nn.Linear`,
     except for the gates' biases.
 
@@ -336,8 +359,10 @@ class MinGRU(MinRNNBase):
         paper (`bool`, defaults to `False`): The paper's form: "g" and 0.0 become the defaults of `candidate_activation` and
             `gate_bias`.
         candidate_activation (`str`, *optional*): "identity", the default, or "g", which is never negative.
-        forget_gate_floor (`float` or list of `float`, defaults to 0.0): Floor of the decay, in [0, 1), of all layers or of
-            each layer. A higher floor means a longer memory, and a step can change the state less.
+        forget_gate_floor (`float`, list of `float` or `str`, defaults to 0.0): Floor of the decay, in [-1, 1), of all layers or
+            of each layer. A higher floor means a longer memory, and a step can change the state less. Below 0 the decay can
+            change the sign of the state, which parity and other state tracking need (arXiv 2411.12537). `"signed"` is -1 in the
+            first layer and 0 in the others, and `"plain"` is 0 in all layers.
         gate_bias (`float` or pair of `float`, *optional*): Initial bias that makes a new cell remember. Without input, a cell
             keeps the share `sigmoid(gate_bias)` of its state at each step, which is a memory of `1 + exp(gate_bias)` steps. A
             pair is spread evenly over the channels. The default is `(0.0, 4.0)`, 2 to 56 steps, and 0.0 without `bias`.
@@ -349,8 +374,9 @@ class MinGRU(MinRNNBase):
             are rounded away.
         backend (`str`, defaults to `"auto"`): Backend of the scan, see `minrnn_scan`.
 
-    `layer(input, h_0, resets)` returns `(output, h_n)`. With D directions, `output` is `(time, batch, D * hidden_size)` or laid
-    out as the input, `h_0` and `h_n` are `(D * num_layers, batch, hidden_size)`; without batch dimension if the input has none.
+    `layer(input, h_0, resets, time_delta)` returns `(output, h_n)`. With D directions, `output` is
+    `(time, batch, D * hidden_size)` or laid out as the input, `h_0` and `h_n` are `(D * num_layers, batch, hidden_size)`;
+    without batch dimension if the input has none.
 
     Raises:
         TypeError: For a size that is not an integer, or a switch that is not a bool.
@@ -360,6 +386,14 @@ class MinGRU(MinRNNBase):
     >>> output, h_n = layer(torch.randn(3, 5, 8))
     >>> output.shape, h_n.shape
     (torch.Size([3, 5, 16]), torch.Size([2, 3, 16]))
+
+    Events at irregular times come with the time before each of them. The first gap is 1, which is an ordinary step:
+
+    >>> times = torch.tensor([0.0, 2.5, 3.0, 9.0, 9.5]).expand(3, 5)
+    >>> gaps = times.diff(prepend=times[:, :1] - 1)
+    >>> output, h_n = layer(torch.randn(3, 5, 8), time_delta=gaps)
+    >>> gaps[0].tolist(), output.shape
+    ([1.0, 2.5, 0.5, 6.0, 0.5], torch.Size([3, 5, 16]))
     """
 
     cell_type = "mingru"
@@ -379,7 +413,7 @@ class MinLSTM(MinRNNBase):
             the input gate gets the negative, so that the decay is initially `sigmoid(gate_bias)` as in `MinGRU`.
         others: As in `MinGRU`.
 
-    `layer(input, (h_0, c_0), resets)` returns `(output, (h_n, h_n))`, shapes as in `MinGRU`.
+    `layer(input, (h_0, c_0), resets, time_delta)` returns `(output, (h_n, h_n))`, shapes as in `MinGRU`.
 
     >>> layer = MinLSTM(8, 16)
     >>> output, (h_n, c_n) = layer(torch.randn(5, 3, 8))
@@ -413,9 +447,10 @@ class MinLSTM(MinRNNBase):
         input: torch.Tensor | PackedSequence,
         hx: tuple[torch.Tensor, torch.Tensor] | None = None,
         resets: torch.Tensor | PackedSequence | None = None,
+        time_delta: torch.Tensor | PackedSequence | None = None,
     ) -> tuple[torch.Tensor | PackedSequence, tuple[torch.Tensor, torch.Tensor]]:
         """Runs all layers as `MinGRU.forward` does, with a pair `(h_0, c_0)` for `hx` and `(h_n, h_n)` as second result."""
-        node = leaf_node(self, MinLSTM.forward, input, hx, resets)
+        node = leaf_node(self, MinLSTM.forward, input, hx, resets, time_delta)
         if node is not None:
             return node
         state = None
@@ -423,7 +458,7 @@ class MinLSTM(MinRNNBase):
             if not isinstance(hx, tuple | list) or len(hx) != 2:
                 raise RuntimeError(f"MinLSTM: hx must be a pair (h_0, c_0), got {type(hx).__name__}")
             state = self._without_cell_state(*hx)
-        output, state = super().forward(input, state, resets)
+        output, state = super().forward(input, state, resets, time_delta)
         return output, (state, state)
 
     def _without_cell_state(self, h, c):

@@ -20,7 +20,7 @@ from torch import nn
 
 from .block_minrnn import MinRNNLayer
 from .calls_minrnn import make_output
-from .cells import write_gate_bias
+from .cells import draw_gate_weight, write_gate_bias
 from .compat import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     BaseModelOutputWithPast,
@@ -174,12 +174,20 @@ class MinRNNPreTrainedModel(PreTrainedModel):
                 initialization.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
-        elif getattr(module, "gate_bias", 0.0) and module.bias is not None:  # a cell's in_proj
-            bias = torch.zeros_like(module.bias)
-            write_gate_bias(module, bias)
-            initialization.copy_(module.bias, bias)
+        elif hasattr(module, "gate_bias"):  # a cell's in_proj
+            self._init_gates(module)
         elif getattr(module, "initial_state", None) is not None:
             initialization.zeros_(module.initial_state)
+
+    def _init_gates(self, in_proj):
+        if in_proj.gate_bias and in_proj.bias is not None:
+            bias = torch.zeros_like(in_proj.bias)
+            write_gate_bias(in_proj, bias)
+            initialization.copy_(in_proj.bias, bias)
+        if in_proj.gate_std:
+            weight = in_proj.weight.detach().clone()
+            draw_gate_weight(in_proj, weight)
+            initialization.copy_(in_proj.weight, weight)
 
     def _check_and_adjust_attn_implementation(self, attn_implementation, *args, **kwargs):
         return "eager"  # no attention: every implementation gives the same result, whether it is installed or not

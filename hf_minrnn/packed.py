@@ -44,22 +44,30 @@ def check_bounds(cu_seqlens: torch.Tensor, time: int, name: str = "cu_seqlens") 
 # --- PackedSequence --------------------------------------------------------------------------------------------------
 
 
-def packed_resets(resets: PackedSequence, packed: PackedSequence) -> torch.Tensor:
-    """Returns the data of a PackedSequence of resets, one bool for each step.
+def packed_values(name: str, values: PackedSequence, kind: str, packed: PackedSequence) -> torch.Tensor:
+    """Returns the data of a PackedSequence of resets or time gaps, one value for each step.
+
+    Args:
+        name (`str`): The name of the argument.
+        values (`PackedSequence`): The argument.
+        kind (`str`): "bool" or "float", what it must hold.
+        packed (`PackedSequence`): The input.
 
     Raises:
-        ValueError: If it is not a PackedSequence of bool with the lengths and the order of the input, `packed`.
+        ValueError: If it is not a PackedSequence of this kind with the lengths and the order of the input.
     """
-    if not isinstance(resets, PackedSequence):
-        raise ValueError(f"resets of a packed input must be a PackedSequence of bool, got {type(resets).__name__}")
+    if not isinstance(values, PackedSequence):
+        raise ValueError(f"{name} of a packed input must be a PackedSequence of {kind}, got {type(values).__name__}")
     if is_eager():  # lengths and orders are values
-        if not torch.equal(resets.batch_sizes, packed.batch_sizes):
-            raise ValueError("resets of a packed input must be a PackedSequence of the same lengths")
-        if not torch.equal(_rows_in_order(resets), _rows_in_order(packed)):
-            raise ValueError("resets of a packed input must be packed in the input's order")
-    if resets.data.dtype != torch.bool or resets.data.shape != packed.data.shape[:1]:
-        raise ValueError(f"resets must hold one bool a step, got {resets.data.dtype} of {tuple(resets.data.shape)}")
-    return resets.data
+        if not torch.equal(values.batch_sizes, packed.batch_sizes):
+            raise ValueError(f"{name} of a packed input must be a PackedSequence of the same lengths")
+        if not torch.equal(_rows_in_order(values), _rows_in_order(packed)):
+            raise ValueError(f"{name} of a packed input must be packed in the input's order")
+    data = values.data
+    is_kind = data.is_floating_point() if kind == "float" else data.dtype == torch.bool
+    if not is_kind or data.shape != packed.data.shape[:1]:
+        raise ValueError(f"{name} must hold one {kind} a step, got {data.dtype} of {tuple(data.shape)}")
+    return data
 
 
 def _rows_in_order(packed):

@@ -12,6 +12,7 @@ from .scan_associative import scan as associative_scan
 from .scan_choice import choose_for_scan, has_step_kernel, is_one_step
 from .scan_op import scan_op
 from .scan_triton import step_
+from .time_gaps import apply_time_gaps, check_time_delta
 
 
 def _refuse(name: str, value, expected: str) -> NoReturn:
@@ -54,6 +55,7 @@ def minrnn_scan(
     cu_seqlens: torch.Tensor | None = None,
     resets: torch.Tensor | None = None,
     reset_state: torch.Tensor | None = None,
+    time_delta: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Computes the gates and the scan of minGRU or minLSTM over a projected input (arXiv 2410.01201, sections 3.1 and 3.2).
@@ -83,6 +85,14 @@ def minrnn_scan(
         reset_state (`torch.Tensor` of shape `(channels,)` or `(batch, time, channels)`, floating point, *optional*):
             The state that replaces another at `resets`: one for all of them, or one for each step, read only at steps with
             a reset. Zeros by default.
+        time_delta (`torch.Tensor` of shape `(batch, time)`, floating point, *optional*):
+            For events at irregular times: the time before each step, in a unit of your choice. The decay of the step, with
+            its floor, is raised to this power, so 1 is an ordinary step. Where the input gate is one minus the decay, it
+            changes too, and with a gap of 0 the state stays as it is, whatever the input. In minLSTM without
+            `normalize_gates` only the decay changes. This also applies to the first step of a sequence and, at a reset, to
+            the state that has replaced another. It has no effect on masked steps. Gaps must be finite and at least 0. Their
+            values are checked in eager code on a CPU only, because checking them on another device would make the host wait.
+            Needs a `forget_gate_floor` of at least 0.
         backend (`str`): "auto" or a name, see `resolve_backend`. "associative" is plain torch without a custom op: it
             can be exported to any format, and has second and forward-mode derivatives. "auto" uses it in forward mode and under
             `torch.func.grad`, except for `torch.func.grad` inside code that `torch.compile` traces.
@@ -101,11 +111,17 @@ def minrnn_scan(
     >>> h, final_state = minrnn_scan(projected, "mingru", candidate_activation="identity")
     >>> h.flatten().tolist(), final_state.tolist()
     ([2.0, 2.0], [[2.0]])
+    >>> gaps = torch.tensor([[2.0, 0.0]])  # after twice the time the state has kept a quarter; after none, everything
+    >>> h, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", time_delta=gaps)
+    >>> h.flatten().round(decimals=4).tolist()
+    [3.0, 3.0]
     """
     if cell_type not in ("mingru", "minlstm"):
         _refuse("cell_type", cell_type, "'mingru' or 'minlstm'")
     spec = make_spec(cell_type, candidate_activation, normalize_gates, forget_gate_floor)
-    return run_scan(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec, backend)
+    return run_scan(
+        projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec, backend, time_delta
+    )
 
 
 def linear_scan(
@@ -164,11 +180,16 @@ def run_scan(
     cu_seqlens: torch.Tensor | None,
     spec: ScanSpec,
     backend: str,
+    time_delta: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Checks the arguments of a scan and runs it; everything as in `minrnn_scan`, with the options in `spec`."""
-    channels = _check(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec)
+    channels = _check(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec, time_delta)
     if attention_mask is not None:
         attention_mask = attention_mask.bool()
+    if time_delta is not None:
+        wide, spec = apply_time_gaps(projected, time_delta, attention_mask, spec)
+        h, final_state = run_scan(wide, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec, backend)
+        return to_dtype(h, projected.dtype), final_state
     if reset_state is not None and reset_state.dim() == 3:
         wide, attention_mask, spec = _write_reset_states(projected, attention_mask, resets, reset_state, spec)
         h, final_state = run_scan(wide, initial_state, attention_mask, resets, None, cu_seqlens, spec, backend)
@@ -196,7 +217,9 @@ def _is_mask(x, shape) -> bool:
     return _is_tensor(x, shape) and not x.is_floating_point()
 
 
-def _check(projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec: ScanSpec) -> int:
+def _check(
+    projected, initial_state, attention_mask, resets, reset_state, cu_seqlens, spec: ScanSpec, time_delta
+) -> int:
     """Raises `ValueError` for an argument that does not fit. Returns the number of channels."""
     num_parts = spec.num_parts
     if not _is_float(projected) or projected.dim() != 3 or projected.shape[-1] % num_parts:
@@ -215,12 +238,15 @@ def _check(projected, initial_state, attention_mask, resets, reset_state, cu_seq
         _check_reset_state(reset_state, resets, (batch, time, channels))
     if attention_mask is not None and not _is_mask(attention_mask, (batch, time)):
         _refuse("attention_mask", attention_mask, f"bool or integer of shape {(batch, time)}")
+    if time_delta is not None:
+        check_time_delta(time_delta, (batch, time))
     given = {
         "initial_state": initial_state,
         "attention_mask": attention_mask,
         "cu_seqlens": cu_seqlens,
         "resets": resets,
         "reset_state": reset_state,
+        "time_delta": time_delta,
     }
     for name, tensor in given.items():
         if tensor is not None and tensor.device != projected.device:

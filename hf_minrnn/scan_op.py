@@ -31,7 +31,7 @@ OP_BACKENDS = {
     "triton": (triton_forward, triton_backward),
 }
 
-# The files that decide what the op computes.
+# The files that decide what a scan computes.
 SOURCES = (
     "gates.py",
     "packed.py",
@@ -47,6 +47,7 @@ SOURCES = (
     "scan_triton_kernels.py",
     "scan_triton_steps.py",
     "scan_vmap.py",
+    "time_gaps.py",
     "torch_private.py",
 )
 

@@ -35,6 +35,7 @@ LAYERS = {
     "scan_choice": 3,
     "scan_op": 3,
     "packed": 1,
+    "time_gaps": 1,
     "scan_vmap": 2,
     "scan": 4,
     "cells": 5,

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
-from hf_minrnn.packed import packed_resets, resets_backwards, sequence_order, turn_index
+from hf_minrnn.packed import packed_values, resets_backwards, sequence_order, turn_index
 
 LENGTHS = ([3], [1, 1], [4, 2, 1], [5, 5, 2, 2])
 
@@ -45,6 +45,6 @@ def test_the_first_step_of_a_sequence_does_not_reset_the_previous_one():
 def test_resets_packed_in_another_order_are_rejected():
     packed = pack_sequence([torch.randn(3, 2), torch.randn(2, 2)])
     starts = [torch.tensor([True, False, False]), torch.tensor([False, True])]
-    assert packed_resets(pack_sequence(starts), packed).tolist() == [True, False, False, True, False]
+    assert packed_values("resets", pack_sequence(starts), "bool", packed).tolist() == [True, False, False, True, False]
     with pytest.raises(ValueError, match="in the input's order"):
-        packed_resets(pack_sequence(starts[::-1], enforce_sorted=False), packed)
+        packed_values("resets", pack_sequence(starts[::-1], enforce_sorted=False), "bool", packed)

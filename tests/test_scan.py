@@ -274,7 +274,11 @@ ERRORS = {
     "cell": ((P, "gru"), {}, "cell_type must be 'mingru' or 'minlstm', got 'gru'"),
     "linear": ((P, "linear"), {}, "cell_type must be 'mingru' or 'minlstm', got 'linear'"),
     "candidate": ((P, "mingru"), {"candidate_activation": "tanh"}, "candidate_activation must be 'g' or 'identity'"),
-    "floor-1": ((P, "mingru"), {"forget_gate_floor": 1.0}, "forget_gate_floor must be at least -1 and below 1, got 1.0"),
+    "floor-1": (
+        (P, "mingru"),
+        {"forget_gate_floor": 1.0},
+        "forget_gate_floor must be at least -1 and below 1, got 1.0",
+    ),
     "floor-negative": ((P, "mingru"), {"forget_gate_floor": -1.1}, "forget_gate_floor must be at least -1"),
     "floor-nan": ((P, "mingru"), {"forget_gate_floor": float("nan")}, "forget_gate_floor"),
     "backend": ((P, "mingru"), {"backend": "cuda"}, "backend must be one of auto, .*, got 'cuda'"),

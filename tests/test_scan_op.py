@@ -359,7 +359,8 @@ def test_backward_keeps_the_input_and_h_only(backend):
 
 # --- the files themselves --------------------------------------------------------------------------------------------
 
-SOURCES = [Path(scan_module.__file__).with_name(name) for name in ("gates.py", "packed.py", "torch_private.py")]
+OTHER_SOURCES = ("gates.py", "packed.py", "time_gaps.py", "torch_private.py")
+SOURCES = [Path(scan_module.__file__).with_name(name) for name in OTHER_SOURCES]
 SOURCES += Path(scan_module.__file__).parent.glob("scan*.py")
 
 

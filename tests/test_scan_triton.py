@@ -166,19 +166,32 @@ def test_linear_scan(tiling, features, monkeypatch):
 
 
 @runs_kernels
-@pytest.mark.parametrize("case", [Case("mingru", "g", 2, 11, 3, 0.4), Case("minlstm", "identity", 2, 11, 3)], ids=str)
-def test_a_reset_state_for_each_step(case, monkeypatch):
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("mingru", "g", 2, 11, 3, 0.4, feature="mask+resets+reset_states"),
+        Case("minlstm", "identity", 2, 11, 3, feature="mask+resets+reset_states"),
+        Case("minlstm", "g", 2, 11, 3, 0.4, feature="mask+gaps"),
+    ],
+    ids=str,
+)
+def test_inputs_that_are_rewritten_before_the_scan(case, monkeypatch):
     set_tiling(monkeypatch, "two runs, chunks")
-    case = case._replace(feature="mask+resets+reset_states")
     projected, state, features = case.inputs(torch.float32)
+    got = triton_run(projected, case.cell_type, state, **case.options, **features)
+    assert_matches_definition(got, case, torch.float32)
 
-    def scan(projected, cell_type, state, **options):
-        inputs = move_to(DEVICE, projected, state, options)
-        return [x.cpu() for x in minrnn_scan(inputs[0], cell_type, inputs[1], **inputs[2], backend="triton")]
 
-    assert_matches_definition(
-        run_with_gradients(scan, projected, case.cell_type, state, **case.options, **features), case, torch.float32
-    )
+@runs_kernels
+@pytest.mark.parametrize("cell", ["mingru", "minlstm_raw"])
+def test_gaps_of_zero_have_a_gradient(cell, monkeypatch):
+    set_tiling(monkeypatch, "one run")
+    projected, state = random_inputs(cell, 2, 5, 3, dtype=torch.float32)
+    options = {"normalize_gates": CELLS[cell][1], "time_delta": torch.zeros(2, 5)}
+    got = triton_run(projected, CELLS[cell][0], state, **options)
+    want = run_with_gradients(defined_scan, projected, CELLS[cell][0], state, **options)
+    assert_runs_close({"d_gaps": got["d_gaps"]}, {"d_gaps": want["d_gaps"]}, 1e-5)
+    assert cell != "mingru" or torch.equal(got["final"], state)
 
 
 @runs_kernels

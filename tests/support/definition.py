@@ -14,8 +14,11 @@ def activation(c):
     return torch.where(c >= 0, c + 0.5, torch.sigmoid(c))
 
 
-def gates(projected, cell_type, candidate_activation="g", normalize_gates=True, forget_gate_floor=0.0):
-    """Returns a and b of h[t] = a[t] * h[t-1] + b[t], for a projected input with any leading dimensions."""
+def gates(projected, cell_type, candidate_activation="g", normalize_gates=True, forget_gate_floor=0.0, time_delta=None):
+    """Returns a and b of h[t] = a[t] * h[t-1] + b[t], for a projected input with any leading dimensions.
+
+    `time_delta` has the same leading dimensions.
+    """
     projected = projected.double()
     if cell_type == "linear":
         return projected.chunk(2, -1)
@@ -32,10 +35,13 @@ def gates(projected, cell_type, candidate_activation="g", normalize_gates=True, 
         else:
             input_gate = torch.sigmoid(input)
             decay = torch.sigmoid(forget)
+    is_tied = cell_type == "mingru" or normalize_gates
     if forget_gate_floor:
         decay = forget_gate_floor + (1 - forget_gate_floor) * decay
-        if cell_type == "mingru" or normalize_gates:
-            input_gate = 1 - decay
+        input_gate = 1 - decay if is_tied else input_gate
+    if time_delta is not None:
+        decay = decay ** time_delta.double().unsqueeze(-1)
+        input_gate = 1 - decay if is_tied else input_gate
     if candidate_activation == "g":
         candidate = activation(candidate)
     return decay, input_gate * candidate
@@ -69,6 +75,7 @@ def defined_scan(
     cu_seqlens=None,
     resets=None,
     reset_state=None,
+    time_delta=None,
 ):
     """Takes the arguments of `hf_minrnn.minrnn_scan` and returns `(h, final_state)`.
 
@@ -76,13 +83,14 @@ def defined_scan(
     """
     options = (candidate_activation, normalize_gates, forget_gate_floor)
     if cu_seqlens is None:
-        a, b = gates(projected, cell_type, *options)
+        a, b = gates(projected, cell_type, *options, time_delta)
         return recurrence(a, b, initial_state, attention_mask, resets, reset_state)
     offsets = cu_seqlens.tolist()
     results = []
     for n in range(len(offsets) - 1):
         steps = slice(offsets[n], offsets[n + 1])
-        a, b = gates(projected[:, steps], cell_type, *options)
+        gaps = None if time_delta is None else time_delta[:, steps]
+        a, b = gates(projected[:, steps], cell_type, *options, gaps)
         mask = None if attention_mask is None else attention_mask[:, steps]
         sequence_resets = None if resets is None else resets[:, steps]
         state = b.new_zeros(1, b.shape[-1]) if initial_state is None else initial_state[n : n + 1]
@@ -94,15 +102,17 @@ def defined_scan(
 
 
 def run_with_gradients(scan, projected, cell_type, initial_state=None, weights=None, **options):
-    """Returns the results of a scan and its gradients by name: h, final, d_projected, and d_initial and d_reset if given.
+    """Returns the results of a scan and its gradients by name: h, final, d_projected, and d_initial, d_reset, d_gaps if given.
 
     The loss is the weighted sum of h and the final state. The weights are random (or `weights`, a pair), so that no two
     gradients that reach the scan are equal.
     """
-    inputs = {"d_projected": projected, "d_initial": initial_state, "d_reset": options.get("reset_state")}
+    inputs = {"d_projected": projected, "d_initial": initial_state}
+    inputs |= {"d_reset": options.get("reset_state"), "d_gaps": options.get("time_delta")}
     inputs = {name: x.detach().requires_grad_() for name, x in inputs.items() if x is not None}
-    if "d_reset" in inputs:
-        options["reset_state"] = inputs["d_reset"]
+    for name, option in (("d_reset", "reset_state"), ("d_gaps", "time_delta")):
+        if name in inputs:
+            options[option] = inputs[name]
     h, final = scan(inputs["d_projected"], cell_type, inputs.get("d_initial"), **options)
     if weights is None:
         weights = loss_weights(h, final)

@@ -71,6 +71,8 @@ class Case(NamedTuple):
         features = make_features(self.feature, self.batch, self.time, self.channels)
         if "reset_state" in features:
             features["reset_state"] = features["reset_state"].to(dtype)
+        if "time_delta" in features:
+            features["time_delta"] = features["time_delta"].to(torch.promote_types(dtype, torch.float32))
         packed = features.get("cu_seqlens")
         rows = self.batch if packed is None else len(packed) - 1
         width = CELLS[self.cell][2] * self.channels
@@ -88,7 +90,7 @@ class Case(NamedTuple):
 
 
 def make_features(names, batch, time, channels=None):
-    """Returns keyword arguments of the scan (masks, resets, reset states, packing) for names joined by "+"."""
+    """Returns keyword arguments of the scan (masks, resets, reset states, gaps, packing) for names joined by "+"."""
     generator = torch.Generator().manual_seed(time)
     out = {}
     for name in names.split("+"):
@@ -116,6 +118,9 @@ def make_features(names, batch, time, channels=None):
             out["reset_state"] = torch.randn(channels, generator=generator)
         elif name == "reset_states":  # one for each step
             out["reset_state"] = torch.randn(batch, time, channels, generator=generator)
+        elif name == "gaps":  # from short to long, and some of 0
+            gaps = torch.empty(batch, time).log_normal_(0, 2, generator=generator)
+            out["time_delta"] = gaps.masked_fill(torch.rand(batch, time, generator=generator) > 0.8, 0.0)
         elif name == "packed":  # with empty sequences at the start, inside and at the end, and sequences of one step
             bounds = [0, 0, 1, time // 3, time // 3, time // 3 + 1, time // 2, time - 1, time, time]
             out["cu_seqlens"] = torch.tensor(sorted(bounds), dtype=torch.int32)
@@ -147,8 +152,9 @@ def feature_cases(time=37, channels=5):
 def expected(case: Case, dtype=torch.float64):
     """Returns the result of the float64 definition for a case whose inputs are rounded to `dtype`."""
     projected, state, features = case.inputs(dtype)
-    if "reset_state" in features:
-        features["reset_state"] = features["reset_state"].double()
+    for name in ("reset_state", "time_delta"):
+        if name in features:
+            features[name] = features[name].double()
     state = None if state is None else state.double()
     return run_with_gradients(defined_scan, projected.double(), case.cell_type, state, **case.options, **features)
 

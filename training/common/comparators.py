@@ -84,27 +84,15 @@ def paper_block(cell_type: str) -> Callable[[Size], nn.Module]:
     return lambda size: Comparator(MinRNNForCausalLM(_paper(cell_type, size)))
 
 
-def signed_floors(num_layers: int) -> list[float]:
-    """Returns floors of the decay that let the first block change the sign of its state, with the default in the others.
-
-    >>> signed_floors(1), signed_floors(3)
-    ([-1.0], [-1.0, 0.45, 0.9])
-    """
-    default = MinRNNConfig(num_hidden_layers=num_layers)
-    return [-1.0, *(default.layer_forget_gate_floor(layer) for layer in range(1, num_layers))]
-
-
-def default_block(cell_type: str, signed: bool = False, **options: Any) -> Callable[[Size], nn.Module]:
+def default_block(cell_type: str, **options: Any) -> Callable[[Size], nn.Module]:
     """Returns a function that makes this project's block; its sizes relate to the paper's as the defaults do.
 
     Args:
         cell_type (`str`): "mingru" or "minlstm".
-        signed (`bool`): Whether the decay of the first block can be negative, which lets a model track states.
         options: Further fields of `MinRNNConfig`.
     """
 
     def make(size: Size) -> nn.Module:
-        floors = {"forget_gate_floor": signed_floors(size.num_layers)} if signed else {}
         mlp = max(0.0, size.mlp - 2 * size.expansion)
         config = MinRNNConfig(
             cell_type=cell_type,
@@ -117,7 +105,6 @@ def default_block(cell_type: str, signed: bool = False, **options: Any) -> Calla
             dropout=size.dropout,
             initializer_range=size.initializer_range,
             tie_word_embeddings=False,
-            **floors,
             **options,
         )
         return Comparator(MinRNNForCausalLM(config))
@@ -235,10 +222,12 @@ COMPARATORS: dict[str, Entry] = {
     "minlstm": Entry(paper_block("minlstm"), state_from_size=True),
     "mingru-default": Entry(default_block("mingru"), state_from_size=True),
     "minlstm-default": Entry(default_block("minlstm"), state_from_size=True),
-    "mingru-plain": Entry(default_block("mingru", forget_gate_floor=0.0), state_from_size=True),
-    "mingru-signed": Entry(default_block("mingru", signed=True), state_from_size=True),
-    "minlstm-signed": Entry(default_block("minlstm", signed=True), state_from_size=True),
-    "minlstm-raw-signed": Entry(default_block("minlstm", signed=True, normalize_gates=False), state_from_size=True),
+    "mingru-plain": Entry(default_block("mingru", forget_gate_floor="plain"), state_from_size=True),
+    "mingru-signed": Entry(default_block("mingru", forget_gate_floor="signed"), state_from_size=True),
+    "minlstm-signed": Entry(default_block("minlstm", forget_gate_floor="signed"), state_from_size=True),
+    "minlstm-raw-signed": Entry(
+        default_block("minlstm", forget_gate_floor="signed", normalize_gates=False), state_from_size=True
+    ),
     "transformer": Entry(gpt2, any_length=False),
     "llama": Entry(llama),
     "gru": Entry(torch_block(nn.GRU), state_from_size=True),

@@ -42,7 +42,8 @@ class Recipe:
         weight_decay (`float`): Weight decay of weight matrices, except those that compute gates.
         clip (`float`): Largest norm of the gradient.
         warmup (`int`): Steps of a linear rise of the learning rate.
-        schedule (`str`): Learning rate after the warm-up: "constant", or "cosine" down to a twentieth.
+        schedule (`str`): Learning rate after the warm-up: "constant", "cosine" down to a twentieth, or "wsd", constant and then
+            linearly down to a twentieth in the last 30 % of the steps.
         every (`int`): Steps between two evaluations on the validation part.
         metric (`str`): "accuracy" or "loss": decides which state is the best.
         solved (`float`): Validation accuracy at which a run ends; more than 1 for never.

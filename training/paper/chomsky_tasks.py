@@ -49,6 +49,7 @@ FULL = {
     "mlp": 4.0,
     "initializer_range": 0.05,
     "batches": 32,
+    "schedule": "constant",
 }
 SMALL = {
     "models": ["mingru", "minlstm", "mingru-signed", "minlstm-signed", "gru", "lstm", "llama"],
@@ -72,7 +73,9 @@ CPU = SMALL | {
     ],
     "tasks": ["parity", "cycle_nav"],
     "seeds": [0, 1, 2, 3, 4],
+    "rates": [3e-3, 1e-2],
     "lengths": [40, 64, 128, 256, 512, 1024],
+    "schedule": "wsd",
 }
 
 
@@ -97,6 +100,7 @@ def main(argv: list[str] | None = None) -> dict:
     made.add_argument(
         "--batches", type=positive_int, help=f"batches of {ROWS} rows: of the test at each length, of validation in all"
     )
+    made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "chomsky_tasks", "Chomsky tasks")
     options = experiment.options
     results = experiment.open_results(lengths=options.lengths)
@@ -135,7 +139,7 @@ def _group(experiment: Experiment, name: str, task: Task, size: Size, parameters
         size=size,
         parameters=parameters,
         task=task,
-        recipe={"lengths": (1, LONGEST), "solved": SOLVED},
+        recipe={"lengths": (1, LONGEST), "solved": SOLVED, "schedule": options.schedule},
         validation=validation,
         judge=judge,
         options={"tasks": task.name},

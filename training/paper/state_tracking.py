@@ -67,6 +67,7 @@ FULL = {
     "mlp": 4.0,
     "initializer_range": 0.1,
     "batches": 8,
+    "schedule": "cosine",
 }
 SLOW = ("mamba", "scans-signed-givens")  # on a CPU
 SMALL = {
@@ -128,6 +129,7 @@ def main(argv: list[str] | None = None) -> dict:
         type=positive_int,
         help=f"batches of {ROWS} rows of the test at each length; of validation half of them",
     )
+    made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "state_tracking", "state tracking")
     options = experiment.options
     results = experiment.open_results(lengths=options.lengths)
@@ -168,7 +170,7 @@ def _group(experiment: Experiment, name: str, task: Task, size: Size, parameters
         size=size,
         parameters=parameters,
         task=task,
-        recipe={"lengths": tuple(options.train_lengths), "solved": SOLVED},
+        recipe={"lengths": tuple(options.train_lengths), "solved": SOLVED, "schedule": options.schedule},
         validation=lambda: task.fixed("validation", ROWS, options.validation_length, half),
         judge=judge,
         options={"tasks": task.name},

@@ -31,6 +31,16 @@ FURTHER_OPTIONS = {
     SPREAD: {},
 }
 OPTIONS = DEFAULT_OPTIONS | FURTHER_OPTIONS
+# Decays that can change sign, and cells that are tried with and without them.
+SIGN_OPTIONS = {
+    "sign in the first block": {"forget_gate_floor": "signed"},
+    "sign in all blocks": {"forget_gate_floor": -1.0},
+}
+CELL_OPTIONS = {
+    "minLSTM": {"cell_type": "minlstm", "gate_bias": 0.0},
+    "minLSTM, not normalized": {"cell_type": "minlstm", "gate_bias": 0.0, "normalize_gates": False},
+}
+ALL_OPTIONS = OPTIONS | SIGN_OPTIONS | CELL_OPTIONS
 PAPER, DEFAULT, ALL = "paper", "default", "default + all further"
 TOLERANCE = 0.03  # largest relative difference of the parameters
 
@@ -39,7 +49,10 @@ def _variants() -> dict[str, tuple[str, ...]]:
     default = tuple(DEFAULT_OPTIONS)
     named = {PAPER: (), **{f"{PAPER} + {name}": (name,) for name in OPTIONS}, DEFAULT: default}
     named |= {f"{DEFAULT} - {left}": tuple(name for name in default if name != left) for left in default}
-    named |= {f"{DEFAULT} + {name}": (*default, name) for name in FURTHER_OPTIONS}
+    named |= {f"{DEFAULT} + {name}": (*default, name) for name in FURTHER_OPTIONS | SIGN_OPTIONS}
+    first = next(iter(SIGN_OPTIONS))
+    for cell in CELL_OPTIONS:
+        named |= {f"{DEFAULT} + {cell}": (*default, cell), f"{DEFAULT} + {cell} + {first}": (*default, cell, first)}
     return named | {ALL: tuple(OPTIONS)}
 
 
@@ -52,15 +65,19 @@ def baseline_of(name: str) -> str | None:
 
     >>> baseline_of("paper + output gate"), baseline_of("default - state norm"), baseline_of("default")
     ('paper', 'default', None)
+    >>> baseline_of("default + minLSTM + sign in the first block")
+    'default + minLSTM'
     """
-    return None if name in (PAPER, DEFAULT) else name.partition(" ")[0]
+    if name in (PAPER, DEFAULT):
+        return None
+    return name.rpartition(" + ")[0] or name.rpartition(" - ")[0]
 
 
 def make_config(
     options: Iterable[str], vocab_size: int, hidden_size: int, layers: int, intermediate_size: int
 ) -> MinRNNConfig:
-    """Returns the configuration of the paper's block with these options of `OPTIONS`; embeddings are untied."""
-    fields = {key: value for name in options for key, value in OPTIONS[name].items()}
+    """Returns the configuration of the paper's block with these options of `ALL_OPTIONS`; embeddings are untied."""
+    fields = {key: value for name in options for key, value in ALL_OPTIONS[name].items()}
     return MinRNNConfig.paper(
         vocab_size=vocab_size,
         hidden_size=hidden_size,

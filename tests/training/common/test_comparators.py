@@ -58,7 +58,9 @@ FEWER |= {name: SHAPES[-1:] for name in ("mingru-plain", "mingru-signed", "minls
 BUILT = [(name, shape) for name in HERE for shape in FEWER.get(name, SHAPES)]
 
 
-@pytest.mark.parametrize(("name", "shape"), BUILT, ids=lambda part: part if isinstance(part, str) else part["hidden_size"])
+@pytest.mark.parametrize(
+    ("name", "shape"), BUILT, ids=lambda part: part if isinstance(part, str) else part["hidden_size"]
+)
 def test_parameters_within_five_percent(name, shape):
     with torch.device("meta"):
         reference = count(build("mingru", **shape))

@@ -67,7 +67,7 @@ def test_one_option_at_a_time_and_all_together():
         if baseline := baseline_of(name):
             difference = set(options) ^ set(VARIANTS[baseline])
             assert len(difference) == (2 if name == ALL else 1)
-    assert set(VARIANTS[ALL]) == set(OPTIONS) and len(VARIANTS) == 19
+    assert set(VARIANTS[ALL]) == set(OPTIONS) and len(VARIANTS) == 25
     assert [*FINALISTS] == [PAPER, DEFAULT, *(f"default - {name}" for name in DEFAULT_OPTIONS)]
 
 
