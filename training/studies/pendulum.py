@@ -33,7 +33,6 @@ from torch import nn
 
 from hf_minrnn import MinGRU, MinLSTM, MinRNNConfig, MinRNNModel
 from training.common.command_line import make_parser, positive, positive_int, reported, result_file, whole
-from training.common.comparators import signed_floors
 from training.common.experiment import Run
 from training.common.paths import RESULTS
 from training.common.result_store import ResultStore
@@ -45,7 +44,7 @@ from training.studies.pendulum_data import PENDULUMS, Batch, Pendulum, last_seen
 
 TORCH = {"nn.GRU": nn.GRU, "nn.LSTM": nn.LSTM}
 OURS = {"MinGRU": MinGRU, "MinLSTM": MinLSTM}
-BLOCKS = {"blocks": False, "blocks, signed": True}  # whether the decays of the first block can be negative
+BLOCKS = {"blocks": "rising", "blocks, signed": "signed"}  # their forget_gate_floor
 LAYERS = 2
 DECAY = {"decay": "learnable", "decay_rate": 0.05, "log1p_delta": True}  # of mingru-scans, as in its benchmark
 
@@ -96,10 +95,9 @@ class Blocks(nn.Module):
         signed (`bool`): Whether the decays of the first block can be negative.
     """
 
-    def __init__(self, inputs: int, width: int, signed: bool):
+    def __init__(self, inputs: int, width: int, floor: str):
         super().__init__()
-        floors = {"forget_gate_floor": signed_floors(LAYERS)} if signed else {}
-        config = MinRNNConfig(vocab_size=1, hidden_size=width, num_hidden_layers=LAYERS, **floors)
+        config = MinRNNConfig(vocab_size=1, hidden_size=width, num_hidden_layers=LAYERS, forget_gate_floor=floor)
         self.in_proj = nn.Linear(inputs, width)
         self.model = MinRNNModel(config)
 
