@@ -92,7 +92,7 @@ class Blocks(nn.Module):
     Args:
         inputs (`int`): Features of the input.
         width (`int`): Width of the blocks.
-        signed (`bool`): Whether the decays of the first block can be negative.
+        floor (`str`): Their `forget_gate_floor`.
     """
 
     def __init__(self, inputs: int, width: int, floor: str):
