@@ -73,7 +73,8 @@ CPU = SMALL | {
     ],
     "tasks": ["parity", "cycle_nav"],
     "seeds": [0, 1, 2, 3, 4],
-    "rates": [3e-3, 1e-2],
+    "rates": [1e-2],
+    "steps": 4000,
     "lengths": [40, 64, 128, 256, 512, 1024],
     "schedule": "wsd",
 }
