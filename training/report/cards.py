@@ -243,6 +243,18 @@ def lossy(data: dict) -> str | None:
     return sentence[0].upper() + sentence[1:] + "."
 
 
+def changes_sign(config: dict) -> bool:
+    """Returns whether the decays of a block can be negative, from the fields of the model's configuration.
+
+    >>> changes_sign({"forget_gate_floor": "signed"}), changes_sign({"forget_gate_floor": [0.0, 0.9]}), changes_sign({})
+    (True, False, False)
+    """
+    floor = config.get("forget_gate_floor", 0.0)
+    if isinstance(floor, str):
+        return floor == "signed"
+    return min(floor if isinstance(floor, list) else [floor]) < 0
+
+
 def _render(results: dict, name: str, evaluation: dict | None) -> str:
     args = value_of(results, "args")
     data = value_of(results, "data")
@@ -276,6 +288,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         kept_estimate=value_of(kept, f"heldout_{unit.replace(' ', '_')}_estimate") if kept else None,
         unit=unit,
         overfits=OVERFITS,
+        changes_sign=changes_sign(results.get("config", {})),
         usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
         heldout_notes=heldout_notes(data.get("heldout_seen"), data.get("heldout_copies")),
         known_license=data.get("license"),
