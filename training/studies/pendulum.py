@@ -33,7 +33,6 @@ from torch import nn
 
 from hf_minrnn import MinGRU, MinLSTM, MinRNNConfig, MinRNNModel
 from training.common.command_line import make_parser, positive, positive_int, reported, result_file, whole
-from training.common.comparators import signed_floors
 from training.common.experiment import Run
 from training.common.paths import RESULTS
 from training.common.result_store import ResultStore
@@ -98,8 +97,8 @@ class Blocks(nn.Module):
 
     def __init__(self, inputs: int, width: int, signed: bool):
         super().__init__()
-        floors = {"forget_gate_floor": signed_floors(LAYERS)} if signed else {}
-        config = MinRNNConfig(vocab_size=1, hidden_size=width, num_hidden_layers=LAYERS, **floors)
+        floors = "signed" if signed else "rising"
+        config = MinRNNConfig(vocab_size=1, hidden_size=width, num_hidden_layers=LAYERS, forget_gate_floor=floors)
         self.in_proj = nn.Linear(inputs, width)
         self.model = MinRNNModel(config)
 
