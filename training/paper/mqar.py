@@ -60,6 +60,7 @@ FULL = {
     "mlp": 4.0,
     "initializer_range": 0.1,
     "batches": 16,
+    "schedule": "cosine",
 }
 CPU = {
     "models": ["mingru-default", "mingru-signed", "gru", "llama", "scans-log", "scans-signed-delta"],
@@ -78,6 +79,7 @@ def main(argv: list[str] | None = None) -> dict:
         type=positive_int,
         help=f"batches of {ROWS} rows: of each test, and of validation a quarter of them",
     )
+    made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "mqar", "associative recall in noise")
     options = experiment.options
     results = experiment.open_results(asked=ASKED)
@@ -114,7 +116,7 @@ def _group(experiment: Experiment, name: str, size: Size, parameters: int | None
         size=size,
         parameters=parameters,
         task=task,
-        recipe={"lengths": (length, length), "solved": SOLVED},
+        recipe={"lengths": (length, length), "solved": SOLVED, "schedule": options.schedule},
         validation=lambda: task.fixed("validation", ROWS, length, max(1, options.batches // 4)),
         judge=judge,
         settings={"asked": ASKED, "batches": options.batches},
