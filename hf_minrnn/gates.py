@@ -186,6 +186,13 @@ def _normalized_input_gate(forget, input, work: Workspace):
     return torch.div(p, q, out=w)
 
 
+def _sigmoid_of_minus_u(gates, work: Workspace):
+    # For w = (1 - floor) * sigmoid(u). Swapped gates have the opposite u.
+    if len(gates) == 1:
+        return torch.neg(gates[0], out=work["t"]).sigmoid_()
+    return _normalized_input_gate(gates[1], gates[0], work)
+
+
 def part_gradients(
     grad: torch.Tensor,
     h_prev: torch.Tensor,
@@ -224,7 +231,11 @@ def part_gradients(
         # w = (1 - floor) * sigmoid(u), so dw/du = w * sigmoid(-u), and dh/dw = x - h_prev.
         grad_v = grad.mul_(w)
         grad_u = torch.sub(x, h_prev, out=h_prev).mul_(grad_v)
-        grad_u.addcmul_(grad_u, w, value=-1 / (1 - spec.forget_gate_floor))
+        if spec.forget_gate_floor < 0:
+            # Memory is also long where sigmoid(u) rounds to 1. There 1 - sigmoid(u) would have lost its digits.
+            grad_u.mul_(_sigmoid_of_minus_u(gates, work))
+        else:
+            grad_u.addcmul_(grad_u, w, value=-1 / (1 - spec.forget_gate_floor))
         grad_gates = [grad_u]
         if spec.cell_type == "minlstm":  # u = softplus(-forget) - softplus(-input)
             grad_forget = torch.neg(gates[0], out=work["t"]).sigmoid_().mul_(grad_u).neg_()

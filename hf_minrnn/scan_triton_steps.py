@@ -3,8 +3,8 @@
 a tile. `scan_triton_kernels` explains the terms.
 
 A `factor` says what a step, or a run of steps, does to the state that enters it. It is one minus the (product of) decays, the
-fraction that is taken away, which keeps its precision when a decay rounds to 1. In the affine forms it is the (product of)
-decays itself. A run also adds `end`, the state that it would make of a zero state.
+fraction that is taken away, which keeps its precision when a decay rounds to 1. A decay below 0 has a factor above 1. In the
+affine forms it is the (product of) decays itself. A run also adds `end`, the state that it would make of a zero state.
 
 States from before a boundary are dropped by selection and never by a multiplication by zero, so that no NaN passes.
 
@@ -127,7 +127,7 @@ def part_gradients(grad, before, gate1, gate2, candidate, scale, CELL: tl.conste
         grad_v, grad_logit = grad * p_all, grad * inverse_sum * (v - before)
         grad_gate1, grad_gate2 = -grad_logit * q_all * p, grad_logit * p_all * q
     else:
-        z = sigmoid(gate1)
+        z = sigmoid(gate1)  # 1 - z has the error of z, as 1 + decay has for a floor of -1
         grad_v = grad * z * scale
         grad_gate1 = grad_v * (1 - z) * (v - before)
         grad_gate2 = grad_gate1
@@ -166,7 +166,7 @@ def retreat(grad, factor, AFFINE: tl.constexpr):
 @jit
 def join(factor, end, start_factor, start, next_factor, next_end, next_start_factor, next_start):
     # Joins two groups of runs: the factor and end of all runs, and those of all runs but the last. Behind a boundary the factor
-    # is 1, and nothing from before it counts.
+    # is 1, and nothing from before it counts. The same is true behind a decay of 0.
     joined_end = tl.where(next_factor == 1, next_end, next_end + tl.fma(-next_factor, end, end))
     joined_start = tl.where(next_start_factor == 1, next_start, next_start + tl.fma(-next_start_factor, end, end))
     joined_factor = extend_by_run(factor, next_factor, False)

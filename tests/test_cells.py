@@ -16,7 +16,7 @@ from hf_minrnn.layers import MinRNNBase
 
 OPTIONS = [
     (MinGRUCell, {}),
-    (MinGRUCell, {"candidate_activation": "identity", "forget_gate_floor": 0.5}),
+    (MinGRUCell, {"candidate_activation": "identity", "forget_gate_floor": -1.0}),
     (MinLSTMCell, {}),
     (MinLSTMCell, {"normalize_gates": False, "bias": False}),
 ]

@@ -2,6 +2,8 @@
 import copy
 import importlib
 import inspect
+import json
+import math
 import re
 import shutil
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.model_cases import CONFIGS, PLACES, build, close, pad, token_ids
 from support.model_definition import logits as defined_logits
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, pipeline
@@ -163,6 +166,32 @@ def test_save_and_load_through_auto_classes(name, tmp_path):
     assert torch.equal(base(ids).last_hidden_state, model.model(ids).last_hidden_state)
     half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert half.dtype == torch.bfloat16 and half(ids).logits.dtype == torch.bfloat16
+
+
+# What earlier code saved for fresh models, and what it computed in float64. By name: the config, the shapes of the weights, and
+# the last logits of both rows of EARLIER_IDS with the weights of `earlier_weights`.
+EARLIER = json.loads((Path(__file__).parent / "support" / "earlier_checkpoints.json").read_text())
+EARLIER_IDS = torch.arange(24).view(2, 12) * 5 % 13
+
+
+def earlier_weights(shapes):
+    """Returns a state dict of numbers that do not depend on a random generator."""
+    tensors = {}
+    for n, (name, shape) in enumerate(shapes.items()):
+        steps = torch.arange(math.prod(shape), dtype=torch.float64)
+        tensors[name] = torch.sin((n + 1) * steps + n).float().view(shape)
+    return tensors
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_checkpoints_of_earlier_code_give_the_same_logits(name, tmp_path):
+    earlier = EARLIER[name]
+    (tmp_path / "config.json").write_text(json.dumps(earlier["config"]))
+    save_file(earlier_weights(earlier["shapes"]), tmp_path / "model.safetensors", {"format": "pt"})
+    want = torch.tensor(earlier["logits"], dtype=torch.float64)
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-5)):
+        model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+        assert close(model(EARLIER_IDS).logits[:, -1].double(), want, tolerance)
 
 
 WEIGHT_NAMES = """

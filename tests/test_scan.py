@@ -33,17 +33,17 @@ from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
 # tiles of several chunks each, with a remainder.
 WIDE = [
     Case("mingru", "g", 2, 97, 3073),
-    Case("minlstm", "identity", 1, 43, 6145),
-    Case("minlstm_raw", "g", 2, 45, 3201),
+    Case("minlstm", "identity", 1, 43, 6145, -1.0),
+    Case("minlstm_raw", "g", 2, 45, 3201, -0.5),
 ]
 CHUNKED = [
-    Case("mingru", "identity", 3, 301, 683),
-    Case("minlstm", "g", 1, 613, 1025),
+    Case("mingru", "identity", 3, 301, 683, -1.0),
+    Case("minlstm", "g", 1, 613, 1025, -0.5),
     Case("minlstm_raw", "g", 1, 341, 2049),
 ]
 # Resets to a state that is given, over chunks with and without one, over tiles, and in a plain loop.
 RESTARTED = [
-    Case("mingru", "g", 2, 301, 5, feature="resets_rare+reset_state"),
+    Case("mingru", "g", 2, 301, 5, -1.0, feature="resets_rare+reset_state"),
     Case("minlstm", "identity", 1, 341, 2049, state=False, feature="mask+resets_rare+reset_state"),
     Case("mingru", "identity", 2, 43, 3073, feature="resets+reset_state"),
 ]
@@ -83,7 +83,7 @@ def test_the_grid_has_every_pair():
         rows.append((case.feature, kind, case.time, dtype, case.floor, case.state))
         assert case.channels % 2 == 1
     choices = [set(column) for column in zip(*rows, strict=True)]
-    assert choices[2] == {1, 2, 63, 64, 129, 1000} and [len(choice) for choice in choices[3:]] == [4, 2, 2]
+    assert choices[2] == {1, 2, 63, 64, 129, 1000} and [len(choice) for choice in choices[3:]] == [4, 4, 2]
     for i, j in itertools.combinations(range(len(choices)), 2):
         assert {(row[i], row[j]) for row in rows} == set(itertools.product(choices[i], choices[j]))
 
@@ -97,7 +97,7 @@ def test_the_wide_cases_take_the_paths_they_are_meant_for():
         assert sum(chunks > 1 for _, chunks, _ in places) >= 2 and places[-1][1] == 1
 
 
-ALONE = [Case("mingru", "g", 2, 9, 3), Case("minlstm_raw", "identity", 1, 9, 3, 0.3, True, "packed")]
+ALONE = [Case("mingru", "g", 2, 9, 3), Case("minlstm_raw", "identity", 1, 9, 3, -1.0, True, "packed")]
 
 
 @every_backend
@@ -193,7 +193,7 @@ def test_empty_inputs(backend):
 @every_cell
 def test_reduced_precision_is_float32_rounded_once(cell, backend, dtype):
     """Compared with float32 on the same backend, which is closer than the float64 definition."""
-    case = Case(cell, "g", 2, 70, 5, 0.2)
+    case = Case(cell, "g", 2, 70, 5, -1.0)
     projected, state, _ = case.inputs(dtype)
     with torch.no_grad():
         got, want = (
@@ -241,13 +241,15 @@ def extreme_inputs(parts, dtype):
     "dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["float32", "bfloat16", "float16"]
 )
 @every_backend
-@pytest.mark.parametrize("candidate", ["g", "identity"])
+@pytest.mark.parametrize("candidate, floor", [("g", 0.0), ("identity", -1.0)])
 @every_cell
-def test_extreme_projections_stay_finite(cell, candidate, backend, dtype):
+def test_extreme_projections_stay_finite(cell, candidate, floor, backend, dtype):
     projected = extreme_inputs(CELLS[cell][2], dtype)
     state = torch.full((2, 33), 1e3)
-    options = {**cell_options(cell), "candidate_activation": candidate}
+    options = {**cell_options(cell), "candidate_activation": candidate, "forget_gate_floor": floor}
     got = run_with_gradients(minrnn_scan, projected, options.pop("cell_type"), state, backend=backend, **options)
+    if floor < 0 and dtype == torch.float16:  # the state grows, and a gradient beyond float16 is infinite
+        got = {"h": got["h"], "final": got["final"]}
     assert all(value.isfinite().all() for value in got.values())
     if dtype == torch.float32:
         want = run_with_gradients(defined_scan, projected.double(), CELLS[cell][0], state.double(), **options)
@@ -265,6 +267,14 @@ def test_float16_saturates(backend):
     with torch.no_grad():
         h, final = minrnn_scan(projected[:, :1], "minlstm", final, normalize_gates=False, backend=backend)
     assert h.item() == 65504 and final.item() > 2e5
+    signs = 1 - 2.0 * (torch.arange(20) % 2)
+    projected = torch.full((1, 20, 2), 1e4, dtype=torch.float16)  # a decay of -1, and candidates of alternating sign
+    projected[0, :, 1] *= signs
+    options = {"candidate_activation": "identity", "forget_gate_floor": -1.0, "backend": backend}
+    h, final = minrnn_scan(projected, "mingru", **options)
+    want = torch.arange(1, 21) * 2e4 * signs
+    torch.testing.assert_close(h.flatten().float(), want.clamp(-65504, 65504), rtol=1e-3, atol=0)
+    torch.testing.assert_close(final.item(), want[-1].item())
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def scan_op():
 OP_CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 OP_CASES = [
     (Case("mingru", "g", 2, 40, 5), torch.float32, "torch"),
-    (Case("mingru", "g", 2, 40, 5), torch.bfloat16, "torch"),
+    (Case("mingru", "g", 2, 40, 5, -1.0), torch.bfloat16, "torch"),
     (Case("mingru", "g", 2, 20, 5), torch.bfloat16, "reference"),
     (Case("minlstm", "g", 3, 37, 3, feature="mask+resets"), torch.bfloat16, "torch"),
     (Case("minlstm_raw", "g", 1, 37, 3, feature="packed"), torch.float32, "torch"),
@@ -172,7 +172,7 @@ def test_gradcheck(backend):
     mask = make_features("mask", 2, 5)["attention_mask"]
     resets = torch.arange(5) == torch.tensor([[1], [3]])
     inputs = [x.clone().requires_grad_() for x in (projected, state, state[0] + 1)]
-    for floor in (0.0, 0.4):
+    for floor in (0.4, -1.0):
 
         def scan(p, s, r, floor=floor):
             options = {"attention_mask": mask, "resets": resets, "reset_state": r, "backend": backend}
@@ -188,7 +188,7 @@ def test_second_derivatives_of_the_associative_backend(cell):
     resets = torch.arange(4)[None] == 2
 
     def scan(p, s, r):
-        options = {**cell_options(cell), "resets": resets, "reset_state": r}
+        options = {**cell_options(cell), "resets": resets, "reset_state": r, "forget_gate_floor": -1.0}
         return minrnn_scan(p, initial_state=s, **options, backend="associative")
 
     assert torch.autograd.gradgradcheck(scan, inputs)
@@ -325,7 +325,7 @@ def test_one_step_does_not_call_the_op_and_agrees_with_it(cell, backend, dtype, 
     for before in (None, state):
         for mask in masks:
             for start in (None, 0, 1 - state[0]):
-                options = {**cell_options(cell), "attention_mask": mask, "backend": backend}
+                options = {**cell_options(cell), "attention_mask": mask, "backend": backend, "forget_gate_floor": -1.0}
                 if start is not None:
                     options["resets"] = torch.tensor([[False], [False], [True]])
                     options["reset_state"] = start if isinstance(start, torch.Tensor) else None

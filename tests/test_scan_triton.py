@@ -18,6 +18,7 @@ import torch
 from support.definition import assert_runs_close, defined_scan, run_with_gradients
 from support.scan_cases import (
     CELLS,
+    FLOORS,
     KINDS,
     TOLERANCES,
     Case,
@@ -34,7 +35,7 @@ from support.scan_cases import (
 from torch.utils.checkpoint import checkpoint
 
 from hf_minrnn import scan as scan_module
-from hf_minrnn import scan_triton
+from hf_minrnn import scan_triton, scan_triton_kernels
 from hf_minrnn.gates import ScanSpec
 from hf_minrnn.scan import linear_scan, minrnn_scan, scan_step
 
@@ -125,7 +126,7 @@ def test_values_and_gradients(case, dtype):
 
 def plain_cases(time=11, channels=3):
     for i, (cell, candidate) in enumerate(KINDS):
-        yield Case(cell, candidate, 2, time, channels, floor=0.4 * (i % 2), state=i % 3 > 0)
+        yield Case(cell, candidate, 2, time, channels, FLOORS[i % 4], state=i % 3 > 0)
 
 
 def tiled():
@@ -170,7 +171,7 @@ def test_linear_scan(tiling, features, monkeypatch):
     "case",
     [
         Case("mingru", "g", 2, 11, 3, 0.4, feature="mask+resets+reset_states"),
-        Case("minlstm", "identity", 2, 11, 3, feature="mask+resets+reset_states"),
+        Case("minlstm", "identity", 2, 11, 3, -1.0, feature="mask+resets+reset_states"),
         Case("minlstm", "g", 2, 11, 3, 0.4, feature="mask+gaps"),
     ],
     ids=str,
@@ -195,19 +196,18 @@ def test_gaps_of_zero_have_a_gradient(cell, monkeypatch):
 
 
 @runs_kernels
-@every_cell
-def test_extreme_projections_stay_finite(cell, monkeypatch):
+@pytest.mark.parametrize("cell, floor", [("mingru", -1.0), ("minlstm", 0.0), ("minlstm_raw", -1.0)])
+def test_extreme_projections_stay_finite(cell, floor, monkeypatch):
     set_tiling(monkeypatch, "two runs")
     parts = CELLS[cell][2]
     corners = torch.cartesian_prod(*[torch.tensor([-1e4, -89.0, 0.0, 89.0, 1e4])] * parts)
     if INTERPRETED:
         corners = corners[:: len(corners) // 24]
     projected = corners.T.flatten().expand(1, 5, -1).clone()
-    args = (projected, CELLS[cell][0], torch.full((1, len(corners)), 1e3))
-    got = triton_run(*args, normalize_gates=CELLS[cell][1])
-    want = run_with_gradients(
-        defined_scan, *(x.double() if isinstance(x, torch.Tensor) else x for x in args), normalize_gates=CELLS[cell][1]
-    )
+    state = torch.full((1, len(corners)), 1e3)
+    options = {"normalize_gates": CELLS[cell][1], "forget_gate_floor": floor}
+    got = triton_run(projected, CELLS[cell][0], state, **options)
+    want = run_with_gradients(defined_scan, projected.double(), CELLS[cell][0], state.double(), **options)
     assert_runs_close(got, want, *TOLERANCES[torch.float32])
 
 
@@ -240,7 +240,7 @@ def test_no_nan_leaks_over_a_boundary(tiling, n, place, monkeypatch):
     packing = {"cu_seqlens": torch.tensor([0, 6 * n, 6 * n, 12 * n])}
     for options in ({"resets": time.expand(2, -1) == 6 * n}, {"attention_mask": hidden.expand(2, -1)}, packing):
         rows, before = (slice(1), state[:1].repeat(3, 1)) if "cu_seqlens" in options else (slice(2), state)
-        one, two = (triton_run(p[rows], "minlstm", before, **options) for p in (projected, bad))
+        one, two = (triton_run(p[rows], "minlstm", before, forget_gate_floor=-1.0, **options) for p in (projected, bad))
         masked = "attention_mask" in options
         assert torch.equal(*(x["h"][:, hidden if masked else beyond] for x in (one, two)))
         assert torch.equal(one["d_projected"][:, beyond | masked], two["d_projected"][:, beyond | masked])
@@ -332,14 +332,15 @@ def test_opcheck_and_compile(monkeypatch):
 @every_cell
 def test_step(cell, dtype):
     options = cell_options(cell)
-    spec = ScanSpec(options["cell_type"], "g", options["normalize_gates"], 0.3)
+    spec = ScanSpec(options["cell_type"], "g", options["normalize_gates"])
     wide, state = random_inputs(cell, 3, 2, 5, dtype)
     (wide, state), address = move_to(DEVICE, wide[:, 1], state.to(torch.promote_types(dtype, torch.float32))), None
-    for view, before in (
-        (wide, state),
-        (wide[:, : 3 * spec.num_parts], state[:, :3].contiguous()),
-        (wide[:0], state[:0]),
+    for view, before, floor in (
+        (wide, state, 0.3),
+        (wide[:, : 3 * spec.num_parts], state[:, :3].contiguous(), -1.0),
+        (wide[:0], state[:0], 0.0),
     ):
+        spec = spec._replace(forget_gate_floor=floor)
         want = scan_step(view, before.clone(), spec)
         address = before.data_ptr()
         h = scan_triton.step_(view, before, spec)
@@ -403,6 +404,27 @@ def test_wrong_cu_seqlens_do_not_cause_access_outside_the_tensors(wrong):
 
 
 # --- without kernels -------------------------------------------------------------------------------------------------
+
+
+def test_every_floor_launches_the_same_kernel(monkeypatch):
+    """Triton compiles no kernel for a value of a float. It would for an integer or a constant."""
+    launches = []
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda **arguments: launches.append(arguments)
+
+    monkeypatch.setitem(scan_triton_kernels.KERNELS, "scan_step", Kernel())
+    projected, state = torch.zeros(2, 6), torch.zeros(2, 3)
+    for floor in FLOORS:
+        scan_triton.step_(projected, state, ScanSpec("mingru", forget_gate_floor=floor))
+        arguments = launches[-1]
+        scales = [arguments.pop("scale"), arguments.pop("scale_rest")]
+        assert [type(scale) for scale in scales] == [float, float] and sum(scales) == 1 - floor
+        del arguments["h"]  # new memory
+    assert all(arguments.keys() == launches[0].keys() for arguments in launches)
+    for name, value in launches[0].items():
+        assert all(arguments[name] is value or arguments[name] == value for arguments in launches), name
 
 
 def test_every_tile_is_a_power_of_two_and_covers_every_size():

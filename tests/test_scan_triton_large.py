@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 LARGE = [
     (Case("mingru", "g", 2, 1000, 65, 0.5), torch.float32),
-    (Case("minlstm", "identity", 8, 300, 2048), torch.bfloat16),
-    (Case("minlstm", "g", 40, 129, 2048), torch.float32),
+    (Case("minlstm", "identity", 8, 300, 2048, -1.0), torch.bfloat16),
+    (Case("minlstm", "g", 40, 129, 2048, -0.5), torch.float32),
     (Case("mingru", "identity", 40, 130, 2048, feature="mask+resets+reset_state"), torch.bfloat16),
     (Case("minlstm_raw", "g", 1, 20011, 200, feature="mask+resets_rare+packed+reset_state"), torch.float32),
-    (Case("mingru", "g", 1, 20011, 256), torch.float16),
+    (Case("mingru", "g", 1, 20011, 256, -1.0), torch.float16),
 ]
 
 
@@ -38,13 +38,15 @@ def test_large_shapes_on_a_gpu(case, dtype):
 
 
 @pytest.mark.parametrize("channels", [64, 4096])
-def test_a_long_memory_on_a_gpu(channels):
-    """Gates around -15 over 100,000 steps: 1 - decay is carried, as the decay itself would round to 1."""
+@pytest.mark.parametrize("floor, gate, limit", [(0.0, -15.0, 1e-4), (-1.0, -15.0, 1e-4), (-1.0, 7.6, 1e-3)])
+def test_a_long_memory_on_a_gpu(floor, gate, limit, channels):
+    """Over 100,000 steps: 1 - decay is carried, as a decay near 1 would round to 1. A decay near -1 is rounded."""
     projected = torch.randn(1, 100_000, 2 * channels, device="cuda")
-    projected[..., :channels] -= 15
-    got, _ = minrnn_scan(projected, "mingru", candidate_activation="identity", backend="triton")
-    want, _ = minrnn_scan(projected.double(), "mingru", candidate_activation="identity", backend="torch")
-    assert (got - want).abs().max() < 1e-4 * want.abs().max()
+    projected[..., :channels] += gate
+    options = {"candidate_activation": "identity", "forget_gate_floor": floor}
+    got, _ = minrnn_scan(projected, "mingru", **options, backend="triton")
+    want, _ = minrnn_scan(projected.double(), "mingru", **options, backend="torch")
+    assert (got - want).abs().max() < limit * want.abs().max()
 
 
 def test_a_step_in_a_cuda_graph():

@@ -55,7 +55,7 @@ def test_the_files_import_without_triton():
     assert done.stdout.split() == ["scan_fwd", "scan_bwd", "scan_reduce", "scan_step", "True"], done.stderr
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.6])
+@pytest.mark.parametrize("floor", [0.0, 0.6, -1.0])
 @every_cell
 def test_gates_and_gradients(cell, floor, steps):
     spec = SPECS[cell]._replace(forget_gate_floor=floor if cell != "linear" else 0.0)
@@ -80,8 +80,9 @@ def test_gates_and_gradients(cell, floor, steps):
 def test_joined_runs_are_their_steps_in_order(affine, steps):
     """Four runs joined in any grouping equal all of their steps, and all but those of the last run, in order."""
     cell, join = ("linear", steps.join_affine) if affine else ("mingru", steps.join)
-    w, x = torch.rand(4, 5, 3, dtype=torch.float64), random(4, 5, 3)
-    w[2, 3] = 0.0 if affine else 1.0  # a boundary
+    decays, x = 2 * torch.rand(4, 5, 3, dtype=torch.float64) - 1, random(4, 5, 3)
+    decays[2, 3] = 0.0  # a boundary
+    w = decays if affine else 1 - decays
     none, zero = torch.full((3,), float(affine), dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     runs = []
     for run in range(4):
@@ -106,13 +107,14 @@ def test_joined_runs_are_their_steps_in_order(affine, steps):
     assert join(*bad, *c)[1].isfinite().all() and not join(*bad, *b)[1].isfinite().any()
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.5])
 @pytest.mark.parametrize("affine", [False, True])
-def test_nan_does_not_pass_a_boundary(affine, steps):
+def test_nan_does_not_pass_a_boundary(affine, factor, steps):
     """Joins a run of NaN, a run with a boundary and a run after it, which must not see the NaN."""
     join = steps.join_affine if affine else steps.join
-    bad, gone, some = (torch.tensor([x], dtype=torch.float64) for x in (float("nan"), 0.0 if affine else 1.0, 0.5))
+    bad, gone, some = (torch.tensor([x], dtype=torch.float64) for x in (float("nan"), 0.0 if affine else 1.0, factor))
     first, boundary, after = (bad, bad, bad, bad), (gone, some, gone, some), (some, some, some, some)
     joined = join(*first, *boundary)
-    assert [x.item() for x in joined] == [gone, 0.5, gone, 0.5]
+    assert [x.item() for x in joined] == [gone, factor, gone, factor]
     assert [x.item() for x in join(*joined, *after)] == [x.item() for x in join(*boundary, *after)]
     assert [x.item() for x in join(*first, *join(*boundary, *after))] == [x.item() for x in join(*boundary, *after)]

@@ -11,8 +11,12 @@ CONFIGS = {
     "minlstm": MinRNNConfig(cell_type="minlstm", **SMALL),
     "mingru-paper": MinRNNConfig.paper("mingru", expand_ratio=1.5, **SMALL),
     "minlstm-paper": MinRNNConfig.paper("minlstm", normalize_gates=False, learn_initial_state=True, **SMALL),
-    "minlstm-mixer": MinRNNConfig(cell_type="minlstm", conv_position="mixer", **SMALL),
-    "no-conv": MinRNNConfig(expand_ratio=1.0, conv_kernel_size=0, learn_initial_state=True, **SMALL),
+    "minlstm-mixer": MinRNNConfig(
+        cell_type="minlstm", conv_position="mixer", forget_gate_floor=[-1.0, 0.45, 0.9], **SMALL
+    ),
+    "no-conv": MinRNNConfig(
+        expand_ratio=1.0, conv_kernel_size=0, learn_initial_state=True, forget_gate_floor=[-0.5, -1.0, 0.9], **SMALL
+    ),
     "bare": MinRNNConfig(
         conv_kernel_size=2,
         conv_position="mixer",

@@ -22,6 +22,7 @@ CELLS = {  # name: (cell_type, normalize_gates, parts of the projected input)
     "minlstm": ("minlstm", True, 3),
     "minlstm_raw": ("minlstm", False, 3),
 }
+FLOORS = (0.0, 0.7, -1.0, -0.5)  # below 0, decays have either sign
 # Largest relative errors of values and gradients.
 TOLERANCES = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 5e-5)}
 
@@ -142,7 +143,7 @@ def feature_cases(time=37, channels=5):
         for j, cell in enumerate(CELLS):
             batch = 1 if "packed" in feature else 3
             candidate = ("g", "identity")[(i + j) % 2]
-            floor = (0.0, 0.7)[(i + j) // 2 % 2]
+            floor = FLOORS[(i + j) // 2 % 4]
             without_state = feature in ("packed", "resets", "resets+reset_state")
             for state in (True, False) if without_state else (True,):
                 yield Case(cell, candidate, batch, time, channels, floor, state, feature)
@@ -178,7 +179,7 @@ def grid():
         for j, (cell, candidate) in enumerate(KINDS):
             time = list(CHANNELS)[(i + j) % 6]
             dtype = DTYPES[(j + i // 6) % 4]
-            floor = (0.0, 0.7)[(i + j // 3) % 2]
+            floor = FLOORS[(j + i // 3) % 4]
             state = (i // 2 + j) % 2 == 0
             batch = 1 if "packed" in feature else 2
             yield Case(cell, candidate, batch, time, CHANNELS[time], floor, state, feature), dtype
