@@ -271,6 +271,34 @@ def test_a_gate_bias_does_not_change_the_other_weights(make, start):
         assert torch.equal(one.weight, other.weight) and torch.equal(one.bias[7:], other.bias[7:])
 
 
+@pytest.mark.parametrize("cell_class", [MinGRUCell, MinLSTMCell])
+@pytest.mark.parametrize("floor", [-1.0, -0.1])
+def test_gates_that_can_change_a_sign_start_near_their_ends(cell_class, floor):
+    torch.manual_seed(0)
+    cell = cell_class(64, 256, forget_gate_floor=floor, extra_size=8)
+    gates = (cell.num_parts - 1) * 256
+
+    def check(weight):
+        assert weight[:gates].std() == pytest.approx(4 / 8, rel=0.05)
+        assert weight[gates:].abs().max() <= 1 / 8  # as torch draws it
+        if cell.has_input_gate:
+            assert torch.equal(weight[256:512], -weight[:256])
+
+    check(cell.in_proj.weight.detach())
+    for again in (cell, copy.deepcopy(cell)):
+        before = again.in_proj.weight.clone()
+        again.reset_parameters()
+        assert not torch.equal(again.in_proj.weight[:gates], before[:gates])
+        check(again.in_proj.weight.detach())
+
+
+def test_other_gates_start_as_torch_draws_them():
+    for floor in (0.0, 0.9):
+        cell = build(MinGRUCell, {"forget_gate_floor": floor})
+        torch.manual_seed(0)
+        assert torch.equal(cell.in_proj.weight, nn.Linear(5, 14).weight)
+
+
 def test_a_cell_with_a_gate_bias_has_no_reference_cycle():
     gc.disable()
     try:

@@ -153,6 +153,39 @@ def test_a_saved_config_makes_fresh_models_of_other_depths(tmp_path):
     assert floors(num_hidden_layers=2, forget_gate_floor_depth=None) == [0.0, 0.9]
 
 
+def test_names_of_floors(tmp_path):
+    def floors(floor, blocks=4, **changes):
+        config = MinRNNConfig(num_hidden_layers=blocks, forget_gate_floor=floor)
+        config.save_pretrained(tmp_path)
+        config = AutoConfig.from_pretrained(tmp_path, **changes)
+        return [round(config.layer_forget_gate_floor(n), 6) for n in range(config.num_hidden_layers)]
+
+    assert floors("rising") == floors(0.9) == [0.0, 0.3, 0.6, 0.9]
+    assert floors("signed") == [-1.0, 0.3, 0.6, 0.9] and floors("signed", 1) == [-1.0]
+    assert floors("signed", num_hidden_layers=2) == [-1.0, 0.3]  # the first blocks of a saved model
+    assert floors(0.9, num_hidden_layers=2, forget_gate_floor="signed") == [-1.0, 0.3]
+    assert floors("plain") == [0.0] * 4
+    assert floors(-0.5) == [-0.5] * 4 and floors(-1, 1) == [-1]
+    for wrong in ("Signed", "0.9", ""):
+        with pytest.raises(Exception, match=f"a list of numbers, or one of rising, signed, plain, got {wrong!r}"):
+            floors(wrong)
+
+
+def test_a_model_without_its_first_block_keeps_the_floors_of_the_others(tmp_path):
+    model = MinRNNForCausalLM(
+        MinRNNConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, forget_gate_floor="signed")
+    )
+    model.save_pretrained(tmp_path)
+    assert MinRNNConfig.from_pretrained(tmp_path).forget_gate_floor == "signed"
+    model.model.layers = model.model.layers[1:]
+    model.config.num_hidden_layers = 2
+    model.save_pretrained(tmp_path)
+    loaded = MinRNNForCausalLM.from_pretrained(tmp_path).eval()
+    ids = torch.arange(8)[None]
+    assert loaded.config.forget_gate_floor == pytest.approx([0.45, 0.9])
+    assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
+
+
 def test_lists_of_floors_are_checked():
     for floors, message in (([0.1], "has 1 values for 2 blocks"), ([0.1, 1.0], "below 1, got 1.0")):
         with pytest.raises(Exception, match=message):

@@ -78,6 +78,14 @@ def test_each_layer_has_its_floor(kind, bidirectional):
 
 
 @both
+def test_names_of_floors(kind):
+    for name, floors in (("plain", [0.0, 0.0, 0.0]), ("signed", [-1.0, 0.0, 0.0])):
+        layer = kind(3, 4, num_layers=3, forget_gate_floor=name)
+        assert [cell.spec.forget_gate_floor for cell in layer.cells] == floors
+        assert layer.forget_gate_floor == name and f"forget_gate_floor={name!r}" in repr(layer)
+
+
+@both
 def test_without_bias_there_is_no_gate_bias(kind):
     layer = kind(3, 4, bias=False)
     assert layer.gate_bias == 0.0 and "gate_bias" not in repr(layer)
@@ -93,6 +101,7 @@ def test_without_bias_there_is_no_gate_bias(kind):
         ({"forget_gate_floor": (0.1, 0.2, 0.3)}, "one for each of the 2 layers, got 3"),
         ({"forget_gate_floor": [0.5, 1.0]}, "forget_gate_floor must be at least -1 and below 1, got 1.0"),
         ({"forget_gate_floor": None}, "forget_gate_floor must be at least -1 and below 1, got None"),
+        ({"forget_gate_floor": "rising"}, "a number, a list of numbers, or one of plain, signed, got 'rising'"),
         ({"gate_bias": (0.0, 1.0, 2.0)}, r"a finite number or a pair of them, got \(0.0, 1.0, 2.0\)"),
         ({"gate_bias": (0.0, math.inf)}, r"a finite number or a pair of them, got \(0.0, inf\)"),
         ({"gate_bias": "4"}, "a finite number or a pair of them, got '4'"),

@@ -255,6 +255,17 @@ def test_a_fresh_model_starts_as_configured(cell_type):
     assert torch.allclose(state, 0.9 + 0.1 * decay)
 
 
+@pytest.mark.parametrize("cell_type", ["mingru", "minlstm"])
+def test_gates_of_a_block_that_can_change_signs_start_near_their_ends(cell_type):
+    shape = {"vocab_size": 9, "hidden_size": 64, "num_hidden_layers": 2, "cell_type": cell_type}
+    first, second = MinRNNForCausalLM(MinRNNConfig(forget_gate_floor="signed", **shape)).model.layers
+    gates = (first.mixer.cell.num_parts - 1) * 128
+    weight = first.mixer.cell.in_proj.weight.detach()
+    assert weight[:gates].std() == pytest.approx(4 / 8, rel=0.1)
+    assert weight[gates:].std() == pytest.approx(0.02, rel=0.1)
+    assert second.mixer.cell.in_proj.weight.detach().std() == pytest.approx(0.02, rel=0.1)
+
+
 def test_a_convolution_in_the_mixer_starts_as_the_identity():
     model = MinRNNForCausalLM(MinRNNConfig(vocab_size=50, hidden_size=64, num_hidden_layers=2, conv_position="mixer"))
     x = torch.randn(2, 7, 64)
