@@ -21,6 +21,7 @@ from training.common.fla_comparators import FLA, Comparator, make_fla, missing_f
 from training.common.scans_comparators import SCANS, make_scans, missing_scans
 from training.common.widths import count, widest
 
+SIGNED = {"forget_gate_floor": "signed", "learn_initial_state": True}  # the setting for state tracking
 TOLERANCE = 0.05  # largest relative difference of the number of parameters
 
 
@@ -223,11 +224,9 @@ COMPARATORS: dict[str, Entry] = {
     "mingru-default": Entry(default_block("mingru"), state_from_size=True),
     "minlstm-default": Entry(default_block("minlstm"), state_from_size=True),
     "mingru-plain": Entry(default_block("mingru", forget_gate_floor="plain"), state_from_size=True),
-    "mingru-signed": Entry(default_block("mingru", forget_gate_floor="signed"), state_from_size=True),
-    "minlstm-signed": Entry(default_block("minlstm", forget_gate_floor="signed"), state_from_size=True),
-    "minlstm-raw-signed": Entry(
-        default_block("minlstm", forget_gate_floor="signed", normalize_gates=False), state_from_size=True
-    ),
+    "mingru-signed": Entry(default_block("mingru", **SIGNED), state_from_size=True),
+    "minlstm-signed": Entry(default_block("minlstm", **SIGNED), state_from_size=True),
+    "minlstm-raw-signed": Entry(default_block("minlstm", normalize_gates=False, **SIGNED), state_from_size=True),
     "transformer": Entry(gpt2, any_length=False),
     "llama": Entry(llama),
     "gru": Entry(torch_block(nn.GRU), state_from_size=True),

@@ -75,6 +75,7 @@ CPU = SMALL | {
     "seeds": [0, 1, 2, 3, 4],
     "rates": [1e-2],
     "steps": 4000,
+    "batches": 64,
     "lengths": [40, 64, 128, 256, 512, 1024],
     "schedule": "wsd",
 }
