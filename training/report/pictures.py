@@ -35,6 +35,7 @@ PICTURES = {
     "bench_paper_gpu": "bench.paper",
     "selective_copying_cpu": "paper.selective_copying",
     "chomsky_tasks_small": "paper.chomsky_tasks",
+    "chomsky_tasks_cpu": "paper.chomsky_tasks",
     "recall_cpu": "paper.recall",
     "shakespeare": "paper.shakespeare",
     "ablation_bytes": "studies.ablation",

@@ -17,6 +17,7 @@ PRESETS = [
     ("selective_copying", "small"),
     ("chomsky_tasks", "full"),
     ("chomsky_tasks", "small"),
+    ("chomsky_tasks", "cpu"),
     ("recall", "cpu"),
     ("recall", "small"),
     ("shakespeare", "full"),
