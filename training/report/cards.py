@@ -246,10 +246,10 @@ def lossy(data: dict) -> str | None:
 def changes_sign(config: dict) -> bool:
     """Returns whether the decays of a block can be negative, from the fields of the model's configuration.
 
-    >>> changes_sign({"forget_gate_floor": "signed"}), changes_sign({"forget_gate_floor": [0.0, 0.9]}), changes_sign({})
-    (True, False, False)
+    >>> [changes_sign({"forget_gate_floor": floor}) for floor in ("signed", [0.0, -1.0], 0.9)]
+    [True, True, False]
     """
-    floor = config.get("forget_gate_floor", 0.0)
+    floor = value_of(config, "forget_gate_floor")
     if isinstance(floor, str):
         return floor == "signed"
     return min(floor if isinstance(floor, list) else [floor]) < 0
@@ -288,7 +288,7 @@ def _render(results: dict, name: str, evaluation: dict | None) -> str:
         kept_estimate=value_of(kept, f"heldout_{unit.replace(' ', '_')}_estimate") if kept else None,
         unit=unit,
         overfits=OVERFITS,
-        changes_sign=changes_sign(results.get("config", {})),
+        changes_sign=changes_sign(value_of(results, "config")),
         usage=usage(ARCHITECTURE, folder, code=True, prompt=prompt),
         heldout_notes=heldout_notes(data.get("heldout_seen"), data.get("heldout_copies")),
         known_license=data.get("license"),

@@ -222,7 +222,8 @@ def test_the_plan_writes_nothing(text_file, tmp_path, capsys):
     ablation.main(command(text_file, path, "--plan", "--all-variants"))
     out = capsys.readouterr().out
     assert re.search(r"^shakespeare: \d+ s a run on 1 thread\(s\), measured now$", out, re.MULTILINE)
-    assert "sweep: 57 runs, 57 left, " in out and "seeds: at most 18 runs, 18 left" in out
+    runs = 3 * len(VARIANTS)
+    assert f"sweep: {runs} runs, {runs} left, " in out and "seeds: at most 18 runs, 18 left" in out
     assert not path.exists()
 
 
