@@ -93,8 +93,8 @@ class MinRNNConfig(PreTrainedConfig):
             floor of a single block is 0.) Below 0 the decay can change the sign of the state, which parity and other state
             tracking need (arXiv 2411.12537). A negative number is the floor of all blocks. A list has the floor of each block.
             A model from which blocks were removed is saved with a list. There are names for the common settings: `"rising"` is
-            0.9, `"signed"` is the same but with -1 in the first block, and `"plain"` is 0 in all blocks. For state tracking give
-            `"signed"` and `learn_initial_state=True`.
+            0.9, `"signed"` is the same but with -1 in the first block, and `"plain"` is 0 in all blocks. For state tracking
+            give `"signed"` and `learn_initial_state=True`.
         forget_gate_floor_depth (`int`, *optional*): Number of blocks over which the floor rises, by default
             `num_hidden_layers`. The saved configuration contains it. `from_pretrained(..., num_hidden_layers=3)` therefore
             keeps the floors of the first three blocks. Set it to `None` for a new model with another number of blocks.
