@@ -217,6 +217,7 @@ def test_other_arguments_that_do_not_fit_are_refused():
 # --- compilation and torch.func --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_associative_backend_compiles_in_one_graph():
     torch._dynamo.reset()
     projected, state = random_inputs("minlstm", 2, 4, 3)
@@ -441,6 +442,7 @@ def test_gradients_of_a_bidirectional_layer(kind):
     assert torch.autograd.gradcheck(lambda x, gaps: run(layer, x, None, None, gaps), (x, gaps))
 
 
+@pytest.mark.slow
 def test_a_layer_compiles_and_exports():
     layer = make(MinLSTM, bidirectional=True, batch_first=True)
     x, gaps = torch.randn(2, TIME, INPUTS).double(), random_gaps(2, TIME)

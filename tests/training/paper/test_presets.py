@@ -16,8 +16,8 @@ PRESETS = [
     ("selective_copying", "cpu"),
     ("selective_copying", "small"),
     ("chomsky_tasks", "full"),
-    ("chomsky_tasks", "small"),
-    ("chomsky_tasks", "cpu"),
+    pytest.param("chomsky_tasks", "small", marks=pytest.mark.slow),  # finds the widths of 49 models
+    pytest.param("chomsky_tasks", "cpu", marks=pytest.mark.slow),
     ("recall", "cpu"),
     ("recall", "small"),
     ("shakespeare", "full"),

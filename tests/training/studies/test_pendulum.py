@@ -108,6 +108,7 @@ def test_no_model_has_more_parameters_than_nn_gru(name):
 # --- script
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_every_row_and_runs_none_twice(tmp_path, capsys, monkeypatch):
     path = tmp_path / "pendulum.json"
     arguments = ["--small", "--models", "nn.GRU", "MinLSTM", "blocks", "--seeds", "0", "1", "--output", str(path)]
