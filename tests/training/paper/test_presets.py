@@ -50,9 +50,9 @@ def test_committed_rows_are_those_of_the_command(script, preset, tmp_path, monke
     monkeypatch.setattr(runner, "run_on_task", None)
     module.main([*([] if preset == "full" else [f"--{preset}"]), "--output", str(path), "--runs", str(tmp_path)])
     default = module.FULL | getattr(module, preset.upper())
-    assert met and {before[key]["settings"]["model"] for key in met} == {
-        row["settings"]["model"] for row in before.values() if row["settings"]["model"] in default["models"]
-    }
+    asked = [row["settings"] for row in before.values() if row["settings"]["rate"] in default["rates"]]
+    models = {settings["model"] for settings in asked if settings["model"] in default["models"]}
+    assert met and {before[key]["settings"]["model"] for key in met} == models
 
 
 @pytest.mark.parametrize(
