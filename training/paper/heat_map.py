@@ -40,7 +40,7 @@ def draw_panels(
     figure, panels = plt.subplots(
         lines,
         columns,
-        figsize=(8, lines * (0.7 + 0.3 * len(shown)) + 0.3),
+        figsize=(8, lines * (0.8 + 0.3 * len(shown)) + 0.3),
         dpi=160,
         layout="constrained",
         squeeze=False,
