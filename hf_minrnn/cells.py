@@ -383,16 +383,14 @@ class MinRNNCell(nn.Module):
             element.
         """
         projected, extra = self.project(x)
-        if time_delta is not None:
-            check_time_delta(time_delta, projected.shape[:1])
-            h, state = self.scan(
-                projected.unsqueeze(1), state, time_delta=time_delta.unsqueeze(1), backend=self.backend
-            )
-            h = h.squeeze(1)
-        elif self._scans_by_formula():
+        if time_delta is None and self._scans_by_formula():
             h, state = scan_step(projected, state, self.spec, backend=self.backend)
         else:
-            h, state = self.scan(projected.unsqueeze(1), state, backend=self.backend)
+            gaps = {}
+            if time_delta is not None:
+                check_time_delta(time_delta, projected.shape[:1])
+                gaps["time_delta"] = time_delta.unsqueeze(1)
+            h, state = self.scan(projected.unsqueeze(1), state, backend=self.backend, **gaps)
             h = h.squeeze(1)
         return (h, state) if extra is None else (h, state, extra)
 
