@@ -1,17 +1,15 @@
 # Copyright 2026 The hf_minrnn authors. Licensed under the Apache License, Version 2.0.
 """A `reset_state` for each step, on every backend, compared with the float64 definition."""
 
-import itertools
-
 import pytest
 import torch
 from support.definition import assert_runs_close, defined_scan, relative_error, run_with_gradients
 from support.scan_cases import (
     CELLS,
     FLOORS,
-    Case,
-    assert_matches_definition,
+    alternating_cases,
     cell_options,
+    check_backend,
     every_backend,
     every_cell,
     random_inputs,
@@ -22,24 +20,12 @@ from hf_minrnn.scan import minrnn_scan
 FEATURES = ("resets+reset_states", "resets_first+reset_states", "resets_last+reset_states", "resets_all+reset_states")
 FEATURES += ("mask+resets+reset_states", "mask_row+resets_all+reset_states", "resets_rare+reset_states+strided")
 FEATURES += ("resets+packed+reset_states", "mask+resets_all+packed+reset_states")
-DTYPES = (torch.float64, torch.float32, torch.bfloat16)
-
-
-def cases():
-    """Every feature with every cell and candidate. Floor, length, dtype and the initial state alternate."""
-    kinds = itertools.product(CELLS, ("g", "identity"))
-    for n, (feature, (cell, candidate)) in enumerate(itertools.product(FEATURES, kinds)):
-        floor, time, dtype = FLOORS[(n + n // 6) % 4], (1, 63, 129)[(n + n // 6) % 3], DTYPES[(n // 2 + n // 6) % 3]
-        case = Case(cell, candidate, 1 if "packed" in feature else 2, time, 5, floor, n % 4 < 2, feature)
-        yield pytest.param(case, dtype, id=f"{case}-{str(dtype)[6:]}")
 
 
 @every_backend
-@pytest.mark.parametrize("case, dtype", list(cases()))
+@pytest.mark.parametrize("case, dtype", list(alternating_cases(FEATURES, FLOORS, (1, 63, 129))))
 def test_values_and_gradients(case, dtype, backend):
-    projected, state, features = case.inputs(dtype)
-    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
-    assert_matches_definition(got, case, dtype)
+    check_backend(case, dtype, backend)
 
 
 @every_backend

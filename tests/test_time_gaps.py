@@ -8,10 +8,9 @@ import torch
 from support.definition import assert_runs_close, defined_scan, relative_error, run_with_gradients
 from support.scan_cases import (
     CELLS,
-    KINDS,
-    Case,
-    assert_matches_definition,
+    alternating_cases,
     cell_options,
+    check_backend,
     every_backend,
     every_cell,
     random_inputs,
@@ -28,7 +27,6 @@ from hf_minrnn.time_gaps import apply_time_gaps, gaps_backwards
 
 FEATURES = ("gaps", "mask+gaps+strided", "packed+gaps", "mask+resets+gaps", "mask+resets+reset_state+gaps")
 FEATURES += ("resets+packed+reset_state+gaps", "mask+resets_all+packed+reset_states+gaps")
-DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 TIED = [cell for cell in CELLS if cell != "minlstm_raw"]  # cells whose input gate is one minus the decay
 every_tied_cell = pytest.mark.parametrize("cell", TIED)
 both = pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
@@ -42,20 +40,10 @@ def random_gaps(*shape, seed=0, dtype=torch.float64):
 # --- the scan and its definition -------------------------------------------------------------------------------------
 
 
-def cases():
-    """Every feature with every cell and candidate. Floor, length, dtype and the initial state alternate."""
-    for n, (feature, (cell, candidate)) in enumerate(itertools.product(FEATURES, KINDS)):
-        floor, time, dtype = (0.0, 0.7)[(n + n // 6) % 2], (17, 1, 70)[(n // 2 + n // 6) % 3], DTYPES[n % 3]
-        case = Case(cell, candidate, 1 if "packed" in feature else 2, time, 5, floor, n % 4 < 2, feature)
-        yield pytest.param(case, dtype, id=f"{case}-{str(dtype)[6:]}")
-
-
 @every_backend
-@pytest.mark.parametrize("case, dtype", list(cases()))
+@pytest.mark.parametrize("case, dtype", list(alternating_cases(FEATURES, (0.0, 0.7), (17, 1, 70))))
 def test_values_and_gradients(case, dtype, backend):
-    projected, state, features = case.inputs(dtype)
-    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
-    assert_matches_definition(got, case, dtype)
+    check_backend(case, dtype, backend)
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from hf_minrnn.scan import minrnn_scan
 from support.definition import assert_runs_close, defined_scan, run_with_gradients
 
 needs_compiler = pytest.mark.skipif(
@@ -201,6 +202,29 @@ def assert_matches_definition(got, case, dtype, truncated=False):
     assert_runs_close({"final": got["final"]}, {"final": want["final"]}, limit)
     gradients = [{name: x for name, x in one.items() if name.startswith("d_")} for one in (got, want)]
     return assert_runs_close(*gradients, (2 if truncated else 1) * eps)
+
+
+def alternating_cases(features, floors, times):
+    """Yields `(case, dtype)`: every feature with every cell and candidate. The other values alternate.
+
+    Args:
+        features: Names for `make_features`.
+        floors, times: Forget-gate floors and numbers of time steps, in turn.
+    """
+    dtypes = (torch.float64, torch.float32, torch.bfloat16)
+    for n, (feature, (cell, candidate)) in enumerate(itertools.product(features, KINDS)):
+        m = n + n // 6
+        batch = 1 if "packed" in feature else 2
+        floor, time, dtype = floors[m % len(floors)], times[m % len(times)], dtypes[(n // 2 + n // 6) % 3]
+        case = Case(cell, candidate, batch, time, 5, floor, n % 4 < 2, feature)
+        yield pytest.param(case, dtype, id=f"{case}-{str(dtype)[6:]}")
+
+
+def check_backend(case, dtype, backend):
+    """Compares values and gradients of `minrnn_scan` on a backend with the definition."""
+    projected, state, features = case.inputs(dtype)
+    got = run_with_gradients(minrnn_scan, projected, case.cell_type, state, backend=backend, **case.options, **features)
+    assert_matches_definition(got, case, dtype)
 
 
 @contextmanager
