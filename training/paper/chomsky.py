@@ -35,25 +35,26 @@ def asked_at_the_end(strings: np.ndarray, answers: np.ndarray, query: int) -> tu
     return torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
-def _strings(seed, batch_size: int, length: int, symbols: int) -> np.ndarray:
+def random_strings(seed, batch_size: int, length: int, symbols: int) -> np.ndarray:
+    """Returns symbols from 0 to `symbols - 1`, int64 of shape `(batch_size, length)`."""
     return np.random.default_rng(seed).integers(0, symbols, (batch_size, length), dtype=np.int64)
 
 
 def bucket_sort(seed, batch_size: int, length: int):
     """Draws ten symbols; the answers are the symbols in rising order."""
-    strings = _strings(seed, batch_size, length, 10)
+    strings = random_strings(seed, batch_size, length, 10)
     return asked_at_the_end(strings, np.sort(strings, 1), 10)
 
 
 def cycle_nav(seed, batch_size: int, length: int):
     """Draws steps back, none and forward (0, 1, 2) on a circle of five places; the answer is the last place, from place 0."""
-    steps = _strings(seed, batch_size, length, 3)
+    steps = random_strings(seed, batch_size, length, 3)
     return asked_at_the_end(steps, (steps - 1).sum(1, keepdims=True) % 5, 3)
 
 
 def even_pairs(seed, batch_size: int, length: int):
     """Draws bits; the answer is 1 if the number of neighbours that differ is even: if the first bit equals the last."""
-    bits = _strings(seed, batch_size, length, 2)
+    bits = random_strings(seed, batch_size, length, 2)
     return asked_at_the_end(bits, (bits[:, :1] == bits[:, -1:]).astype(np.int64), 2)
 
 
@@ -64,27 +65,27 @@ def _counts(strings: np.ndarray, symbols: int) -> np.ndarray:
 
 def majority(seed, batch_size: int, length: int):
     """Draws 63 symbols; the answer is the one that occurs most often, of several the largest."""
-    strings = _strings(seed, batch_size, length, 63)
+    strings = random_strings(seed, batch_size, length, 63)
     most = 62 - _counts(strings, 63)[:, ::-1].argmax(1)
     return asked_at_the_end(strings, most[:, None], 63)
 
 
 def majority_count(seed, batch_size: int, length: int):
     """Draws 63 symbols; the answer is how often the most frequent one occurs, at most 63."""
-    strings = _strings(seed, batch_size, length, 63)
+    strings = random_strings(seed, batch_size, length, 63)
     return asked_at_the_end(strings, _counts(strings, 63).max(1, keepdims=True).clip(max=63), 63)
 
 
 def missing_duplicate(seed, batch_size: int, length: int):
     """Draws nine symbols, then the string again up to a place drawn for the whole batch; the answer is the next symbol."""
-    strings = _strings(seed, batch_size, length, 9)
+    strings = random_strings(seed, batch_size, length, 9)
     place = np.random.default_rng([1, *np.atleast_1d(seed).tolist()]).integers(length)
     return asked_at_the_end(np.concatenate([strings, strings[:, :place]], 1), strings[:, place : place + 1], 9)
 
 
 def parity(seed, batch_size: int, length: int):
     """Draws bits; the answer is whether the number of ones is odd."""
-    bits = _strings(seed, batch_size, length, 2)
+    bits = random_strings(seed, batch_size, length, 2)
     return asked_at_the_end(bits, bits.sum(1, keepdims=True) % 2, 2)
 
 

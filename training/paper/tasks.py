@@ -98,10 +98,7 @@ def chomsky(name: str) -> Task:
     Raises:
         ValueError: There is no task of this name.
     """
-    if name not in CHOMSKY:
-        raise ValueError(f"there is no task {name!r}: choose one of {', '.join(CHOMSKY)}")
-    draw, vocab_size = CHOMSKY[name]
-    return Task(name, vocab_size, draw)
+    return _named(name, CHOMSKY)
 
 
 def tracking(name: str) -> Task:
@@ -110,9 +107,13 @@ def tracking(name: str) -> Task:
     Raises:
         ValueError: There is no task of this name.
     """
-    if name not in TRACKING:
-        raise ValueError(f"there is no task {name!r}: choose one of {', '.join(TRACKING)}")
-    draw, vocab_size = TRACKING[name]
+    return _named(name, TRACKING)
+
+
+def _named(name: str, tasks: dict[str, tuple[Callable, int]]) -> Task:
+    if name not in tasks:
+        raise ValueError(f"there is no task {name!r}: choose one of {', '.join(tasks)}")
+    draw, vocab_size = tasks[name]
     return Task(name, vocab_size, draw)
 
 

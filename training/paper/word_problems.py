@@ -14,22 +14,20 @@ from itertools import permutations
 import numpy as np
 import torch
 
+from training.paper.chomsky import random_strings
+
 CIRCLE = 5  # places of `counting`
-
-
-def _strings(seed, batch_size: int, length: int, symbols: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, symbols, (batch_size, length), dtype=np.int64)
 
 
 def parity(seed, batch_size: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws bits; a label is whether the number of ones so far is odd."""
-    bits = _strings(seed, batch_size, length, 2)
+    bits = random_strings(seed, batch_size, length, 2)
     return torch.from_numpy(bits), torch.from_numpy(bits.cumsum(1) % 2)
 
 
 def counting(seed, batch_size: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws steps back, none and forward (0, 1, 2) on a circle of five places; a label is the place so far, from place 0."""
-    steps = _strings(seed, batch_size, length, 3)
+    steps = random_strings(seed, batch_size, length, 3)
     return torch.from_numpy(steps), torch.from_numpy((steps - 1).cumsum(1) % CIRCLE)
 
 
@@ -66,7 +64,7 @@ def word_problem(n: int) -> Callable:
     table = multiplication_table(n)
 
     def draw(seed, batch_size: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        symbols = _strings(seed, batch_size, length, len(table))
+        symbols = random_strings(seed, batch_size, length, len(table))
         labels = np.empty_like(symbols)
         state = np.zeros(batch_size, dtype=np.int64)
         for position in range(length):
