@@ -56,6 +56,16 @@ class ScansModel(nn.Module):
         return SimpleNamespace(logits=self.lm_head(self.stack(self.embed_tokens(input_ids))[0]))
 
 
+def allowed_width(name: str, width: int) -> int:
+    """Returns the width, rounded down to one that the mixers of a model allow.
+
+    >>> allowed_width("scans-givens", 30), allowed_width("scans-givens", 3)
+    (24, 8)
+    """
+    multiple = SCANS[name][3]
+    return max(multiple, width // multiple * multiple)
+
+
 def make_stack(name: str, inputs: int, width: int, num_layers: int, mlp: int, **more) -> nn.Module:
     """Returns a stack of the package.
 
@@ -96,8 +106,7 @@ def make_scans(name: str) -> Callable:
     """Returns a function of a `comparators.Size` that makes a model; it raises what `make_stack` raises."""
 
     def make(size) -> nn.Module:
-        multiple = SCANS[name][3]
-        width = max(multiple, size.hidden_size // multiple * multiple)
+        width = allowed_width(name, size.hidden_size)
         mlp = round(size.mlp * size.hidden_size)  # the width before rounding allows finer steps
         stack = make_stack(name, width, width, size.num_layers, mlp)
         model = ScansModel(stack, width, size.vocab_size)

@@ -27,10 +27,9 @@ from training.common.experiment import evaluate
 from training.common.rows import groups, numbers
 from training.paper.chomsky import CHOMSKY
 from training.paper.heat_map import draw_panels
-from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import SOLVED, Experiment, Group, parser
 from training.paper.tasks import Task, chomsky
 
-REFERENCE = ("mingru",)  # all others have its parameters
 LONGEST = 40  # longest string in training
 ROWS = 16  # rows of an evaluated batch; small, since some tasks draw one value for all rows of a batch
 FULL = {
@@ -100,9 +99,8 @@ def main(argv: list[str] | None = None) -> dict:
     for task_name in options.tasks:
         task = chomsky(task_name)
         size = experiment.size(task.vocab_size, 2 * max(LONGEST, *options.lengths))
-        reference = reference_parameters(size)
-        for name in can_run(options.models, options.device, size, reference, REFERENCE):
-            group = _group(experiment, name, task, size, None if name in REFERENCE else reference)
+        for name, parameters in experiment.contestants(size):
+            group = _group(experiment, name, task, size, parameters)
             for by_length in numbers(experiment.run(group), "by_length"):
                 shown = ", ".join(f"{accuracy:.0%} at {length}" for length, accuracy in by_length.items())
                 print(f"{task_name}, {name}: {shown}", flush=True)

@@ -12,8 +12,6 @@ file is one training; if the script is run again, it continues where it stopped.
 
 from __future__ import annotations
 
-import statistics
-
 from training.common import packages
 
 if __name__ == "__main__":
@@ -25,11 +23,9 @@ from training.common.command_line import positive_int, reported
 from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.comparators import Size
 from training.common.experiment import evaluate
-from training.common.rows import numbers
-from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import SOLVED, Experiment, Group, median_and_worst, parser
 from training.paper.tasks import recall
 
-REFERENCE = ("mingru",)  # all others have its parameters
 SYMBOLS = 32  # keys, and values, to choose from
 TRAINED = [8, 64]  # pairs and positions
 ASKED = [TRAINED, [16, 256], [32, 256]]
@@ -81,15 +77,12 @@ def main(argv: list[str] | None = None) -> dict:
     )
     made.add_argument("--schedule", choices=("constant", "cosine", "wsd"), help="learning rate after the warm-up")
     experiment = Experiment(made, argv, "mqar", "associative recall in noise")
-    options = experiment.options
     results = experiment.open_results(asked=ASKED)
     size = experiment.size(_task(1).vocab_size, max(length for _, length in ASKED))
-    reference = reference_parameters(size)
-    for name in can_run(options.models, options.device, size, reference, REFERENCE):
-        rows = experiment.run(_group(experiment, name, size, None if name in REFERENCE else reference))
+    for name, parameters in experiment.contestants(size):
+        rows = experiment.run(_group(experiment, name, size, parameters))
         for pairs, length in ASKED:
-            accuracies = [by_pairs[str(pairs)] for by_pairs in numbers(rows, "by_pairs")]
-            shown = f"median {statistics.median(accuracies):.1%}, worst {min(accuracies):.1%}"
+            shown = median_and_worst(rows, "by_pairs", pairs)
             print(f"{name}: {pairs} pairs in {length} positions, {shown}", flush=True)
     return results.value
 

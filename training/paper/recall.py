@@ -26,10 +26,9 @@ from training.common.comparators import COMPARATORS, Size, build
 from training.common.experiment import evaluate
 from training.common.plots import save_figure
 from training.common.rows import groups, numbers
-from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import REFERENCE, SOLVED, Experiment, Group, can_run, parser, reference_parameters
 from training.paper.tasks import recall
 
-REFERENCE = ("mingru",)  # all others have its parameters
 VALUES = 64  # keys, and values, to choose from
 FULL = {
     "models": ["mingru", "minlstm", "llama"],

@@ -7,9 +7,10 @@ import argparse
 import contextlib
 import re
 import shlex
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from training.common.errors import InputError
 from training.common.experiment import Recipe, run_on_task
 from training.common.paths import RESULTS
 from training.common.result_store import ResultStore
-from training.common.rows import contest
+from training.common.rows import contest, numbers
 from training.common.widths import count
 
 WITHOUT_EFFECT = ("output", "runs", "threads", "device")  # options that do not affect the numbers
@@ -55,6 +56,7 @@ PRESETS = {
     "cpu": "as large as two cores train in an hour or two",
     "small": "minutes to half an hour on two cores: what is learned early, not the paper's numbers",
 }
+REFERENCE = ("mingru",)  # all other models have its parameters, unless an experiment says otherwise
 SOLVED = 0.9995  # validation accuracy at which a run ends
 
 
@@ -246,6 +248,18 @@ class Experiment:
         found = {field.name: given[field.name] for field in fields(Size) if field.name in given}
         return Size(**{**found, "vocab_size": vocab_size, "max_length": max_length, **changes})
 
+    def contestants(self, size: Size, as_they_are: tuple[str, ...] = REFERENCE) -> Iterator[tuple[str, int | None]]:
+        """Yields the models that can run, each with the number of parameters that it must have; prints why others cannot.
+
+        Args:
+            size (`Size`): Size of the models.
+            as_they_are (`tuple[str, ...]`): Models whose size decides their number of parameters: they come with `None`. The
+                others must have that of `reference_parameters`.
+        """
+        reference = reference_parameters(size)
+        for name in can_run(self.options.models, self.options.device, size, reference, as_they_are):
+            yield name, None if name in as_they_are else reference
+
     def recipe(self, rate: float, **more: Any) -> Recipe:
         """Returns a recipe with the values of the options that all experiments have."""
         options = self.options
@@ -336,6 +350,18 @@ class Experiment:
         found = run.train()
         found["test"] = run.test(group.judge)
         return found
+
+
+def median_and_worst(rows: list[dict], name: str, key: int) -> str:
+    """Returns the median and the worst of an accuracy of several rows, as a text.
+
+    Args:
+        rows (`list[dict]`): Result of `Experiment.run`.
+        name (`str`): Name of a test score that is a dictionary.
+        key (`int`): Key in it, such as a length.
+    """
+    accuracies = [scores[str(key)] for scores in numbers(rows, name)]
+    return f"median {statistics.median(accuracies):.1%}, worst {min(accuracies):.1%}"
 
 
 def reference_parameters(size: Size) -> int:

@@ -25,7 +25,7 @@ from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.experiment import evaluate
 from training.common.plots import plot_lines
 from training.common.rows import curves, numbers
-from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import SOLVED, Experiment, Group, parser
 from training.paper.tasks import selective_copying
 
 OURS = ("mingru", "minlstm")  # they keep the paper's width when their scores are compared with the paper's
@@ -113,13 +113,12 @@ def main(argv: list[str] | None = None) -> dict:
 
     for layers in options.layers:
         size = experiment.size(task.vocab_size, length + options.tokens, num_layers=layers)
-        reference = reference_parameters(size)
-        for name in can_run(options.models, options.device, size, reference, as_they_are):
+        for name, parameters in experiment.contestants(size, as_they_are):
             group = Group(
                 key=f"{name}, layers {layers}, length {length}",
                 model=name,
                 size=size,
-                parameters=None if name in as_they_are else reference,
+                parameters=parameters,
                 task=task,
                 recipe={"lengths": (length, length), "schedule": options.schedule, "solved": SOLVED},
                 validation=lambda: task.fixed("validation", rows, length, options.batches),

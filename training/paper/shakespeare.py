@@ -29,7 +29,7 @@ from training.common.comparators import COMPARATORS
 from training.common.experiment import evaluate
 from training.common.plots import plot_lines
 from training.common.rows import curves
-from training.paper.runner import Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import Experiment, Group, parser
 from training.paper.tasks import shakespeare
 
 MODELS = list(COMPARATORS)
@@ -92,7 +92,6 @@ def main(argv: list[str] | None = None) -> dict:
     digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in task.parts.values())).hexdigest()[:16]
     results = experiment.open_results(characters={name: len(part) for name, part in task.parts.items()})
     size = experiment.size(task.vocab_size, length)
-    reference = reference_parameters(size)
     as_they_are = OURS  # all others have the parameters of the first one
     if options.preset == "small":
         as_they_are = OURS[:1]
@@ -101,12 +100,12 @@ def main(argv: list[str] | None = None) -> dict:
         parts = {part: task.fixed(part, rows, length) for part in ("test", "both")}
         return {part: evaluate(model, batches, options.bf16)["loss"] for part, batches in parts.items()}
 
-    for name in can_run(options.models, options.device, size, reference, as_they_are):
+    for name, parameters in experiment.contestants(size, as_they_are):
         group = Group(
             key=name,
             model=name,
             size=size,
-            parameters=None if name in as_they_are else reference,
+            parameters=parameters,
             task=task,
             recipe={"lengths": (length, length), "metric": "loss", "patience": options.patience},
             validation=lambda: task.fixed("validation", rows, length),

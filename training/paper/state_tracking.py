@@ -27,13 +27,12 @@ from torch import nn
 from training.common.command_line import positive_int, reported
 from training.common.comparators import ANY_LENGTH as MODELS
 from training.common.comparators import Size
-from training.common.rows import groups, numbers
+from training.common.rows import groups
 from training.paper.heat_map import draw_panels
-from training.paper.runner import SOLVED, Experiment, Group, can_run, parser, reference_parameters
+from training.paper.runner import SOLVED, Experiment, Group, median_and_worst, parser
 from training.paper.tasks import Task, tracking
 from training.paper.word_problems import TRACKING
 
-REFERENCE = ("mingru",)  # all others have its parameters
 ROWS = 64  # rows of an evaluated batch
 FULL = {
     "models": [
@@ -137,12 +136,10 @@ def main(argv: list[str] | None = None) -> dict:
         task = tracking(task_name)
         longest = max(options.validation_length, *options.train_lengths, *options.lengths)
         size = experiment.size(task.vocab_size, longest)
-        reference = reference_parameters(size)
-        for name in can_run(options.models, options.device, size, reference, REFERENCE):
-            rows = experiment.run(_group(experiment, name, task, size, None if name in REFERENCE else reference))
+        for name, parameters in experiment.contestants(size):
+            rows = experiment.run(_group(experiment, name, task, size, parameters))
             for length in options.lengths:
-                accuracies = [by_length[str(length)] for by_length in numbers(rows, "by_length")]
-                shown = f"median {statistics.median(accuracies):.1%}, worst {min(accuracies):.1%}"
+                shown = median_and_worst(rows, "by_length", length)
                 print(f"{task_name}, {name}: at {length}, {shown}", flush=True)
     if results.entries:
         draw(results.value, options.output.with_suffix(".png"))

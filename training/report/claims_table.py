@@ -6,7 +6,7 @@ from __future__ import annotations
 from training.bench.paper_plot import PAIRS, ratio
 from training.common.rows import groups, numbers
 from training.report.paper_speed_table import PAPER, PAPER_MEMORY, times
-from training.report.paper_tables import COPYING, SHAKESPEARE, middle, spread
+from training.report.paper_tables import COPYING, SHAKESPEARE, at_each, spread
 from training.report.table_parts import markdown
 
 NAMES = {"mingru": "minGRU", "minlstm": "minLSTM", "transformer": "Transformer", "mamba": "Mamba"}
@@ -104,8 +104,6 @@ def _parity(presets: dict[str, dict]) -> list[list[str]]:
     for model, name in PARITY.items():
         if ("parity", model) not in by_key:
             continue
-        by_length = numbers(by_key["parity", model], "by_length")
-        scores = [middle([accuracies[length] for accuracies in by_length]) for length in ("256", "1024")]
-        found.append(f"{name} {', '.join(scores)}")
+        found.append(f"{name} {', '.join(at_each(by_key['parity', model], (256, 1024)))}")
     what = "parity at 256 and 1,024 symbols, trained on 1 to 40, negative decays allowed, %: median (worst seed)"
     return [[what, "", "; ".join(found) or "not run"]]

@@ -172,6 +172,22 @@ def copying(presets: dict[str, dict]) -> str:
     return table + others + trainings(header, training) + left + machines(presets)
 
 
+def at_each(rows: list[dict], keys: tuple[int, ...], name: str = "by_length") -> list[str]:
+    """Returns the accuracies of a group at some lengths as cells; an empty one for a length that was not asked for.
+
+    Args:
+        rows: The rows of one group, from `groups`.
+        keys (`tuple[int, ...]`): The lengths, or other keys of the score.
+        name (`str`): Name of a test score that is a dictionary.
+    """
+    scores = numbers(rows, name)
+    cells = []
+    for key in map(str, keys):
+        known = [by_key[key] for by_key in scores if key in by_key]
+        cells.append(middle(known) if known else "")
+    return cells
+
+
 def chomsky(presets: dict[str, dict]) -> str:
     """Chomsky tasks: accuracy at the training length and beyond it, next to the score of a constant answer."""
     rows = []
@@ -182,12 +198,8 @@ def chomsky(presets: dict[str, dict]) -> str:
         result = presets.get(preset, {"rows": {}})
         rates = tried(result, ("task", "model"))
         for (task, model), found in groups(result, ("task", "model"), "accuracy").items():
-            by_length = numbers(found, "by_length")
-            lengths = tuple(map(int, by_length[0]))
-            scores = []
-            for length in shown:
-                known = [accuracies[str(length)] for accuracies in by_length if length in lengths]
-                scores.append(middle(known) if known else "")
+            lengths = tuple(map(int, numbers(found, "by_length")[0]))
+            scores = at_each(found, shown)
             if (task, lengths) not in constant:
                 constant[task, lengths] = statistics.mean(blind_accuracy(task, length) for length in lengths)
             mean = middle(numbers(found, "accuracy"))

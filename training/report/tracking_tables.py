@@ -12,10 +12,10 @@ from collections.abc import Callable
 from types import ModuleType
 
 from training.common.comparators import COMPARATORS
-from training.common.rows import groups, numbers, tried
+from training.common.rows import groups, tried
 from training.paper import chomsky_tasks, mqar, state_tracking
 from training.paper.word_problems import TRACKING
-from training.report.paper_tables import machines, middle, training_row, trainings
+from training.report.paper_tables import at_each, machines, training_row, trainings
 from training.report.table_parts import markdown
 from training.studies.pendulum import CONTESTANTS
 
@@ -66,22 +66,6 @@ def effort(rows: list[dict]) -> list[str]:
 
 
 EFFORT = ["parameters", "seconds (steps)"]
-
-
-def at_each(rows: list[dict], keys: tuple[int, ...], name: str = "by_length") -> list[str]:
-    """Returns the accuracies of a group at some lengths as cells; an empty one for a length that was not asked for.
-
-    Args:
-        rows: The rows of one group, from `groups`.
-        keys (`tuple[int, ...]`): The lengths, or other keys of the score.
-        name (`str`): Name of a test score that is a dictionary.
-    """
-    scores = numbers(rows, name)
-    cells = []
-    for key in map(str, keys):
-        known = [by_key[key] for by_key in scores if key in by_key]
-        cells.append(middle(known) if known else "")
-    return cells
 
 
 def in_order(wanted: list[str], ran: set[str]) -> list[str]:

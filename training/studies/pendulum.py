@@ -37,7 +37,7 @@ from training.common.experiment import Run
 from training.common.paths import RESULTS
 from training.common.result_store import ResultStore
 from training.common.rows import contest
-from training.common.scans_comparators import SCANS, make_stack, missing_scans
+from training.common.scans_comparators import SCANS, allowed_width, make_stack, missing_scans
 from training.common.timing import settings as thread_settings
 from training.common.widths import count, widest
 from training.studies.pendulum_data import PENDULUMS, Batch, Pendulum, last_seen, parts
@@ -121,8 +121,7 @@ class Follower(nn.Module):
         name = contestant.layer
         inputs = task.features + contestant.reads_gaps
         if name in SCANS:
-            multiple = SCANS[name][3]
-            blocks = max(multiple, width // multiple * multiple)
+            blocks = allowed_width(name, width)
             self.recurrent = make_stack(name, inputs, blocks, LAYERS, 4 * width, **(DECAY if contestant.decays else {}))
             width = blocks
         elif name in BLOCKS:
