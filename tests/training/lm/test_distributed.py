@@ -65,7 +65,8 @@ train_lm.main(sys.argv[1:])
 
 
 def start(argv, script=SCRIPT, restarts=0):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # With a shared store, a process of a second attempt may read the address of one of the first (training/README.md).
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     if torch.accelerator.is_available():  # otherwise accelerate would use it
         environment["ACCELERATE_USE_CPU"] = "true"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
